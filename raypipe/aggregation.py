@@ -1,0 +1,54 @@
+"""Adaptive aggregation (Llama4Rec eq. 4-6, L19 to L25) as pure functions; evaluation and serving both call these.
+
+U = users, K = k', the length of the re-ranked list.
+
+Decisions: N(u) counts training interactions only (LO21). Pointwise ratings become positions, equal ratings keep the
+conventional order (LO22). Where all users are alike nobody is in the tail and the floor alpha_2 applies (LO25). Equal
+utilities keep the conventional order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def long_tail_coefficient(interactions_U: np.ndarray) -> np.ndarray:
+    """Eq. 4: [U] log(N(u) + 1)."""
+    return np.log(np.asarray(interactions_U, dtype=float) + 1.0)
+
+
+def llm_weight(ell_U: np.ndarray, ell_min: float, ell_max: float, alpha_1: float, alpha_2: float) -> np.ndarray:
+    """Eq. 5: [U] alpha_u = max((ell_max - ell_u) / (ell_max - ell_min), alpha_2) * alpha_1.
+
+    Args:
+        ell_U: long-tail coefficients.
+        ell_min, ell_max: their range over all training users; a user outside it (served later) is clipped to it.
+    """
+    if ell_max <= ell_min:
+        return np.full(np.shape(ell_U), alpha_1 * alpha_2)
+    tail_U = np.clip((ell_max - np.asarray(ell_U)) / (ell_max - ell_min), 0.0, 1.0)
+    return np.maximum(tail_U, alpha_2) * alpha_1
+
+
+def blend_ratings(llm_U: np.ndarray, rec_U: np.ndarray, alpha_U: np.ndarray) -> np.ndarray:
+    """Eq. 6 for ratings (L22): [U] alpha * LLM + (1 - alpha) * conventional."""
+    return alpha_U * llm_U + (1.0 - alpha_U) * rec_U
+
+
+def positions(score_UK: np.ndarray) -> np.ndarray:
+    """[U, K] 1-based positions by falling score; columns are in conventional order, which breaks ties."""
+    order_UK = np.argsort(-np.asarray(score_UK), axis=1, kind="stable")
+    rank_UK = np.empty_like(order_UK)
+    np.put_along_axis(rank_UK, order_UK, np.arange(1, score_UK.shape[1] + 1)[None, :], axis=1)
+    return rank_UK
+
+
+def blend_ranks(llm_rank_UK: np.ndarray, alpha_U: np.ndarray) -> np.ndarray:
+    """Eq. 6 for lists (L23, C = 1): [U, K] final 1-based positions of the conventional model's items.
+
+    Column s - 1 is the item at conventional position s, so U_Rec = -s, and U_LLM = -p with p from `llm_rank_UK`.
+    """
+    k = llm_rank_UK.shape[1]
+    rec_UK = np.broadcast_to(np.arange(1, k + 1), llm_rank_UK.shape)
+    utility_UK = -np.asarray(alpha_U)[:, None] * llm_rank_UK - (1.0 - np.asarray(alpha_U)[:, None]) * rec_UK
+    return positions(np.round(utility_UK, 9))  # rounding: sums that are equal on paper stay equal

@@ -1,0 +1,133 @@
+"""The one training loop of all backbones.
+
+Plain PyTorch: it learns where it runs only through `report` and `save`. Randomness is drawn per epoch from the seed, so a fit
+that continues from the checkpoint of epoch n equals an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from raypipe.backbones.contract import Backbone, FitData, Options, Queries, Ranker, Rater, RatingQueries
+from raypipe.backbones.scoring import predict, top_k
+from raypipe.evaluation import metrics
+from raypipe.seeding import derive, generator
+
+
+class Fitted(NamedTuple):
+    """The model of the best epoch, and one line per validation."""
+
+    model: Backbone
+    curve: list[dict[str, float]]
+
+
+def validate(model: Backbone, data: FitData, seed: int) -> float:
+    """The value that decides, larger is better: N@10 of the full ranking, or -RMSE."""
+    if isinstance(data.validation, RatingQueries):
+        assert isinstance(model, Rater)
+        return -metrics.rating(predict(model, data.validation), data.validation.rating)["RMSE"]
+    assert isinstance(model, Ranker) and isinstance(data.validation, Queries)
+    rank = top_k(model, data.validation, 1, seed).target_rank
+    return float(metrics.ndcg(rank, 10).mean())
+
+
+def fit(
+    build: Callable[[FitData, Any], Backbone],
+    data: FitData,
+    options: Options,
+    seed: int,
+    report: Callable[[dict[str, float]], None],
+    save: Callable[[Callable[[Path], None]], None],
+    resume: Path | None = None,
+) -> Fitted:
+    """Fit until validation stops rising or the epochs end; return the best epoch's model.
+
+    Args:
+        report: gets epoch, loss, validation value and seconds after each validation.
+        save: is given a function that writes a checkpoint to a folder, and decides when and where to call it.
+        resume: a folder that such a function wrote.
+    """
+    torch.manual_seed(derive(seed, "init"))
+    model = build(data, options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+    state = Progress(epoch=0, best=-np.inf, best_epoch=0, waited=0, curve=[])
+    best = copy.deepcopy(model.state_dict())
+    if resume is not None:
+        state, best = restore(resume, model, optimizer)
+    while state.epoch < options.epochs and state.waited < options.patience:
+        epoch = state.epoch
+        torch.manual_seed(derive(seed, "epoch", epoch))
+        model.train()
+        began, total, count = time.perf_counter(), 0.0, 0
+        for batch in model.batches(data, generator(seed, "batches", epoch)):
+            optimizer.zero_grad(set_to_none=True)
+            loss = model.loss(*batch)
+            loss.backward()
+            optimizer.step()
+            total, count = total + float(loss.detach()), count + 1
+        state.epoch += 1
+        if not np.isfinite(total):
+            raise FloatingPointError(f"the loss is not finite in epoch {state.epoch}; lower the learning rate")
+        if state.epoch % options.evaluate_every and state.epoch < options.epochs:
+            continue
+        value = validate(model, data, seed)
+        if value > state.best:
+            state.best, state.best_epoch, state.waited = value, state.epoch, 0
+            best = copy.deepcopy(model.state_dict())
+        else:
+            state.waited += 1
+        line = {
+            "epoch": state.epoch,
+            "loss": total / max(count, 1),
+            "validation": value,
+            "seconds": time.perf_counter() - began,
+        }
+        state.curve.append(line)
+        report(line)
+        save(lambda folder: store(folder, model, optimizer, state, best))
+    model.load_state_dict(best)
+    return Fitted(model, state.curve)
+
+
+class Progress:
+    """Where a fit stands."""
+
+    def __init__(self, epoch: int, best: float, best_epoch: int, waited: int, curve: list[dict[str, float]]) -> None:
+        self.epoch, self.best, self.best_epoch, self.waited, self.curve = epoch, best, best_epoch, waited, curve
+
+
+def store(
+    folder: Path, model: Backbone, optimizer: torch.optim.Optimizer, state: Progress, best: dict[str, torch.Tensor]
+) -> None:
+    """Write a checkpoint: weights, best weights and Adam's moments as safetensors, the rest as JSON."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"best.{k}": v for k, v in best.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{k}": v for k, v in moments.items()}
+    save_file({k: v.clone().contiguous() for k, v in tensors.items()}, folder / "state.safetensors")
+    (folder / "progress.json").write_text(json.dumps(vars(state)))
+
+
+def restore(folder: Path, model: Backbone, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, torch.Tensor]]:
+    """Read a checkpoint into model and optimizer."""
+    tensors = load_file(folder / "state.safetensors")
+    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "adam":
+            index, _, key = rest.partition(".")
+            moments.setdefault(int(index), {})[key] = tensor
+        else:
+            groups[kind][rest] = tensor
+    model.load_state_dict(groups["model"])
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(**json.loads((folder / "progress.json").read_text())), groups["best"]

@@ -1,0 +1,120 @@
+"""From a dataset and its split to the arrays of the contract, and back to ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
+from raypipe.data.dataset import Dataset
+from raypipe.data.split import Split, evaluated_users
+from raypipe.schema import ITEM, RATING, USER
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What the LLM adds, by ids: pairs (user, preferred, other), insertions (user, item, place), attributes (item -> columns).
+
+    `place` is the fraction of the sequence after which the item goes in.
+    """
+
+    pairs: pd.DataFrame | None = None
+    insertions: pd.DataFrame | None = None
+    attributes: pd.DataFrame | None = None
+
+
+class Tables:
+    """Row numbers of users and items, and the arrays built from them. Users are those of the log, items the catalogue."""
+
+    def __init__(self, dataset: Dataset, split: Split) -> None:
+        self.dataset, self.split = dataset, split
+        self.users, self.items = pd.Index(dataset.users[USER]), pd.Index(dataset.items[ITEM])
+
+    def rows(self, task: str) -> pd.DataFrame:
+        """The split of a task with row numbers `u` and `i`."""
+        table = self.split.table(task)
+        return table.assign(u=self.users.get_indexer(table[USER]), i=self.items.get_indexer(table[ITEM]))
+
+    def targets(self, task: str, part: str) -> pd.DataFrame:
+        """The rows that are asked about: evaluated validation or test rows, or the held rows for tuning."""
+        rows = self.rows(task)
+        if part == "held":
+            return rows[rows["held"]]
+        if task == "rating":
+            return rows[rows["part"] == part]
+        chosen = evaluated_users(self.split.topk, task)
+        return rows[rows["part"] == part].merge(chosen[chosen["part"] == part][[USER]], on=USER)
+
+    def queries(self, task: str, part: str) -> Queries | RatingQueries:
+        """The questions of a part. Top-k histories hold all positives before the target: at test the validation item too."""
+        asked = self.targets(task, part)
+        if task == "rating":
+            return RatingQueries(asked["u"].to_numpy(), asked["i"].to_numpy(), asked[RATING].to_numpy(np.float32))
+        rows = self.rows(task)
+        lists = {u: g for u, g in rows.groupby("u")["i"]}
+        histories = [lists[u].to_numpy()[:p] for u, p in zip(asked["u"], asked["position"], strict=True)]
+        return Queries(asked["u"].to_numpy(), Ragged.of(histories), asked["i"].to_numpy())
+
+    def fit_data(self, task: str, hint: bool = False, extra: Augmented | None = None) -> FitData:
+        """Training arrays of a task.
+
+        Args:
+            hint: leave the held rows out (LO12).
+            extra: data augmentation; attributes replace the columns that they name.
+        """
+        extra = extra or Augmented()
+        rows = self.rows(task)
+        train = rows[(rows["part"] == "train") & ~(rows["held"] if hint else False)]
+        sequences = {u: g.to_numpy() for u, g in train.groupby("u")["i"]}
+        if extra.insertions is not None:
+            for u, group in extra.insertions.assign(u=self.users.get_indexer(extra.insertions[USER])).groupby("u"):
+                if u not in sequences:
+                    continue
+                at = np.floor(group["place"].to_numpy() * (len(sequences[u]) + 1)).astype(int)
+                sequences[u] = np.insert(sequences[u], at, self.items.get_indexer(group[ITEM]))
+        pairs = np.empty((0, 3), dtype=np.int64)
+        if extra.pairs is not None and len(extra.pairs):
+            p = extra.pairs
+            pairs = np.column_stack(
+                [self.users.get_indexer(p[USER]), self.items.get_indexer(p["preferred"]), self.items.get_indexer(p["other"])]
+            )
+        item_table = self.dataset.items
+        columns = list(self.dataset.item_features)
+        for attribute in self.dataset.attributes:
+            known = item_table[attribute.name] if attribute.name in item_table else pd.Series("", item_table.index)
+            if extra.attributes is not None and attribute.name in extra.attributes:
+                filled = extra.attributes.set_index(ITEM)[attribute.name].reindex(item_table[ITEM]).to_numpy()
+                known = known.where(known != "", pd.Series(filled, item_table.index).fillna(""))
+            elif attribute.name not in item_table:
+                continue
+            item_table = item_table.assign(**{attribute.name: known.replace("", "unknown")})
+            columns.append(attribute.name)
+        item_codes, item_sizes = _codes(item_table, columns)
+        user_codes, user_sizes = _codes(self.dataset.users, list(self.dataset.user_features))
+        empty = np.empty(0, np.int64)
+        return FitData(
+            n_users=len(self.users),
+            n_items=len(self.items),
+            user=train["u"].to_numpy(np.int64),
+            item=train["i"].to_numpy(np.int64),
+            rating=train[RATING].to_numpy(np.float32),
+            sequences=Ragged.of([sequences.get(u, empty) for u in range(len(self.users))]),
+            pairs=pairs,
+            user_codes=user_codes,
+            item_codes=item_codes,
+            user_sizes=user_sizes,
+            item_sizes=item_sizes,
+            validation=self.queries(task, "held" if hint else "validation"),
+        )
+
+
+def _codes(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """[rows, columns] category numbers in order of value, and how many each column has."""
+    codes, sizes = np.empty((len(table), len(columns)), dtype=np.int64), []
+    for c, column in enumerate(columns):
+        code, values = pd.factorize(table[column].astype(str), sort=True)
+        codes[:, c] = code
+        sizes.append(len(values))
+    return codes, tuple(sizes)

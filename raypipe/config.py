@@ -1,0 +1,213 @@
+"""The configuration of a run. Unknown keys are refused; presets are YAML files in presets/.
+
+Backbone and dataset options are checked against the class that stands in the backbone's or dataset's own file,
+when a run is planned and before anything heavy starts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from raypipe.errors import ConfigError
+
+PRESETS = Path(__file__).parent / "presets"
+TASKS = ("direct", "sequential", "rating")
+Task = Literal["direct", "sequential", "rating"]
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Config):
+    """Which data, and what counts as a positive."""
+
+    name: str = "toy"
+    dir: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the dataset's own file")
+    protocol: Literal["all", "liked"] = Field("all", description="liked: only ratings >= liked_from are positives (LO1)")
+    liked_from: float = 4.0
+    min_interactions: int = Field(3, ge=3, description="users with fewer are left out: leave-one-out needs three")
+
+
+class PromptConfig(Config):
+    """Lengths of the lists in a prompt (LO13) and its style."""
+
+    history: int = Field(20, ge=1, description="most recent items of the user")
+    similar: int = Field(10, ge=0, description="most recent items of the similar user")
+    hint: int = Field(5, ge=1, description="top items of the conventional ranking that are quoted")
+    answers: Literal["auto", "title", "label"] = Field(
+        "auto",
+        description="title: the answer is a title; label: a letter per candidate. auto: title for the embedded LLM",
+    )
+    direct_history: Literal["time", "shuffled"] = Field("time", description="order of the history in direct prompts (L18)")
+
+
+class EmbeddedConfig(Config):
+    """The small LLaMA built from the run's own corpus."""
+
+    hidden_size: int = Field(128, ge=8)
+    intermediate_size: int = Field(384, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    pieces: int = Field(2048, ge=300, description="vocabulary of word pieces")
+    titles: int = Field(20000, ge=0, description="most popular titles that get a token of their own")
+    epochs: int = Field(12, ge=1, description="epochs of language-modelling before instruction tuning")
+    learning_rate: float = Field(3e-3, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class TuneConfig(Config):
+    """Instruction tuning (L28 to L31)."""
+
+    instructions: int = Field(1500, ge=1, description="instructions per task")
+    epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(16, ge=1)
+    warmup_steps: int = Field(50, ge=0)
+    max_length: int = Field(384, ge=32, description="context in tokens; longer prompts are refused, not cut")
+    zero_stage: Literal[0, 1, 2, 3] = 3
+    workers: int | None = Field(None, ge=1, description="Ray Train workers; none: one per GPU, or two on CPU")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="least time between two checkpoints of the tuning")
+    holdout: int = Field(3, ge=1, description="training rows per user held out of the hint models as targets (LO12)")
+
+
+class EngineConfig(Config):
+    """The engine that generates."""
+
+    name: Literal["vllm", "transformers", "scripted"] = "vllm"
+    concurrency: int = Field(1, ge=1, description="engine replicas")
+    tensor_parallel: int = Field(1, ge=1)
+    batch_size: int = Field(64, ge=1)
+    max_num_seqs: int = Field(128, ge=1)
+    max_batched_tokens: int = Field(8192, ge=64)
+    kv_cache_gib: int = Field(1, ge=1, description="CPU only")
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+
+
+class LLMConfig(Config):
+    """Which LLM, how it is tuned and served."""
+
+    source: str = Field("embedded", description="embedded, a local LLaMA-type folder, or a hub id")
+    embedded: EmbeddedConfig = EmbeddedConfig()
+    tune: TuneConfig = TuneConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class AugmentConfig(Config):
+    """Data augmentation by the LLM (L6 to L12, LO17)."""
+
+    pairs_per_user: int = Field(1, ge=0)
+    insertions_per_user: int = Field(1, ge=0)
+    pick_from: int = Field(10, ge=2, description="t, the length of the list to pick from")
+    attributes: bool = True
+    examples: int = Field(4, ge=1, description="worked examples in an attribute prompt")
+
+
+class RerankConfig(Config):
+    """Re-ranking of the conventional model's output."""
+
+    k_prime: int = Field(10, ge=5, description="k', the length of the re-ranked list (L24)")
+    pointwise: bool = Field(True, description="also rate each candidate, and choose the better way on validation")
+
+
+class AggregationConfig(Config):
+    """Grids of eq. 5 (L39)."""
+
+    alpha_1: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    alpha_2: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+    @field_validator("alpha_1", "alpha_2")
+    @classmethod
+    def _within(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        if not grid or any(not 0 <= a <= 1 for a in grid):
+            raise ValueError("each value must lie between 0 and 1")
+        return grid
+
+
+class RunConfig(Config):
+    """Everything that decides the numbers of a run."""
+
+    data: DataConfig = DataConfig()
+    tasks: tuple[Task, ...] = TASKS  # type: ignore[assignment]
+    backbones: dict[Task, tuple[str, ...]] = Field(
+        default_factory=lambda: {"direct": ("light_gcn",), "sequential": ("sasrec",), "rating": ("deepfm",)}
+    )
+    backbone_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    prompts: PromptConfig = PromptConfig()
+    llm: LLMConfig = LLMConfig()
+    augment: AugmentConfig = AugmentConfig()
+    rerank: RerankConfig = RerankConfig()
+    aggregation: AggregationConfig = AggregationConfig()
+    seed: int = Field(0, ge=0)
+    seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...")
+
+    @field_validator("tasks")
+    @classmethod
+    def _some_task(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if not tasks or len(set(tasks)) != len(tasks):
+            raise ValueError("name at least one task, each once")
+        return tasks
+
+
+def presets() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(p.stem for p in PRESETS.glob("*.yaml"))
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as short lines `key: message`."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
+
+
+def load(preset: str = "toy", overrides: dict[str, Any] | None = None) -> RunConfig:
+    """Read a preset and apply dotted overrides.
+
+    Args:
+        preset: a name from `presets()`.
+        overrides: dotted key -> value, e.g. {"llm.tune.epochs": 3}.
+
+    Raises:
+        ConfigError: unknown preset, unknown key or impossible value.
+    """
+    if preset not in presets():
+        raise ConfigError(f"there is no preset {preset!r}", "--preset", f"choose one of {', '.join(presets())}")
+    tree: dict[str, Any] = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text()) or {}
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{parent} in {key} is not a section", f"--set {key}")
+        node[last] = value
+    return validate(RunConfig, tree, f"preset {preset} and the options of this run")
+
+
+def validate(cls: type[C], tree: dict[str, Any], where: str) -> C:
+    """Build a configuration of class `cls`, or raise ConfigError that names each bad key and the known ones."""
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(
+            f"the configuration is not valid: {explain(error)}", where, f"known keys: {', '.join(cls.model_fields)}"
+        ) from error
+
+
+def parse_set(assignment: str) -> tuple[str, Any]:
+    """Split one `--set key=value`; the value is read as JSON where it is JSON, else as text."""
+    key, sign, value = assignment.partition("=")
+    if not sign or not key:
+        raise ConfigError(f"{assignment!r} is not key=value", "--set", "for example --set llm.tune.epochs=3")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value

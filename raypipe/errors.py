@@ -1,0 +1,37 @@
+"""The errors that a user can meet. Each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class RaypipeError(Exception):
+    """Base of all errors that are the user's to mend; jobs print them without a traceback.
+
+    Args:
+        what: the fault, as a sentence.
+        where: file, line, column, setting or stage.
+        todo: what the user can do about it.
+    """
+
+    def __init__(self, what: str, where: str = "", todo: str = "") -> None:
+        self.what, self.where, self.todo = what, where, todo
+        super().__init__(what, where, todo)  # all three, so that the error survives a trip between processes
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append(f"  where: {self.where}")
+        if self.todo:
+            parts.append(f"  to do: {self.todo}")
+        return "\n".join(parts)
+
+
+class DataError(RaypipeError):
+    """The input data cannot be used as it is."""
+
+
+class ConfigError(RaypipeError):
+    """A setting is unknown, impossible, or contradicts another."""
+
+
+class ArtifactError(RaypipeError):
+    """A stage's output or a bundle is missing or damaged."""

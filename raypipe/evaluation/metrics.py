@@ -1,0 +1,39 @@
+"""Metrics (L36) as pure functions over ranks and predictions.
+
+With one held-out item per user, recall, hit rate and DCG need only the rank of that item. Ranks start at 1; 0 says that the
+item is not in the list.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+RANKING = ("H@3", "N@3", "H@5", "N@5")
+RATING = ("RMSE", "MAE")
+
+
+def hit(rank_U: np.ndarray, k: int) -> np.ndarray:
+    """[U] 1.0 where the target stands among the first k."""
+    return ((rank_U >= 1) & (rank_U <= k)).astype(float)
+
+
+def ndcg(rank_U: np.ndarray, k: int) -> np.ndarray:
+    """[U] 1 / log2(rank + 1) where the target stands among the first k, else 0; the ideal DCG of one item is 1."""
+    return np.where(hit(rank_U, k) > 0, 1.0 / np.log2(np.maximum(rank_U, 1) + 1), 0.0)
+
+
+def ranking(rank_U: np.ndarray) -> dict[str, np.ndarray]:
+    """Per-user values [U] of every metric in `RANKING`."""
+    return {"H@3": hit(rank_U, 3), "N@3": ndcg(rank_U, 3), "H@5": hit(rank_U, 5), "N@5": ndcg(rank_U, 5)}
+
+
+def rating(prediction_U: np.ndarray, truth_U: np.ndarray) -> dict[str, float]:
+    """RMSE and MAE over users; lower is better."""
+    error = np.asarray(prediction_U, dtype=float) - np.asarray(truth_U, dtype=float)
+    return {"RMSE": float(np.sqrt(np.mean(error**2))), "MAE": float(np.mean(np.abs(error)))}
+
+
+def rank_of(target_U: np.ndarray, items_UK: np.ndarray) -> np.ndarray:
+    """[U] rank of each target in its list, 0 where absent."""
+    found = items_UK == np.asarray(target_U)[:, None]
+    return np.where(found.any(1), found.argmax(1) + 1, 0)

@@ -1,0 +1,99 @@
+"""The tables that travel between stages: column names and contracts, each checked by `check`.
+
+Ids are strings, as they stand in the source. A column list says what a table must have; more columns are allowed
+where the table says so (item and user features).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from raypipe.errors import DataError
+
+USER, ITEM, RATING, TIME = "user_id", "item_id", "rating", "timestamp"
+TITLE, TEXT = "title", "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table contract: its name, required columns with types, and whether further columns may follow."""
+
+    name: str
+    columns: dict[str, pa.DataType]
+    open: bool = False
+    key: tuple[str, ...] = ()
+
+    def check(self, table: pa.Table, where: str) -> pa.Table:
+        """Return `table` cast to the contract; raise DataError naming what is missing, wrong or repeated."""
+        missing = [c for c in self.columns if c not in table.column_names]
+        if missing:
+            raise DataError(
+                f"the table {self.name} lacks the column(s) {', '.join(missing)}",
+                where,
+                f"it has {', '.join(table.column_names)}; rename or add the missing ones",
+            )
+        extra = [c for c in table.column_names if c not in self.columns]
+        if extra and not self.open:
+            table = table.drop_columns(extra)
+        for column, wanted in self.columns.items():
+            field = table.schema.get_field_index(column)
+            if table.schema.field(field).type != wanted:
+                try:
+                    table = table.set_column(field, column, table[column].cast(wanted))
+                except pa.ArrowInvalid as error:
+                    raise DataError(f"column {column} of {self.name} is not {wanted}: {error}", where) from error
+            if table[column].null_count:
+                raise DataError(
+                    f"column {column} of {self.name} has {table[column].null_count} empty values", where, "fill or drop them"
+                )
+        if self.key:
+            distinct = table.group_by(list(self.key)).aggregate([]).num_rows
+            if distinct != table.num_rows:
+                raise DataError(f"{self.name} repeats its key {self.key} ({table.num_rows - distinct} times)", where)
+        return table
+
+
+INTERACTIONS = Table(
+    "interactions",
+    {USER: pa.string(), ITEM: pa.string(), RATING: pa.float32(), TIME: pa.int64()},
+    key=(USER, ITEM),
+)
+ITEMS = Table("items", {ITEM: pa.string(), TITLE: pa.string(), TEXT: pa.string()}, open=True, key=(ITEM,))
+USERS = Table("users", {USER: pa.string()}, open=True, key=(USER,))
+#: One row a user and split part: candidates best first, with the backbone's scores.
+LISTS = Table(
+    "lists",
+    {
+        USER: pa.string(),
+        "split": pa.string(),
+        "items": pa.list_(pa.string()),
+        "scores": pa.list_(pa.float32()),
+    },
+    key=(USER, "split"),
+)
+#: What goes to an engine. `options` are the only answers allowed; empty means free text under `pattern`.
+PROMPTS = Table(
+    "prompts",
+    {
+        "prompt_id": pa.string(),
+        "template": pa.string(),
+        "prompt": pa.string(),
+        "options": pa.list_(pa.string()),
+        "payload": pa.list_(pa.string()),
+    },
+    key=("prompt_id",),
+)
+#: What an engine gives back, same ids: the answer, and the log-probability of each option (in order).
+COMPLETIONS = Table(
+    "completions",
+    {
+        "prompt_id": pa.string(),
+        "answer": pa.string(),
+        "logprobs": pa.list_(pa.float32()),
+        "tokens_in": pa.int32(),
+        "tokens_out": pa.int32(),
+    },
+    key=("prompt_id",),
+)
