@@ -117,6 +117,7 @@ class RerankConfig(Config):
 
     k_prime: int = Field(10, ge=5, description="k', the length of the re-ranked list (L24)")
     pointwise: bool = Field(True, description="also rate each candidate, and choose the better way on validation")
+    pointwise_users: int = Field(200, ge=20, description="validation users on which pointwise and listwise are compared")
 
 
 class AggregationConfig(Config):

@@ -73,13 +73,14 @@ LISTS = Table(
     },
     key=(USER, "split"),
 )
-#: What goes to an engine. `options` are the only answers allowed; empty means free text under `pattern`.
+#: What goes to an engine. `options` are the only answers allowed, `payload` says what each stands for.
 PROMPTS = Table(
     "prompts",
     {
         "prompt_id": pa.string(),
         "template": pa.string(),
         "prompt": pa.string(),
+        "mode": pa.string(),
         "options": pa.list_(pa.string()),
         "payload": pa.list_(pa.string()),
     },

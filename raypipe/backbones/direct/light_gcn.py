@@ -23,6 +23,8 @@ from raypipe.backbones.negatives import Negatives
 class Options(contract.Options):
     """Hyper-parameters of LightGCN."""
 
+    learning_rate: float = Field(5e-3, gt=0)
+    patience: int = Field(20, ge=1)
     layers: int = Field(2, ge=0)
     negatives: int = Field(1, ge=1)
 

@@ -1,0 +1,72 @@
+"""The main job: from a log of interactions to a report and a bundle.
+
+    ray job submit -- python jobs/full_pipeline.py
+    python jobs/full_pipeline.py --data ml-100k --data-dir DIR
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import _start  # noqa: F401
+from options import configuration, parser
+
+from raypipe.errors import RaypipeError
+
+
+def say(line: str) -> None:
+    """Progress, at once."""
+    print(line, flush=True)
+
+
+def main() -> int:
+    p = parser("Run Llama4Rec end to end.")
+    p.add_argument("--list", action="store_true", help="print the stages and stop")
+    p.add_argument("--from", dest="start", metavar="STAGE", help="run this stage again, and all that depend on it")
+    p.add_argument("--only", metavar="STAGE", help="run this stage alone")
+    p.add_argument("--dry-run", action="store_true", help="print stages, resources and what is done, and stop")
+    p.add_argument("--verbose", action="store_true", help="show the output of all workers")
+    options = p.parse_args()
+    began = time.time()
+    try:
+        config, out = configuration(options)
+        from raypipe.papers.llama4rec.stages import plan
+        from raypipe.pipeline.runner import Runner
+        from raypipe.pipeline.store import Store
+
+        store = Store(out)
+        stages = plan(config)
+        if options.list:
+            for stage in stages:
+                say(stage.name)
+            return 0
+        if not options.dry_run:
+            store.check_writable()
+        runner = Runner(stages, store, say=say)
+        if options.dry_run:
+            for planned in runner.plan():
+                state = "done" if planned.cached else "to run"
+                say(f"{planned.stage.name:40s} {planned.key[:12]}  {state:7s} {planned.stage.resources}")
+            return 0
+        for option, name in (("--from", options.start), ("--only", options.only)):
+            if name:
+                runner.matching(name, option)
+        from raypipe.cluster import session
+        from raypipe.pipeline.runner import perform
+        from raypipe.reports.publish import publish
+
+        with session.connected(say, options.verbose):
+            runner.submit = lambda *arguments: session.in_worker(perform, *arguments)
+            record = runner.run(options.start, options.only)
+            if options.only:
+                return 0
+            say(publish(config, store, record, began))
+        return 0
+    except RaypipeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The options that jobs share, and how they become a configuration."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from raypipe.backbones import registry
+from raypipe.config import TASKS, RunConfig, load, parse_set, presets
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with the run options."""
+    p = argparse.ArgumentParser(description=description)
+    p.add_argument("--preset", help=f"one of {', '.join(presets())} (default: that of --data, else toy)")
+    p.add_argument("--data", help="dataset: a file of raypipe/data/sources (default: the preset's)")
+    p.add_argument("--data-dir", help="folder of the dataset's files")
+    p.add_argument("--backbones", help="comma-separated, e.g. light_gcn,sasrec (default: the preset's)")
+    p.add_argument("--tasks", help=f"comma-separated among {', '.join(TASKS)}")
+    p.add_argument("--llm", help="embedded, a local LLaMA-type folder, or a hub id")
+    p.add_argument("--engine", help="vllm, transformers or scripted")
+    p.add_argument("--seeds", type=int, help="repetitions")
+    p.add_argument("--out", help="run folder or URI (default: runs/NAME-OF-DATA)")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, e.g. llm.tune.epochs=3")
+    return p
+
+
+def configuration(options: argparse.Namespace) -> tuple[RunConfig, str]:
+    """The configuration and the run folder. A preset with the dataset's name is used where none is named."""
+    data = (options.data or "").replace("-", "_")
+    preset = options.preset or (data.replace("_", "-") if data.replace("_", "-") in presets() else "toy")
+    overrides: dict[str, Any] = {}
+    if data:
+        overrides["data.name"] = data
+    if options.data_dir:
+        overrides["data.dir"] = str(Path(options.data_dir).expanduser().resolve())
+    if options.tasks:
+        overrides["tasks"] = [t.strip() for t in options.tasks.split(",")]
+    if options.backbones:
+        named: dict[str, list[str]] = {}
+        for name in (b.strip() for b in options.backbones.split(",")):
+            named.setdefault(registry.task_of(name), []).append(name)
+        overrides["backbones"] = named
+        overrides.setdefault("tasks", [t for t in TASKS if t in named])
+    if options.llm:
+        local = Path(options.llm).expanduser()
+        overrides["llm.source"] = str(local.resolve()) if local.is_dir() else options.llm
+    if options.engine:
+        overrides["llm.engine.name"] = options.engine
+    if options.seeds is not None:
+        overrides["seeds"] = options.seeds
+    overrides |= dict(parse_set(s) for s in options.set)
+    return load(preset, overrides), options.out or f"runs/{(data or preset).replace('_', '-')}"

@@ -1,0 +1,116 @@
+"""The one place that connects to Ray, and the board on which workers post their progress."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raypipe.errors import ConfigError
+
+BOARD = "raypipe-board"
+ROOT = Path(__file__).parents[2]
+QUIET = {
+    "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+}
+
+
+@ray.remote(num_cpus=0, max_concurrency=4)
+class Board:
+    """Lines posted by workers, fetched by the driver."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def post(self, line: str) -> None:
+        self.lines.append(line)
+
+    def drain(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+def post(line: str) -> None:
+    """Show a line of progress on the driver; silent where there is no board."""
+    try:
+        ray.get_actor(BOARD, namespace="raypipe").post.remote(line)
+    except ValueError:
+        pass
+
+
+def resources() -> dict[str, float]:
+    """What the cluster has in all, e.g. {"CPU": 2.0, "GPU": 0.0}."""
+    return ray.cluster_resources()
+
+
+def gpus() -> int:
+    """GPUs of the cluster."""
+    return int(resources().get("GPU", 0))
+
+
+@contextmanager
+def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterator[None]:
+    """Connect to RAY_ADDRESS, to the cluster that runs this job, or start Ray here; shut down at the end.
+
+    Args:
+        say: prints the lines that workers post.
+        log_to_driver: also forward all worker output, for debugging.
+    """
+    os.environ.update(QUIET)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    try:
+        ray.init(
+            address=os.environ.get("RAY_ADDRESS") or None,
+            namespace="raypipe",
+            log_to_driver=log_to_driver,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": {**QUIET, "PYTHONPATH": path}},
+            include_dashboard=False if not os.environ.get("RAY_ADDRESS") else None,
+        )
+    except ConnectionError as error:
+        raise ConfigError(
+            f"no Ray cluster answers: {error}", f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}", "start it, or unset RAY_ADDRESS"
+        ) from error
+    board = Board.options(name=BOARD, get_if_exists=True).remote()
+    stop = threading.Event()
+
+    def show() -> None:
+        while not stop.is_set():
+            stop.wait(1.0)
+            try:
+                for line in ray.get(board.drain.remote(), timeout=30):
+                    say(line)
+            except Exception:  # noqa: BLE001 - progress must never break a run
+                time.sleep(1)
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+        ray.shutdown()
+
+
+def in_worker(function: Callable[..., Any], *arguments: Any, cpus: float = 1) -> Any:
+    """Run a function in one Ray worker, so that the driver holds no data; three tries if the worker is lost."""
+    task = ray.remote(num_cpus=cpus, max_retries=3)(function)
+    try:
+        return ray.get(task.remote(*arguments))
+    except ray.exceptions.RayTaskError as error:
+        cause = error.as_instanceof_cause()
+        raise cause if isinstance(cause, Exception) else error from None

@@ -1,0 +1,92 @@
+"""Ray Data between files: what grows with users goes through here and never through the driver."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+BLOCK = 256
+
+
+def quiet() -> None:
+    """Keep Ray Data's own progress off the terminal; `watch` prints one line instead."""
+    import logging
+
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def read(path: Path | str) -> Any:
+    """A Parquet folder or file as a Ray Dataset."""
+    import ray.data
+
+    quiet()
+    return ray.data.read_parquet(str(path))
+
+
+def blocks(rows: int) -> int:
+    """Blocks for a table of so many rows: small enough that finished work is kept often."""
+    return max(1, min(2000, -(-rows // BLOCK)))
+
+
+def finished(folder: str) -> tuple[int, list[str]]:
+    """Rows in the readable Parquet files of a folder (path or URI), and those files; a half-written file is passed over."""
+    filesystem, root = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
+    rows, files = 0, []
+    for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True)):
+        if info.extension != "parquet":
+            continue
+        try:
+            rows += pq.read_metadata(info.path, filesystem=filesystem).num_rows
+            files.append(info.path)
+        except (pa.ArrowInvalid, OSError):
+            continue
+    return rows, files
+
+
+def read_finished(folder: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """The readable rows of a folder, in a worker."""
+    filesystem, _ = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
+    parts = [pq.read_table(f, filesystem=filesystem, columns=columns).to_pandas() for f in finished(folder)[1]]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+class watch:  # noqa: N801 - reads as a verb in a with statement
+    """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs."""
+
+    def __init__(self, folder: str, total: int, say: Callable[[str], None], every: float = 10.0) -> None:
+        self.folder, self.total, self.say, self.every = folder, total, say, every
+        self.stop = threading.Event()
+
+    def __enter__(self) -> watch:
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        self.thread.join(timeout=5)
+
+    def _run(self) -> None:
+        began, first, before = time.monotonic(), None, -1
+        while not self.stop.wait(self.every):
+            rows = finished(self.folder)[0]
+            if rows == before:
+                continue
+            before = rows
+            if rows and first is None:
+                first, began = rows, time.monotonic()
+            rate = (rows - (first or 0)) / max(time.monotonic() - began, 1e-9)
+            left = f", about {(self.total - rows) / rate:.0f} s left" if rate > 0 else ""
+            self.say(f"    {rows:,} of {self.total:,} prompts answered{left}")

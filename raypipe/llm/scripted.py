@@ -1,0 +1,35 @@
+"""A stand-in for tests: answers by a rule of hashes, without a model. It never claims to be an LLM; reports name it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+
+from raypipe.config import EngineConfig
+from raypipe.llm.engine import completion
+from raypipe.seeding import derive
+
+
+def script(row: Any) -> dict[str, Any]:
+    """Pseudo-random but fixed log-probabilities of each option."""
+    scores = [-(derive(0, row.prompt, o) % 10_000) / 1000 for o in row.options]
+    words = len(row.prompt.split())
+    if row.mode == "choose":
+        best = max(range(len(scores)), key=scores.__getitem__)
+        return completion(row.prompt_id, row.options[best], [], words, 1, time.time())
+    return completion(row.prompt_id, "", scores, words, 1, time.time())
+
+
+class Engine:
+    """Answers rows in Ray Data tasks."""
+
+    def __init__(self, model: str, config: EngineConfig) -> None:
+        self.config = config
+
+    def apply(self, prompts: Any) -> Any:
+        def answer(batch: pd.DataFrame) -> pd.DataFrame:
+            return pd.DataFrame([script(row) for row in batch.itertuples()])
+
+        return prompts.map_batches(answer, batch_format="pandas", batch_size=self.config.batch_size)

@@ -1,0 +1,110 @@
+"""Generation by vLLM under Ray Data: the engine of every real run.
+
+Options are scored by asking vLLM for the log-probabilities of their first tokens at the first generated position, which costs
+no more than one token. In mode "choose" the answer is written under a structured-output choice over the options.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+
+from raypipe.config import EngineConfig
+from raypipe.llm.engine import completion
+from raypipe.llm.options import tokens
+
+
+def context_of(model: str, most: int = 2048) -> int:
+    """The context that the engine is started with: the model's own, at most `most` tokens (L31)."""
+    from transformers import AutoConfig
+
+    return min(int(AutoConfig.from_pretrained(model).max_position_embeddings), most)
+
+
+class Engine:
+    """vLLM replicas in Ray Data actors."""
+
+    def __init__(self, model: str, config: EngineConfig) -> None:
+        self.model, self.config = model, config
+
+    def settings(self, gpu: bool) -> dict[str, Any]:
+        """Arguments of vLLMEngineProcessorConfig."""
+        config = self.config
+        engine: dict[str, Any] = {
+            "max_model_len": context_of(self.model),
+            "max_num_seqs": config.max_num_seqs,
+            "max_num_batched_tokens": max(config.max_batched_tokens, context_of(self.model)),
+            "enable_prefix_caching": True,
+            "dtype": config.dtype if gpu or config.dtype != "auto" else "float32",
+            "tensor_parallel_size": config.tensor_parallel,
+            "seed": 0,
+        }
+        settings: dict[str, Any] = {
+            "model_source": self.model,
+            "engine_kwargs": engine,
+            "batch_size": config.batch_size,
+            "concurrency": config.concurrency,
+            "chat_template_stage": False,
+            "tokenize_stage": False,
+            "detokenize_stage": False,
+        }
+        if not gpu:
+            engine |= {"enforce_eager": True, "block_size": 32}
+            settings |= {
+                "accelerator_type": None,
+                "placement_group_config": {"bundles": [{"CPU": 1}]},
+                # one engine takes all cores: at this stage nothing else computes
+                "runtime_env": {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}},
+            }  # fmt: skip
+        return settings
+
+    def apply(self, prompts: Any) -> Any:
+        from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+        from raypipe.cluster.session import gpus
+
+        model, longest = self.model, context_of(self.model) - 1
+
+        def tokenized(batch: pd.DataFrame) -> pd.DataFrame:
+            made = [
+                tokens(model, p, list(o), m) for p, o, m in zip(batch["prompt"], batch["options"], batch["mode"], strict=True)
+            ]
+            return batch.assign(prompt_tokens=[t.prompt for t in made], option_tokens=[t.options for t in made])
+
+        def request(row: dict[str, Any]) -> dict[str, Any]:
+            parameters: dict[str, Any] = {"temperature": 0.0, "seed": 0}
+            if row["mode"] == "score":
+                parameters |= {
+                    "max_tokens": 1,
+                    "logprob_token_ids": sorted({int(t) for t in row["option_tokens"]}),
+                    "detokenize": False,
+                }
+            else:
+                parameters |= {
+                    "max_tokens": 32,
+                    "stop": ["\n"],
+                    "structured_outputs": {"choice": [str(o) for o in row["options"]]},
+                }
+            return {
+                "prompt": row["prompt"],
+                "tokenized_prompt": [int(t) for t in row["prompt_tokens"]][:longest],
+                "sampling_params": parameters,
+            }
+
+        def answer(row: dict[str, Any]) -> dict[str, Any]:
+            fits = len(row["prompt_tokens"]) <= longest
+            scores: list[float] = []
+            if row["mode"] == "score" and fits:
+                table = {int(k): v["logprob"] for k, v in row["logprobs"][0].items() if v is not None}
+                scores = [table[int(t)] for t in row["option_tokens"]]
+            text = row["generated_text"] if row["mode"] == "choose" and fits else ""
+            return completion(
+                row["prompt_id"], text, scores, len(row["prompt_tokens"]), int(row["num_generated_tokens"]), time.time()
+            )
+
+        processor = build_processor(
+            vLLMEngineProcessorConfig(**self.settings(gpus() > 0)), preprocess=request, postprocess=answer
+        )
+        return processor(prompts.map_batches(tokenized, batch_format="pandas", batch_size=256))

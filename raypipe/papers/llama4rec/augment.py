@@ -1,0 +1,57 @@
+"""Data augmentation from the LLM's answers (L6 to L12): pairs, inserted items, attributes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from raypipe.cluster import session
+from raypipe.papers.llama4rec.generation import answers
+from raypipe.pipeline.stage import Context
+from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.templates import attribute, pair, pick
+from raypipe.schema import ITEM, USER
+from raypipe.seeding import generator
+
+PARSERS: dict[str, Any] = {"pair": pair, "pick": pick, "attribute": attribute}
+
+
+def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
+    """pairs.parquet, insertions.parquet and attributes.parquet from the completions of the wave `augment`."""
+    return session.in_worker(_parse, ctx, seed)
+
+
+def _parse(ctx: Context, seed: int) -> dict[str, Any]:
+    rejected: Counter[str] = Counter()
+    pairs, insertions = [], []
+    attributes: dict[str, dict[str, str]] = {}
+    for row in answers(ctx, "prompts", "completions").sort_values("prompt_id").itertuples():
+        got = PARSERS[row.template].parse(Completion(row.answer, list(row.logprobs)), list(row.options), list(row.payload))
+        if isinstance(got, Rejected):
+            rejected[got.kind] += 1
+            continue
+        rest = row.prompt_id.partition("/")[2]
+        if row.template == "attribute":
+            name, _, item = rest.partition("/")
+            attributes.setdefault(item, {})[name] = got
+            continue
+        user = rest.rpartition("/")[0]
+        if row.template == "pair":
+            pairs.append((user, *got))
+        else:
+            insertions.append((user, got, generator(seed, "insert", row.prompt_id).random()))
+    pd.DataFrame(pairs, columns=[USER, "preferred", "other"]).to_parquet(ctx.out / "pairs.parquet", index=False)
+    pd.DataFrame(insertions, columns=[USER, ITEM, "place"]).to_parquet(ctx.out / "insertions.parquet", index=False)
+    frame = pd.DataFrame([{ITEM: item, **values} for item, values in attributes.items()])
+    (frame if len(frame) else pd.DataFrame({ITEM: pd.Series(dtype=str)})).to_parquet(ctx.out / "attributes.parquet", index=False)
+    unknown = sum(v == attribute.UNKNOWN for values in attributes.values() for v in values.values())
+    return {
+        "rows": len(pairs) + len(insertions) + sum(map(len, attributes.values())),
+        "pairs": len(pairs),
+        "insertions": len(insertions),
+        "attributes": sum(map(len, attributes.values())),
+        "attributes answered unknown": unknown,
+        "rejected": dict(rejected),
+    }

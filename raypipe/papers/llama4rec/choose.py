@@ -1,0 +1,195 @@
+"""Choosing on validation: alpha_1, alpha_2 by a Ray Tune grid, and pointwise or listwise (L39, L41, LO4)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe import aggregation
+from raypipe.cluster import session, tune
+from raypipe.config import RunConfig
+from raypipe.evaluation import metrics
+from raypipe.papers.llama4rec.asks import Histories
+from raypipe.papers.llama4rec.generation import answers
+from raypipe.papers.llama4rec.ranks import llm_ranks, values
+from raypipe.papers.llama4rec.training import tables
+from raypipe.pipeline.stage import Context
+from raypipe.schema import USER
+
+RANKINGS = ("listwise", "pointwise")
+
+
+def choose(ctx: Context, config: RunConfig, variant: str, seed: int) -> dict[str, Any]:
+    """chosen.json: per backbone the ranking and, for llama4rec, alpha_1, alpha_2 and the whole grid.
+
+    Inputs: prompts, completions, model/NAME. Only validation rows are read.
+    """
+    cases = session.in_worker(_cases, ctx, config)
+    weights: dict[str, Any] = {}
+    if variant == "llama4rec":
+        grid = tune.grid(
+            _evaluate_weights,
+            {"alpha_1": list(config.aggregation.alpha_1), "alpha_2": list(config.aggregation.alpha_2)},
+            cases,
+            ctx.scratch,
+        )
+        for name in {c["name"] for c in cases}:
+            weights[name] = [{"alpha_1": g["alpha_1"], "alpha_2": g["alpha_2"], "value": g[name]} for g in grid]
+    chosen = _decide(cases, weights)
+    (ctx.out / "chosen.json").write_text(json.dumps(chosen, indent=1))
+    return {"rows": len(chosen), "chosen": {c["backbone"]: [c["ranking"], c["alpha_1"], c["alpha_2"]] for c in chosen}}
+
+
+def _cases(ctx: Context, config: RunConfig) -> list[dict[str, Any]]:
+    """Arrays of validation users for each backbone and ranking; some thousand numbers each."""
+    source = tables(ctx)
+    past = Histories(source)
+    numbers = {item: n for n, item in enumerate(source.items)}
+    asked = answers(ctx, "prompts", "completions")
+    said, _ = values(asked[asked["prompt_id"].str.contains("/validation/")])
+    cases = []
+    for task in config.tasks:
+        for backbone in config.backbones[task]:
+            own = said[(said["backbone"] == backbone) & (said["task"] == task)]
+            if task == "rating":
+                frame = pd.read_parquet(ctx.input(f"model/{backbone}") / "predictions.parquet")
+                frame = frame[frame["split"] == "validation"].merge(own[["user_id", "value"]], on=USER, how="left")
+                llm = frame["value"].fillna(frame["prediction"]).to_numpy(float)
+                cases.append(
+                    _case(task, backbone, "pointwise", past, frame[USER], config)
+                    | {"rec": frame["prediction"].to_numpy(float), "llm": llm, "truth": frame["truth"].to_numpy(float)}
+                )
+                continue
+            lists = pd.read_parquet(ctx.input(f"model/{backbone}") / "lists.parquet")
+            lists = lists[lists["split"] == "validation"]
+            compared = set(own.loc[own["template"] == "pointwise", USER])
+            for ranking in RANKINGS:
+                of = own[own["template"] == ranking]
+                if not len(of):
+                    continue
+                # listwise answers all users; pointwise some, and on these the two are compared
+                for scope, part in (("all", lists), ("compared", lists[lists[USER].isin(compared)])):
+                    if (ranking == "pointwise" and scope == "all") or not len(part):
+                        continue
+                    items = np.stack([np.asarray(i)[: config.rerank.k_prime] for i in part["items"]])
+                    cases.append(
+                        _case(task, backbone, ranking, past, part[USER], config, scope)
+                        | {
+                            "rec": metrics.rank_of(part["target"].to_numpy(), items),
+                            "llm": llm_ranks(part, of, numbers, config.rerank.k_prime),
+                        }
+                    )
+    return cases
+
+
+def _case(
+    task: str, backbone: str, ranking: str, past: Histories, users: pd.Series, config: RunConfig, scope: str = "all"
+) -> dict[str, Any]:
+    ell, low, high = coefficients(past, task, users)
+    return {
+        "name": f"{task}.{backbone}.{ranking}.{scope}",
+        "task": task,
+        "backbone": backbone,
+        "ranking": ranking,
+        "scope": scope,
+        "ell": ell,
+        "range": (low, high),
+    }
+
+
+def coefficients(past: Histories, task: str, users: pd.Series) -> tuple[np.ndarray, float, float]:
+    """[U] eq. 4 of `users` from training interactions (LO21), and its range over all training users."""
+    source = past.rated if task == "rating" else past.topk_train
+    everyone = aggregation.long_tail_coefficient(np.array([len(p.items) for p in source.values()]))
+    own = aggregation.long_tail_coefficient(np.array([len(source[u].items) if u in source else 0 for u in users]))
+    return own, float(everyone.min()), float(everyone.max())
+
+
+def quality(case: dict[str, Any], alpha: np.ndarray | None) -> float:
+    """N@5, or minus RMSE, of a case: the LLM alone where alpha is None, else aggregated with alpha [U]."""
+    if case["task"] == "rating":
+        mixed = case["llm"] if alpha is None else aggregation.blend_ratings(case["llm"], case["rec"], alpha)
+        return -metrics.rating(mixed, case["truth"])["RMSE"]
+    final = case["llm"] if alpha is None else aggregation.blend_ranks(case["llm"], alpha)
+    at = case["rec"]
+    rank = np.where(at > 0, final[np.arange(len(at)), np.maximum(at - 1, 0)], 0)
+    return float(metrics.ndcg(rank, 5).mean())
+
+
+def _evaluate_weights(point: dict[str, float], cases: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        c["name"]: quality(c, aggregation.llm_weight(c["ell"], *c["range"], point["alpha_1"], point["alpha_2"])) for c in cases
+    }
+
+
+def _decide(cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """The better ranking on the compared users, then its best weights; equal values go to the smaller weights."""
+
+    def best_of(case: dict[str, Any]) -> dict[str, Any]:
+        if not weights:
+            return {"alpha_1": None, "alpha_2": None, "value": quality(case, None)}
+        return max(weights[case["name"]], key=lambda g: (round(g["value"], 9), -g["alpha_1"], -g["alpha_2"]))
+
+    chosen = []
+    key: Callable[[dict[str, Any]], tuple[str, str]] = lambda c: (c["task"], c["backbone"])  # noqa: E731
+    for (task, backbone), group in itertools.groupby(cases, key=key):
+        own = {(c["ranking"], c["scope"]): c for c in group}
+        compared = {r: best_of(c)["value"] for (r, s), c in own.items() if s == "compared"}
+        if task == "rating":
+            ranking = "pointwise"
+        else:
+            ranking = max(compared, key=lambda r: (compared[r], r == "listwise")) if compared else "listwise"
+        case = own.get((ranking, "all"), own.get((ranking, "compared")))
+        assert case is not None
+        best = best_of(case)
+        chosen.append(
+            {
+                "task": task,
+                "backbone": backbone,
+                "ranking": ranking,
+                "alpha_1": best["alpha_1"],
+                "alpha_2": best["alpha_2"],
+                "validation": best["value"],
+                "compared": compared,
+                "grid": weights.get(case["name"], []),
+            }
+        )
+    return chosen
+
+
+def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict[str, Any]], with_hints: bool, seed: int) -> None:
+    """Write asks for the test candidates of those backbones whose chosen ranking is pointwise; mostly none."""
+    from raypipe.papers.llama4rec import asks
+    from raypipe.papers.llama4rec.generation import similar_of
+
+    source = tables(ctx)
+    past = Histories(source)
+    parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
+    for choice in chosen:
+        if choice["task"] == "rating" or choice["ranking"] != "pointwise":
+            continue
+        folder = ctx.input(f"model/{choice['backbone']}")
+        similar = similar_of(folder) if with_hints else None
+        lists = pd.read_parquet(folder / "lists.parquet")
+        made = asks.listwise(
+            source, past, choice["task"], "test", lists, similar, config.prompts, config.rerank.k_prime, seed
+        )
+        single = asks.pointwise_candidates(made, past, similar, config.prompts)
+        parts.append(single.assign(ask_id=f"{choice['backbone']}/" + single["ask_id"]))
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def pointwise_test_prompts(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> dict[str, Any]:
+    """prompts/ for the test part of chosen pointwise rankings."""
+    from raypipe.papers.llama4rec.generation import word_prompts
+
+    chosen = json.loads((ctx.input("chosen") / "chosen.json").read_text())
+    session.in_worker(write_pointwise_test_asks, ctx, config, chosen, with_hints, seed)
+    return word_prompts(ctx, config)
+
+

@@ -1,0 +1,231 @@
+"""Stages that ask the LLM: asks -> prompts -> completions, and instructions for tuning. Ray Data all the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe.cluster import session
+from raypipe.cluster import tables as flow
+from raypipe.config import RunConfig
+from raypipe.errors import ArtifactError
+from raypipe.llm.engine import make
+from raypipe.papers.llama4rec import asks, words
+from raypipe.papers.llama4rec.training import model_of, tables
+from raypipe.pipeline.stage import Context
+from raypipe.prompts.contract import Style
+from raypipe.schema import ITEM, USER
+from raypipe.seeding import generator
+
+
+def style_of(config: RunConfig) -> Style:
+    """How answers are written: titles where the tokenizer gives titles a token, else labels."""
+    if config.prompts.answers == "auto":
+        return "title" if config.llm.source == "embedded" else "label"
+    return config.prompts.answers
+
+
+def similar_of(folder: Path) -> dict[str, str]:
+    """user -> most similar user, as a backbone stage wrote it."""
+    frame = pd.read_parquet(folder / "similar.parquet")
+    return dict(zip(frame[USER], frame["similar"], strict=True))
+
+
+def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> None:
+    """Write the tuning asks of every task (L28): held rows, with hints of models that did not see them (LO12)."""
+    source = tables(ctx)
+    past = asks.Histories(source)
+    parts = []
+    limit = config.llm.tune.instructions
+    for task in config.tasks:
+        for name in config.backbones[task]:
+            folder = ctx.input(f"hint/{name}")
+            similar = similar_of(folder) if with_hints else None
+            count = max(1, limit // len(config.backbones[task]))
+            if task == "rating":
+                predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
+                made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
+            else:
+                lists = pd.read_parquet(folder / "lists.parquet")
+                made = asks.listwise(
+                    source, past, task, "held", lists, similar, config.prompts, config.rerank.k_prime, seed, count
+                )
+            parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
+    if with_hints and config.augment.pairs_per_user and "direct" in config.tasks:
+        parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))
+    if with_hints and config.augment.insertions_per_user and "sequential" in config.tasks:
+        rows = next(p for p in parts if (p["task"] == "sequential").all())
+        parts.append(
+            asks.augmentation_instructions(rows, len(source.items), config.augment.pick_from, "pick", limit // 2, seed)
+        )
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def instructions(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> dict[str, Any]:
+    """instructions.parquet: prompt and answer; repeated ones are dropped (L29)."""
+    session.in_worker(instruction_asks, ctx, config, with_hints, seed)
+    data, style = ctx.input("data"), style_of(config)
+
+    def word(batch: pd.DataFrame) -> pd.DataFrame:
+        book = words.catalogue(data)
+        made = [(ask, words.render(ask, book, style)) for ask in batch.itertuples()]
+        return pd.DataFrame(
+            {
+                "ask_id": [a.ask_id for a, _ in made],
+                "template": [a.template for a, _ in made],
+                "prompt": [r.text for _, r in made],
+                "answer": [words.answer(a, r, book) for a, r in made],
+            }
+        )
+
+    flow.read(ctx.out / "asks.parquet").repartition(4).map_batches(word, batch_format="pandas").write_parquet(str(ctx.out / "parts"))
+    return session.in_worker(_merge_instructions, ctx)
+
+
+def _merge_instructions(ctx: Context) -> dict[str, Any]:
+    rows = flow.read_finished(str(ctx.out / "parts")).sort_values("ask_id", kind="stable")
+    distinct = rows.drop_duplicates(["prompt", "answer"])
+    distinct.to_parquet(ctx.out / "instructions.parquet", index=False)
+    return {
+        "rows": len(distinct),
+        "repeated": len(rows) - len(distinct),
+        "by template": distinct["template"].value_counts().to_dict(),
+    }
+
+
+def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> None:
+    """Write the asks of validation and test for one set of backbones: all listwise; pointwise for some validation users."""
+    source = tables(ctx)
+    past = asks.Histories(source)
+    parts = []
+    for task in config.tasks:
+        for name in config.backbones[task]:
+            folder = ctx.input(f"model/{name}")
+            similar = similar_of(folder) if with_hints else None
+            for part in ("validation", "test"):
+                if task == "rating":
+                    predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
+                    made = asks.rating(source, past, part, predictions, similar, config.prompts, seed)
+                    parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
+                    continue
+                lists = pd.read_parquet(folder / "lists.parquet")
+                made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.rerank.k_prime, seed)
+                parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
+                if config.rerank.pointwise and part == "validation":
+                    rng = generator(seed, "pointwise users", task)
+                    some = made.iloc[np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])]
+                    single = asks.pointwise_candidates(some, past, similar, config.prompts)
+                    parts.append(single.assign(ask_id=f"{name}/" + single["ask_id"]))
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def augment_asks(ctx: Context, config: RunConfig, seed: int) -> None:
+    """Write the asks of data augmentation: pairs and picks; attribute prompts are worded here, as they are one an item."""
+    source = tables(ctx)
+    past = asks.Histories(source)
+    wanted = config.augment
+    parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
+    if "direct" in config.tasks and wanted.pairs_per_user:
+        parts.append(asks.augmentation(source, past, config.prompts, wanted.pairs_per_user, 2, "pair", seed))
+    if "sequential" in config.tasks and wanted.insertions_per_user:
+        parts.append(
+            asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed)
+        )
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+    if "rating" in config.tasks and wanted.attributes:
+        made = words.attribute_prompts(source.dataset, wanted.examples, generator(seed, "attributes"))
+        if len(made):
+            (ctx.out / "prompts").mkdir()
+            made.to_parquet(ctx.out / "prompts" / "attributes.parquet", index=False)
+
+
+def prompts(ctx: Context, config: RunConfig, kind: str, seed: int) -> dict[str, Any]:
+    """prompts/: PROMPTS rows of a wave. kind: ift, augment or llama4rec."""
+    if kind == "augment":
+        session.in_worker(augment_asks, ctx, config, seed)
+    else:
+        session.in_worker(rerank_asks, ctx, config, kind == "llama4rec", seed)
+    return word_prompts(ctx, config)
+
+
+def word_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
+    """Put asks.parquet into words, in Ray Data tasks."""
+    data, style = ctx.input("data"), style_of(config)
+    began = time.perf_counter()
+
+    def word(batch: pd.DataFrame) -> pd.DataFrame:
+        return words.render_batch(batch, data, style)
+
+    asked = flow.read(ctx.out / "asks.parquet")
+    if asked.count():
+        asked.repartition(8).map_batches(word, batch_format="pandas", batch_size=2048).write_parquet(str(ctx.out / "prompts"))
+    return {"rows": flow.finished(str(ctx.out / "prompts"))[0], "wording_seconds": time.perf_counter() - began}
+
+
+def generate(ctx: Context, config: RunConfig) -> dict[str, Any]:
+    """completions.parquet: one row a prompt, sorted by id. Answers that are there from a cut-off run are not asked for again."""
+    model = model_of(ctx.input("llm"))
+    source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
+    total = flow.finished(source)[0]
+    began = time.time()
+    if total:
+        done = session.in_worker(_answered, partial)
+        rows = flow.read(source)
+        if done:
+            session.post(f"    {done.count:,} of {total:,} prompts were answered before")
+            names = done.ids
+            rows = rows.filter(lambda row: row["prompt_id"] not in names)
+        if not done or done.count < total:
+            answers = make(model, config.llm.engine).apply(rows.repartition(flow.blocks(total - (done.count if done else 0))))
+            with flow.watch(partial, total, session.post):
+                answers.write_parquet(partial)
+    return session.in_worker(_merge_completions, ctx, source, partial, began, model)
+
+
+class _Answered:
+    def __init__(self, ids: frozenset[str]) -> None:
+        self.ids, self.count = ids, len(ids)
+
+
+def _answered(partial: str) -> _Answered | None:
+    frame = flow.read_finished(partial, ["prompt_id"])
+    return _Answered(frozenset(frame["prompt_id"])) if len(frame) else None
+
+
+def _merge_completions(ctx: Context, source: str, partial: str, began: float, model: str) -> dict[str, Any]:
+    asked = flow.read_finished(source, ["prompt_id", "template"])
+    got = flow.read_finished(partial)
+    if not len(asked):
+        got = pd.DataFrame(columns=["prompt_id", "answer", "logprobs", "tokens_in", "tokens_out", "finished_at"])
+    got = got.drop_duplicates("prompt_id").sort_values("prompt_id", kind="stable")
+    if set(got["prompt_id"]) != set(asked["prompt_id"]):
+        lost = len(set(asked["prompt_id"]) - set(got["prompt_id"]))
+        raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
+    got.to_parquet(ctx.out / "completions.parquet", index=False)
+    now = got[got["finished_at"] >= began]["finished_at"]
+    busy = float(now.max() - now.min()) if len(now) else 0.0
+    return {
+        "rows": len(got),
+        "model": model,
+        "tokens_in": int(got["tokens_in"].sum()),
+        "tokens_out": int(got["tokens_out"].sum()),
+        "engine_start_seconds": float(now.min() - began) if len(now) else 0.0,
+        "generation_seconds": busy,
+        "by template": asked["template"].value_counts().to_dict(),
+    }
+
+
+def answers(ctx: Context, prompts_input: str, completions_input: str) -> pd.DataFrame:
+    """Prompts with their completions: the columns of both, one row a prompt."""
+    asked = flow.read_finished(str(ctx.input(prompts_input) / "prompts"))
+    got = pd.read_parquet(ctx.input(completions_input) / "completions.parquet")
+    return asked.merge(got, on="prompt_id", validate="one_to_one")
+
+
+def save_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1))

@@ -1,0 +1,62 @@
+"""From completions to ranks: what the LLM says of each candidate, beside what the conventional model says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe.aggregation import positions
+from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.templates import listwise, pointwise
+
+COLUMNS = ["backbone", "template", "task", "split", "user_id", "item", "value"]
+
+
+def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
+    """The LLM's value of each candidate, larger is better, and the rejected answers by kind.
+
+    Args:
+        answered: prompts with completions; a prompt_id is backbone/template/task/split/user[/item number].
+
+    Returns:
+        COLUMNS frame: `item` is an item id (listwise), a row number (pointwise candidates) or "" (rating task); `value` a
+        log-probability or an expected rating.
+    """
+    rejected: Counter[str] = Counter()
+    rows: list[tuple[Any, ...]] = []
+    for row in answered.itertuples():
+        backbone, template, task, split, rest = row.prompt_id.split("/", 4)
+        completion = Completion(row.answer, list(row.logprobs))
+        if template == "listwise":
+            got = listwise.parse(completion, list(row.options), list(row.payload))
+            if not isinstance(got, Rejected):
+                rows += [(backbone, template, task, split, rest, item, value) for item, value in got]
+        else:
+            user, _, item = rest.rpartition("/") if task != "rating" else (rest, "", "")
+            got = pointwise.parse(completion, list(row.options), list(row.payload))
+            if not isinstance(got, Rejected):
+                rows.append((backbone, template, task, split, user, item, got))
+        if isinstance(got, Rejected):
+            rejected[got.kind] += 1
+    return pd.DataFrame(rows, columns=COLUMNS), rejected
+
+
+def llm_scores(lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], k_prime: int) -> np.ndarray:
+    """[U, K] the LLM's value of each candidate in conventional order.
+
+    A user whose answer was rejected gets the conventional order itself, so that nothing is made up (LO23).
+    """
+    by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), said["value"], strict=True))
+    out = np.empty((len(lists), k_prime))
+    for row, (user, items) in enumerate(zip(lists["user_id"], lists["items"], strict=True)):
+        found = [by_id.get((user, i), by_id.get((user, str(item_number[i])))) for i in items[:k_prime]]
+        out[row] = -np.arange(k_prime) if any(v is None for v in found) else found
+    return out
+
+
+def llm_ranks(lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], k_prime: int) -> np.ndarray:
+    """[U, K] the LLM's 1-based position of each candidate in conventional order; ties keep that order."""
+    return positions(llm_scores(lists, said, item_number, k_prime))

@@ -1,0 +1,241 @@
+"""Stages that train: backbones and LLMs, on Ray Train."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+
+from raypipe.backbones import registry
+from raypipe.backbones.contract import FitData, Options, Queries, RatingQueries
+from raypipe.backbones.fit import fit
+from raypipe.backbones.scoring import predict, similar_users, top_k
+from raypipe.backbones.tables import Augmented, Tables
+from raypipe.cluster import session, train
+from raypipe.config import RunConfig
+from raypipe.data.dataset import Dataset
+from raypipe.data.split import Split
+from raypipe.papers.llama4rec import asks, words
+from raypipe.pipeline.stage import Context
+from raypipe.schema import ITEM, RATING, USER
+from raypipe.seeding import derive
+
+#: depth of the lists that tuning candidates are drawn from
+DEEP = 50
+
+
+def tables(ctx: Context) -> Tables:
+    """The arrays' source, from the stages `data` and `split`."""
+    return Tables(Dataset.load(ctx.input("data")), Split.load(ctx.input("split")))
+
+
+def augmented(ctx: Context) -> Augmented | None:
+    """The LLM's additions, where the stage has them as an input."""
+    if "augmentation" not in ctx.inputs:
+        return None
+    folder = ctx.input("augmentation")
+    parts = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("pairs", "insertions", "attributes")}
+    return Augmented(**parts)
+
+
+def fit_backbone(ctx: Context, task: str, name: str, options: dict[str, Any], hint: bool, k: int, seed: int) -> dict[str, Any]:
+    """Fit one backbone, and write its weights, its learning curve, its answers to all questions, and the similar users.
+
+    Files: model.safetensors, curve.json, lists.parquet or predictions.parquet, similar.parquet.
+    """
+    settings = {"ctx": ctx, "task": task, "name": name, "options": options, "hint": hint, "k": k, "seed": seed}
+    checkpoint = train.run(_fit_loop, settings, ctx.scratch, train.workers(1, 1))
+    with train.final(checkpoint) as folder:
+        for file in folder.iterdir():
+            (ctx.out / file.name).write_bytes(file.read_bytes())
+    curve = json.loads((ctx.out / "curve.json").read_text())
+    best = max(curve, key=lambda line: line["validation"])
+    return {"rows": curve[0]["rows"], "epochs": len(curve), "best_epoch": best["epoch"], "validation": best["validation"],
+            "seconds_per_epoch": float(np.mean([line["seconds"] for line in curve]))}  # fmt: skip
+
+
+def _fit_loop(work: train.Session, settings: dict[str, Any]) -> None:
+    ctx, task, seed = settings["ctx"], settings["task"], settings["seed"]
+    source = tables(ctx)
+    options = registry.options(task, settings["name"], settings["options"])
+    module = registry.find(task, settings["name"])
+    data = source.fit_data(task, settings["hint"], augmented(ctx))
+    label = f"    {ctx.name}"
+
+    def report(line: dict[str, float]) -> None:
+        line["rows"] = len(data.user)
+        if line["epoch"] % max(1, 10 * options.evaluate_every) == 0:
+            session.post(f"{label}: epoch {line['epoch']:.0f}, loss {line['loss']:.4f}, validation {line['validation']:.4f}")
+
+    with work.resume() as folder:
+        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), report, work.save, folder)
+
+    def write(folder: Path) -> None:
+        model = fitted.model
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+        (folder / "curve.json").write_text(json.dumps(fitted.curve))
+        parts = ("held",) if settings["hint"] else ("validation", "test")
+        answers = pd.concat([_answers(model, source, task, p, settings["k"], seed) for p in parts], ignore_index=True)
+        answers.to_parquet(folder / ("predictions.parquet" if task == "rating" else "lists.parquet"), index=False)
+        nearest = similar_users(model.user_embeddings(data))
+        pd.DataFrame({USER: source.users, "similar": source.users[nearest]}).to_parquet(folder / "similar.parquet", index=False)
+
+    work.finish(write)
+
+
+def _answers(model: Any, source: Tables, task: str, part: str, k: int, seed: int) -> pd.DataFrame:
+    asked, queries = source.targets(task, part), source.queries(task, part)
+    names = [asks.split_name(part, p) for p in asked["position"]]
+    if isinstance(queries, RatingQueries):
+        return pd.DataFrame(
+            {USER: asked[USER].to_numpy(), ITEM: asked[ITEM].to_numpy(), "split": names,
+             "prediction": predict(model, queries), "truth": asked[RATING].to_numpy()}
+        )  # fmt: skip
+    assert isinstance(queries, Queries)
+    best = top_k(model, queries, k, seed)
+    return pd.DataFrame(
+        {USER: asked[USER].to_numpy(), "split": names, "items": list(source.items.to_numpy()[best.items]),
+         "scores": list(best.scores), "target": asked[ITEM].to_numpy(), "target_rank": best.target_rank}
+    )  # fmt: skip
+
+
+def load_backbone(folder: Path, task: str, name: str, data: FitData, options: Options) -> Any:
+    """A fitted backbone from its weights."""
+    from safetensors.torch import load_file
+
+    model = registry.find(task, name).Model(data, options)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval()
+
+
+def build_base(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The untuned LLM: for `embedded`, tokenizer and model are built from the corpus and learn its language; else a reference.
+
+    The corpus holds item texts and training histories without the held rows, and nothing that is validation or test of any task.
+    """
+    if config.llm.source != "embedded":
+        (ctx.out / "source.json").write_text(json.dumps({"model": config.llm.source}))
+        return {"model": config.llm.source}
+    facts = session.in_worker(_prepare_embedded, ctx, config, seed)
+    tune = config.llm.tune
+    language = tune.model_copy(
+        update={"epochs": config.llm.embedded.epochs, "learning_rate": config.llm.embedded.learning_rate, "warmup_steps": 50}
+    )
+    trained = _run_tuning(ctx, str(ctx.out / "untrained"), str(ctx.out / "corpus.parquet"), language, config, seed)
+    return {**facts, **trained}
+
+
+def _prepare_embedded(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
+    from raypipe.llm import embedded
+
+    source = tables(ctx)
+    topk, rating = source.rows("direct"), source.rows("rating")
+    taken = topk[(topk["part"] == "train") & ~topk["held"]]
+    rated = rating[(rating["part"] == "train") & ~rating["held"] & ~rating["hidden"]]
+    documents = list(
+        words.corpus(
+            source.dataset,
+            [g["i"].to_numpy() for _, g in taken.groupby("u")],
+            [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")] if "rating" in config.tasks else [],
+            config.prompts,
+        )
+    )
+    order = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0).sort_values(ascending=False, kind="stable")
+    titles = source.dataset.items["title"].to_numpy()[order.index.to_numpy()]
+    folder = ctx.out / "untrained"
+    folder.mkdir()
+    facts = embedded.build(documents, list(titles), config.llm.embedded, seed, folder)
+    pd.DataFrame({"prompt": "", "answer": documents}).to_parquet(ctx.out / "corpus.parquet", index=False)
+    return {**facts, "rows": len(documents)}
+
+
+def tune_llm(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Instruction tuning of the base LLM."""
+    facts = _run_tuning(
+        ctx, model_of(ctx.input("base")), str(ctx.input("instructions") / "instructions.parquet"), config.llm.tune, config, seed
+    )
+    return {**facts, "rows": facts["examples"]}
+
+
+def model_of(folder: Path) -> str:
+    """The LLM of a stage's output: its own folder, or what the reference names."""
+    reference = folder / "source.json"
+    return json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
+
+
+def _run_tuning(ctx: Context, model: str, examples: str, tune: Any, config: RunConfig, seed: int) -> dict[str, Any]:
+    settings = {
+        "label": f"    {ctx.name}",
+        "model": model,
+        "examples": examples,
+        "tune": tune,
+        "dropout": config.llm.embedded.dropout if config.llm.source == "embedded" else 0.0,
+        "seed": derive(seed, ctx.name),
+    }
+    crew = train.workers(tune.workers, 2)
+    checkpoint = train.run(_tune_loop, settings, ctx.scratch, crew, every_seconds=tune.checkpoint_seconds)
+    with train.final(checkpoint) as folder:
+        (ctx.out / "model").mkdir()
+        for file in folder.iterdir():
+            (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
+    facts = json.loads((ctx.out / "model" / "tuning.json").read_text())
+    return {**facts, "workers": crew.count, "zero_stage": tune.zero_stage}
+
+
+def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from raypipe.tuning import chat, checkpoint, sft
+
+    tune, label = settings["tune"], settings["label"]
+    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
+    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="auto" if work.device.type == "cuda" else "float32")
+    rows = pd.read_parquet(settings["examples"])
+    examples, long = [], 0
+    for row in rows.itertuples():
+        if row.prompt:
+            made = [chat.instruction(tokenizer, row.prompt, row.answer)]
+        else:
+            made = chat.document(tokenizer, row.answer, tune.max_length)
+        kept = [e for e in made if len(e.ids) <= tune.max_length]
+        long += len(made) - len(kept)
+        examples += kept
+    if not examples:
+        raise ValueError(f"every instruction is longer than llm.tune.max_length = {tune.max_length} tokens")
+    last: dict[str, float] = {}
+    rates: list[float] = []
+
+    def report(line: dict[str, float]) -> None:
+        last.update(line)
+        rates.append(line["tokens_per_second"])
+        if work.rank == 0:
+            session.post(
+                f"{label}: step {line['step']} of {line['steps']}, loss {line['loss']:.3f}, "
+                f"{line['tokens_per_second']:,.0f} tokens/s"
+            )
+
+    options = sft.Settings(
+        tune.epochs, tune.learning_rate, tune.batch_size, tune.warmup_steps, tune.zero_stage, settings["seed"], settings["dropout"]
+    )
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    with work.resume() as folder:
+        state = sft.tune(
+            model, padding, examples, options, sft.Worker(work.rank, work.world, work.device), report, work.save, folder
+        )
+
+    def write(folder: Path) -> None:
+        assert state is not None
+        checkpoint.save(model, state, Path(settings["model"]), folder)
+        tokenizer.save_pretrained(folder)
+        facts = {
+            "examples": len(examples), "too_long": long, "steps": int(last.get("steps", 0)), "loss": last.get("loss"),
+            "tokens_per_second": float(np.mean(rates)) if rates else None,
+            "parameters": sum(p.numel() for p in state.values()),
+        }  # fmt: skip
+        (folder / "tuning.json").write_text(json.dumps(facts))
+
+    work.finish(write)

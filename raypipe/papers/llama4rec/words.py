@@ -1,0 +1,151 @@
+"""From asks to prompts: the one place that puts asks into words, for tuning, evaluation and serving alike."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from raypipe.config import PromptConfig
+from raypipe.data.dataset import Dataset
+from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
+from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise
+from raypipe.schema import ITEM, TEXT, TITLE
+
+
+class Catalogue(NamedTuple):
+    """What wording needs of a dataset."""
+
+    words: Words
+    ids: np.ndarray
+    titles: np.ndarray
+    levels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Catalogue:
+        log = dataset.interactions["rating"]
+        return cls(
+            Words(dataset.noun, dataset.verb),
+            dataset.items[ITEM].to_numpy(str),
+            dataset.items[TITLE].to_numpy(str),
+            pointwise.levels_of(log.min(), log.max()),
+        )
+
+
+@functools.lru_cache(maxsize=2)
+def catalogue(folder: Path) -> Catalogue:
+    """The catalogue of a saved dataset, read once per process."""
+    return Catalogue.of(Dataset.load(folder))
+
+
+def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
+    """The prompt of one ask (a row with the columns of asks.COLUMNS)."""
+    titles = catalogue.titles
+
+    def named(rows: Any) -> list[str]:
+        return list(titles[np.asarray(rows, dtype=np.int64)])
+
+    hint = float(ask.hint_rating)
+    person = Person(
+        named(ask.history), list(ask.ratings), named(ask.similar), list(ask.similar_ratings), named(ask.hint),
+        None if np.isnan(hint) else hint,
+    )  # fmt: skip
+    if ask.template == "pointwise":
+        return pointwise.render(catalogue.words, person, titles[int(ask.candidates[0])], catalogue.levels)
+    module = {"listwise": listwise, "pair": pair, "pick": pick}[ask.template]
+    candidates = np.asarray(ask.candidates, dtype=np.int64)
+    return module.render(catalogue.words, person, named(candidates), list(catalogue.ids[candidates]), style)
+
+
+def render_batch(asks: pd.DataFrame, folder: Path, style: Style) -> pd.DataFrame:
+    """PROMPTS rows of a batch of asks."""
+    book = catalogue(folder)
+    made = [render(ask, book, style) for ask in asks.itertuples()]
+    return pd.DataFrame(
+        {
+            "prompt_id": asks["ask_id"].to_numpy(),
+            "template": asks["template"].to_numpy(),
+            "prompt": [r.text for r in made],
+            "mode": [r.mode for r in made],
+            "options": [list(r.options) for r in made],
+            "payload": [list(r.payload) for r in made],
+        }
+    )
+
+
+def answer(ask: Any, rendered: Rendered, catalogue: Catalogue) -> str:
+    """The true option of a tuning ask."""
+    if ask.template == "pointwise":
+        level = min(catalogue.levels, key=lambda v: (abs(v - ask.answer), v))
+        return rendered.options[catalogue.levels.index(level)]
+    return rendered.options[rendered.payload.index(catalogue.ids[int(ask.answer)])]
+
+
+def corpus(
+    dataset: Dataset, taken: Sequence[np.ndarray], rated: Sequence[tuple[np.ndarray, np.ndarray]], config: PromptConfig
+) -> Iterator[str]:
+    """Texts for language-modelling, in the sentences that the prompts use.
+
+    Args:
+        taken: item numbers per user, oldest first; cut into windows of `config.history` items and the answer after them.
+        rated: (item numbers, ratings) per user.
+    """
+    book = Catalogue.of(dataset)
+    for row in dataset.items.itertuples():
+        title, text = getattr(row, TITLE), getattr(row, TEXT)
+        yield f'"{title}"; {text}' if text else f'"{title}"'
+        for wanted in dataset.attributes:
+            value = getattr(row, wanted.name, "") or wanted.examples.get(title, "")
+            if value:
+                yield attribute.line(title, text, wanted.name, value)
+    for items in taken:
+        titles = list(book.titles[items])
+        for end in range(len(titles), 1, -config.history):
+            window = titles[max(0, end - config.history - 1) : end]
+            yield f'{history(book.words, window[:-1])}. Answer: "{window[-1]}"'
+    for items, ratings in rated:
+        titles = list(book.titles[items])
+        for end in range(len(titles), 0, -config.history):
+            start = max(0, end - config.history)
+            yield rated_history(book.words, titles[start:end], ratings[start:end])
+
+
+def attribute_prompts(dataset: Dataset, examples: int, rng: np.random.Generator) -> pd.DataFrame:
+    """PROMPTS rows for every missing attribute of every item (L10).
+
+    The worked examples are drawn among the items whose value is known; the answers allowed are the known values and "unknown".
+    """
+    items = dataset.items
+    rows = []
+    for wanted in dataset.attributes:
+        given = items[wanted.name] if wanted.name in items else pd.Series("", items.index)
+        known = given.where(given != "", items[TITLE].map(wanted.examples).fillna(""))
+        values = sorted(set(known) - {""})
+        if not values:
+            continue
+        shown = items.assign(value=known)[known != ""]
+        for item in items[known == ""].itertuples():
+            chosen = shown.iloc[np.sort(rng.choice(len(shown), min(examples, len(shown)), replace=False))]
+            made = attribute.render(
+                list(zip(chosen[TITLE], chosen[TEXT], chosen["value"], strict=True)),
+                getattr(item, TITLE),
+                getattr(item, TEXT),
+                wanted.name,
+                values,
+                getattr(item, ITEM),
+            )
+            rows.append(
+                {
+                    "prompt_id": f"attribute/{wanted.name}/{getattr(item, ITEM)}",
+                    "template": "attribute",
+                    "prompt": made.text,
+                    "mode": made.mode,
+                    "options": list(made.options),
+                    "payload": list(made.payload),
+                }
+            )
+    return pd.DataFrame(rows, columns=["prompt_id", "template", "prompt", "mode", "options", "payload"])

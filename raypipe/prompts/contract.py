@@ -1,0 +1,124 @@
+"""What a prompt template is: a file in templates/ with `render` and `parse` side by side.
+
+Every prompt ends with a stem such as "Answer:", and every option is the text that may follow it, leading space included. An
+engine either scores the options by the log-probability of their first token (mode "score") or writes one of them, constrained
+(mode "choose"), so an answer outside the options cannot be made. A parser answers, or names why it rejects; it never guesses.
+
+Text only: neither ids nor embeddings enter a prompt (L13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Style = Literal["title", "label"]
+LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Rendered(NamedTuple):
+    """A prompt: its text, the allowed continuations, what each stands for (an item id, a value), and the engine's mode."""
+
+    text: str
+    options: tuple[str, ...]
+    payload: tuple[str, ...]
+    mode: Literal["score", "choose"] = "score"
+
+
+class Completion(NamedTuple):
+    """An engine's answer: the text, and the log-probability of each option (empty in mode "choose")."""
+
+    answer: str
+    logprobs: Sequence[float]
+
+
+class Rejected(NamedTuple):
+    """An answer that cannot be used, and its kind: no_answer, not_an_option."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """How the dataset speaks of its items: noun "film", verb "watched"."""
+
+    noun: str
+    verb: str
+
+    @property
+    def nouns(self) -> str:
+        return f"{self.noun}s"
+
+
+@dataclass(frozen=True)
+class Person:
+    """The user's side of a prompt, as text.
+
+    Args:
+        history: titles, oldest first, most recent last.
+        ratings: the ratings of `history`, where a prompt shows them.
+        similar, similar_ratings: the same of the most similar user (L14); empty for a prompt without augmentation.
+        hint: titles in the conventional model's order (L15); empty for a prompt without augmentation.
+        hint_rating: the conventional model's predicted rating.
+    """
+
+    history: Sequence[str]
+    ratings: Sequence[float] = ()
+    similar: Sequence[str] = ()
+    similar_ratings: Sequence[float] = ()
+    hint: Sequence[str] = field(default_factory=tuple)
+    hint_rating: float | None = None
+
+
+def quoted(titles: Sequence[str]) -> str:
+    """Titles as a running list: "A", "B"."""
+    return ", ".join(f'"{t}"' for t in titles)
+
+
+def rated(titles: Sequence[str], ratings: Sequence[float]) -> str:
+    """Titles with their ratings: "A": 4, "B": 2."""
+    return ", ".join(f'"{t}": {r:g}' for t, r in zip(titles, ratings, strict=True))
+
+
+def history(words: Words, titles: Sequence[str]) -> str:
+    """The sentence that the user's history stands in; language-modelling reads the same sentence."""
+    return f"The user {words.verb} these {words.nouns}, oldest first: {quoted(titles)}"
+
+
+def rated_history(words: Words, titles: Sequence[str], ratings: Sequence[float]) -> str:
+    """The sentence that a rating history stands in; language-modelling reads the same sentence."""
+    return f"The user rated these {words.nouns}, oldest first: {rated(titles, ratings)}"
+
+
+def choices(titles: Sequence[str], style: Style) -> tuple[str, tuple[str, ...]]:
+    """Candidates as text, and the option of each: the quoted title, or its letter."""
+    if style == "title":
+        return quoted(titles), tuple(f' "{t}"' for t in titles)
+    if len(titles) > len(LABELS):
+        raise ValueError(f"{len(titles)} candidates are more than the {len(LABELS)} labels; lower rerank.k_prime")
+    named = list(zip(LABELS, titles, strict=False))
+    return ", ".join(f'({label}) "{t}"' for label, t in named), tuple(f" {label}" for label, _ in named)
+
+
+def log_probabilities(completion: Completion, options: Sequence[str]) -> np.ndarray | Rejected:
+    """[options] log-probabilities, or the reason why there are none."""
+    if len(completion.logprobs) != len(options):
+        return Rejected("no_answer")
+    values = np.asarray(completion.logprobs, dtype=float)
+    return values if np.isfinite(values).all() else Rejected("no_answer")
+
+
+def best_option(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> str | Rejected:
+    """The payload of the most probable option, the first among equals; or of the option that was written."""
+    if len(completion.logprobs):
+        values = log_probabilities(completion, options)
+        return values if isinstance(values, Rejected) else payload[int(values.argmax())]
+    if not completion.answer.strip():
+        return Rejected("no_answer")
+    stripped = [o.strip() for o in options]
+    if completion.answer.strip() not in stripped:
+        return Rejected("not_an_option")
+    return payload[stripped.index(completion.answer.strip())]

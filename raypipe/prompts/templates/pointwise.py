@@ -1,0 +1,53 @@
+"""Rating prediction, and pointwise re-ranking (L16, L22, L25): predict the user's rating of one target.
+
+The answer is the mean of the rating levels under the model's probabilities, which is the prediction of least squared error;
+the target stands last, so that the prompts of one user share their beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from raypipe.prompts.contract import (
+    LABELS,
+    Completion,
+    Person,
+    Rejected,
+    Rendered,
+    Words,
+    log_probabilities,
+    rated,
+    rated_history,
+)
+
+
+def levels_of(low: float, high: float) -> tuple[int, ...]:
+    """The whole numbers of a rating scale."""
+    return tuple(range(int(np.floor(low)), int(np.ceil(high)) + 1))
+
+
+def render(words: Words, person: Person, target: str, levels: Sequence[int]) -> Rendered:
+    """A prompt that asks for the rating of `target` on the scale `levels`; two-digit scales are answered by letter."""
+    short = all(0 <= v <= 9 for v in levels)
+    answers = [str(v) for v in levels] if short else list(LABELS[: len(levels)])
+    parts = []
+    if person.similar:
+        parts.append(f"A similar user rated {rated(person.similar, person.similar_ratings)}.")
+    parts.append(f"{rated_history(words, person.history, person.ratings)}.")
+    if not short:
+        parts.append("Scale: " + ", ".join(f"{a} is {v}" for a, v in zip(answers, levels, strict=True)) + ".")
+    if person.hint_rating is not None:
+        parts.append(f"Another recommender predicts {person.hint_rating:.1f}.")
+    parts.append(f'How does the user rate "{target}" from {levels[0]} to {levels[-1]}? Answer:')
+    return Rendered(" ".join(parts), tuple(f" {a}" for a in answers), tuple(str(v) for v in levels))
+
+
+def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> float | Rejected:
+    """The expected rating."""
+    values = log_probabilities(completion, options)
+    if isinstance(values, Rejected):
+        return values
+    weight = np.exp(values - values.max())
+    return float((weight * np.array([float(p) for p in payload])).sum() / weight.sum())
