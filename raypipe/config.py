@@ -60,7 +60,8 @@ class EmbeddedConfig(Config):
     heads: int = Field(4, ge=1)
     pieces: int = Field(2048, ge=300, description="vocabulary of word pieces")
     titles: int = Field(20000, ge=0, description="most popular titles that get a token of their own")
-    epochs: int = Field(12, ge=1, description="epochs of language-modelling before instruction tuning")
+    epochs: int = Field(6, ge=1, description="epochs of language-modelling before instruction tuning")
+    batch_size: int = Field(32, ge=1, description="documents a step")
     learning_rate: float = Field(3e-3, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
 

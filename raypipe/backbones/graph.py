@@ -13,11 +13,11 @@ from torch_geometric.utils import to_torch_csr_tensor
 
 def normalised_adjacency(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> torch.Tensor:
     """[N, N] symmetric D^-1/2 A D^-1/2 as sparse CSR, without self-loops."""
-    left, right = torch.as_tensor(user), torch.as_tensor(item) + n_users
+    left, right = torch.tensor(user), torch.tensor(item) + n_users  # a copy: shared arrays are read-only
     edges = torch.stack([torch.cat([left, right]), torch.cat([right, left])])
     edges, weight = gcn_norm(edges, num_nodes=n_users + n_items, add_self_loops=False)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR")
+        warnings.filterwarnings("ignore", message="Sparse")
         return to_torch_csr_tensor(edges, weight, size=(n_users + n_items, n_users + n_items))
 
 

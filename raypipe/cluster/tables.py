@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,13 +19,15 @@ BLOCK = 256
 
 def quiet() -> None:
     """Keep Ray Data's own progress off the terminal; `watch` prints one line instead."""
-    import logging
-
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data", "ray._private.worker"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    llm = logging.getLogger("ray.llm")
+    if not llm.handlers:  # without one of ours, ray.llm adds its own to each of its loggers
+        llm.addHandler(logging.NullHandler())
 
 
 def read(path: Path | str) -> Any:

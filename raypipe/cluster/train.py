@@ -114,8 +114,8 @@ def run(
         torch.set_num_threads(int(threads))
         loop(Session(every_seconds), settings)
 
-    # the node's address serves Ray alone; gloo must not pick another interface than the one Ray uses
-    variables = {"OMP_NUM_THREADS": threads, **(environment or {})}
+    # waiting threads must sleep: spinning ones starve a machine whose cores are shared
+    variables = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
     if not crew.gpu:
         variables["DS_ACCELERATOR"] = "cpu"
     variables["PATH"] = os.pathsep.join([str(Path(os.sys.executable).parent), os.environ.get("PATH", "")])

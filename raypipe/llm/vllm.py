@@ -74,19 +74,15 @@ class Engine:
             return batch.assign(prompt_tokens=[t.prompt for t in made], option_tokens=[t.options for t in made])
 
         def request(row: dict[str, Any]) -> dict[str, Any]:
-            parameters: dict[str, Any] = {"temperature": 0.0, "seed": 0}
-            if row["mode"] == "score":
-                parameters |= {
-                    "max_tokens": 1,
-                    "logprob_token_ids": sorted({int(t) for t in row["option_tokens"]}),
-                    "detokenize": False,
-                }
-            else:
-                parameters |= {
-                    "max_tokens": 32,
-                    "stop": ["\n"],
-                    "structured_outputs": {"choice": [str(o) for o in row["options"]]},
-                }
+            scored = row["mode"] == "score"
+            # every row has the same keys, because the rows of a batch become one table
+            parameters = {
+                "temperature": 0.0,
+                "seed": 0,
+                "max_tokens": 1 if scored else 32,
+                "logprob_token_ids": sorted({int(t) for t in row["option_tokens"]}) if scored else None,
+                "structured_outputs": None if scored else {"choice": [str(o) for o in row["options"]]},
+            }
             return {
                 "prompt": row["prompt"],
                 "tokenized_prompt": [int(t) for t in row["prompt_tokens"]][:longest],

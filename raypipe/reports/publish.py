@@ -1,2 +1,217 @@
-def publish(config, store, record, began):
-    return "done"
+"""The run folder: report.json, report.html, predictions/, split/ and bundle/, from the artifacts of the stages.
+
+docs/run-folder.md describes every file. Everything here is read from artifacts, so the report of a run that was cut off and
+continued equals that of an undisturbed one, but for its timings.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import pyarrow.parquet as pq
+
+from raypipe.cluster import session
+from raypipe.config import RunConfig
+from raypipe.data.split import PARTS, Split, evaluated_users
+from raypipe.evaluation import metrics, significance
+from raypipe.pipeline.runner import Done
+from raypipe.pipeline.store import Store
+from raypipe.reports import environment, plots, tables
+
+SCHEMA = "raypipe-report/1"
+
+
+def publish(config: RunConfig, store: Store, record: Sequence[Done], began: float) -> str:
+    """Write the run folder; returns the summary for the terminal."""
+    machine = environment.machine(session.resources())
+    report, summary = session.in_worker(_publish, config, store, list(record), began, machine)
+    return f"\n{summary}\n\nreport  {report}/report.html\nbundle  {report}/bundle"
+
+
+def _publish(config: RunConfig, store: Store, record: list[Done], began: float, machine: dict[str, Any]) -> tuple[str, str]:
+    done = {d.name: d for d in record}
+
+    def of(stage: str) -> Path:
+        return store.local(stage, done[stage].key)
+
+    seeds = [config.seed + n for n in range(config.seeds)]
+    facts = done["data"].facts
+    rows = tables.results(
+        config.data.name,
+        facts["published_as"],
+        config.data.protocol,
+        [json.loads((of(f"seed{s}/evaluate") / "metrics.json").read_text()) for s in seeds],
+    )
+    chosen = [
+        {"seed": s, **c} for s in seeds for c in json.loads((of(f"seed{s}/chosen/llama4rec") / "chosen.json").read_text())
+    ]
+    stages = [
+        {"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
+         "facts": {k: v for k, v in d.facts.items() if k != "model"}}
+        for d in record
+    ]  # fmt: skip
+    run = {
+        "id": done["bundle"].key[:12],
+        "dataset": config.data.name,
+        "protocol": config.data.protocol,
+        "seeds": config.seeds,
+        "commit": environment.commit(),
+        "config": config.model_dump(mode="json", exclude={"data": {"dir"}}),
+        "machine": machine,
+        "versions": environment.versions(),
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "seconds": time.time() - began,
+    }
+    llm = _llm(config, record, seeds)
+    report = {"schema": SCHEMA, "run": run, "stages": stages, "results": rows, "llm": llm,
+              "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"]}  # fmt: skip
+    folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
+    try:
+        (folder / "report.json").write_text(json.dumps(report, indent=1))
+        (folder / "report.html").write_text(_page(report, chosen, of, seeds[0], record, config))
+        _write_split(Split.load(of("split")), folder / "split")
+        for seed in seeds:
+            target = folder / "predictions" / ("" if seed == seeds[0] else f"seed{seed}")
+            target.mkdir(parents=True, exist_ok=True)
+            for file in of(f"seed{seed}/evaluate").glob("*.parquet"):
+                shutil.copy2(file, target / file.name)
+        shutil.copytree(of("bundle"), folder / "bundle")
+        for old in ("predictions", "split", "bundle"):
+            store.remove(f"{store.uri}/{old}")
+        store.publish(folder, "")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return store.uri, tables.summary(rows)
+
+
+def _write_split(split: Split, folder: Path) -> None:
+    """train, validation and test of the top-k tasks, and under rating/ those of rating prediction."""
+    evaluated = {t: evaluated_users(split.topk, t).set_index(["user_id", "part"]).index for t in ("direct", "sequential")}
+    for frame, target in ((split.topk, folder), (split.rating, folder / "rating")):
+        target.mkdir(parents=True)
+        for part in PARTS:
+            rows = frame[frame["part"] == part].drop(columns=["held", "hidden", "part"], errors="ignore")
+            if frame is split.topk and part != "train":
+                index = pd.MultiIndex.from_product([rows["user_id"], [part]]) if len(rows) else None
+                for task, known in evaluated.items():
+                    rows = rows.assign(**{f"evaluated_{task}": index.isin(known) if index is not None else []})
+            rows.to_parquet(target / f"{part}.parquet", index=False)
+
+
+def _llm(config: RunConfig, record: list[Done], seeds: list[int]) -> dict[str, Any]:
+    """The LLM's costs, and what share of the LLM stages' time went where."""
+    waves = [d for d in record if "/completions/" in d.name]
+    rejected: Counter[str] = Counter()
+    for d in record:
+        if d.name.endswith(("/evaluate", "/augmentation")):
+            rejected.update(d.facts.get("rejected", {}))
+    start = sum(d.facts["engine_start_seconds"] for d in waves)
+    busy = sum(d.facts["generation_seconds"] for d in waves)
+    whole = sum(d.seconds for d in waves)
+    wording = sum(d.seconds for d in record if "/prompts/" in d.name)
+    tuning = sum(d.seconds for d in record if "/llm/" in d.name)
+    parts = [("building prompts", wording), ("starting engines", start), ("generating", busy),
+             ("stopping engines, merging", max(0.0, whole - start - busy))]  # fmt: skip
+    total = sum(s for _, s in parts) or 1.0
+    tuned = [d for d in record if d.name == f"seed{seeds[0]}/llm/augmented"]
+    return {
+        "model": config.llm.source,
+        "parameters": tuned[0].facts.get("parameters") if tuned else None,
+        "engine": config.llm.engine.name,
+        "prompts": sum(d.facts["rows"] for d in waves),
+        "rejected": dict(rejected),
+        "tokens_in": sum(d.facts["tokens_in"] for d in waves),
+        "tokens_out": sum(d.facts["tokens_out"] for d in waves),
+        "seconds": whole,
+        "prompts_per_second": sum(d.facts["rows"] for d in waves) / busy if busy else None,
+        "engine_starts": sum(1 for d in waves if d.facts["rows"]),
+        "tuning_seconds": tuning,
+        "shares": [{"name": n, "seconds": s, "share": s / total} for n, s in parts],
+    }
+
+
+def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: int, record: list[Done], config: RunConfig) -> str:
+    rows = report["results"]
+    tested = [r for r in rows if r["variant"] == "llama4rec"]
+    corrected = dict(zip([id(r) for r in tested], significance.holm([r["p_by_seed"][0] for r in tested]), strict=True))
+    blocks = []
+    for task, backbone in dict.fromkeys((r["task"], r["backbone"]) for r in rows):
+        own = [r for r in rows if (r["task"], r["backbone"]) == (task, backbone)]
+        names = list(dict.fromkeys(r["metric"] for r in own))
+        cell = {(r["variant"], r["metric"]): r for r in own}
+        lines = []
+        for variant in tables.TITLES:
+            cells = []
+            for m in names:
+                of_metric = [cell[v, m]["mean"] for v in tables.TITLES]
+                best = min(of_metric) if m in metrics.RATING else max(of_metric)
+                r = cell[variant, m]
+                better = r["mean"] == best
+                star = variant == "llama4rec" and better and corrected[id(r)] <= 0.05
+                cells.append({**r, "best": better, "star": star})
+            lines.append({"variant": tables.TITLES[variant], "cells": cells})
+        main = "RMSE" if task == "rating" else "N@5"
+        blocks.append({
+            "task": task, "backbone": tables.NAMES.get(backbone, backbone), "metrics": names, "lines": lines,
+            "n_users": own[0]["n_users"], "p": [corrected[id(cell["llama4rec", m])] for m in names], "slice_metric": main,
+            "slices": [{"name": n, "base": cell["base", main]["slices"][n], "ours": cell["llama4rec", main]["slices"][n]}
+                       for n in cell["base", main]["slices"]],
+        })  # fmt: skip
+    maps = [
+        plots.heat_map(c["grid"], (c["alpha_1"], c["alpha_2"]), f"{c['task']} · {tables.NAMES.get(c['backbone'], c['backbone'])}")
+        for c in chosen
+        if c["seed"] == seed and c["grid"]
+    ]
+    curves = {
+        d.name: json.loads((of(d.name) / "curve.json").read_text())
+        for d in record
+        if d.name.startswith((f"seed{seed}/base/", f"seed{seed}/augmented/"))
+    }
+    template = jinja2.Environment(autoescape=True).from_string((Path(__file__).parent / "page.html.j2").read_text())
+    return template.render(
+        run=report["run"],
+        blocks=blocks,
+        aggregation=[c for c in chosen if c["seed"] == seed],
+        heat_maps=maps,
+        quality=report["data"],
+        llm=report["llm"],
+        samples=_samples(of, seed),
+        curves=plots.curves(curves),
+        stages=report["stages"],
+        total_seconds=sum(s["seconds"] for s in report["stages"]),
+        environment=json.dumps({k: report["run"][k] for k in ("machine", "versions")}, indent=1),
+        configuration=json.dumps(report["run"]["config"], indent=1),
+    )
+
+
+def _samples(of: Any, seed: int, each: int = 2) -> list[dict[str, Any]]:
+    """A few prompts of each template with their answers."""
+    made = []
+    for wave in ("augment", "llama4rec"):
+        folder = of(f"seed{seed}/prompts/{wave}") / "prompts"
+        files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+        if not files:
+            continue
+        asked = pd.concat([pq.read_table(f).to_pandas() for f in files])
+        asked = asked.sort_values("prompt_id").groupby("template").head(each)
+        got = pd.read_parquet(of(f"seed{seed}/completions/{wave}") / "completions.parquet").set_index("prompt_id")
+        for row in asked.itertuples():
+            answer = got.loc[row.prompt_id]
+            if len(answer["logprobs"]):
+                options = sorted(
+                    ({"text": o.strip(), "value": float(v)} for o, v in zip(row.options, answer["logprobs"], strict=True)),
+                    key=lambda o: -o["value"],
+                )
+            else:
+                options = [{"text": answer["answer"].strip() or "(no answer)", "value": None}]
+            made.append({"id": row.prompt_id, "prompt": row.prompt, "options": options[:5]})
+    return made

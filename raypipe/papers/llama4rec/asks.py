@@ -12,7 +12,7 @@ An ask is one future prompt. Its columns (lists hold row numbers of the items ta
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,27 @@ from raypipe.config import PromptConfig
 from raypipe.schema import ITEM, RATING, USER
 from raypipe.seeding import generator
 
-COLUMNS = ("ask_id", "template", USER, "task", "split", "history", "ratings", "similar", "similar_ratings", "hint",
-           "hint_rating", "candidates", "answer")  # fmt: skip
+
+
+class Ask(NamedTuple):
+    """One ask in memory: the row that serving puts into words; tables of asks have the same columns."""
+
+    ask_id: str
+    template: str
+    user_id: str
+    task: str
+    split: str
+    history: Any
+    ratings: Any = ()
+    similar: Any = ()
+    similar_ratings: Any = ()
+    hint: Any = ()
+    hint_rating: float = float("nan")
+    candidates: Any = ()
+    answer: float = -1
+
+
+COLUMNS = Ask._fields
 
 
 class Past(NamedTuple):

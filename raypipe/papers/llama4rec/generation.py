@@ -19,7 +19,7 @@ from raypipe.papers.llama4rec import asks, words
 from raypipe.papers.llama4rec.training import model_of, tables
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
-from raypipe.schema import ITEM, USER
+from raypipe.schema import ITEM, PROMPTS, USER
 from raypipe.seeding import generator
 
 
@@ -222,7 +222,7 @@ def _merge_completions(ctx: Context, source: str, partial: str, began: float, mo
 
 def answers(ctx: Context, prompts_input: str, completions_input: str) -> pd.DataFrame:
     """Prompts with their completions: the columns of both, one row a prompt."""
-    asked = flow.read_finished(str(ctx.input(prompts_input) / "prompts"))
+    asked = flow.read_finished(str(ctx.input(prompts_input) / "prompts"), list(PROMPTS.columns))
     got = pd.read_parquet(ctx.input(completions_input) / "completions.parquet")
     return asked.merge(got, on="prompt_id", validate="one_to_one")
 

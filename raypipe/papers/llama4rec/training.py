@@ -121,9 +121,9 @@ def build_base(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
         (ctx.out / "source.json").write_text(json.dumps({"model": config.llm.source}))
         return {"model": config.llm.source}
     facts = session.in_worker(_prepare_embedded, ctx, config, seed)
-    tune = config.llm.tune
-    language = tune.model_copy(
-        update={"epochs": config.llm.embedded.epochs, "learning_rate": config.llm.embedded.learning_rate, "warmup_steps": 50}
+    own = config.llm.embedded
+    language = config.llm.tune.model_copy(
+        update={"epochs": own.epochs, "learning_rate": own.learning_rate, "batch_size": own.batch_size}
     )
     trained = _run_tuning(ctx, str(ctx.out / "untrained"), str(ctx.out / "corpus.parquet"), language, config, seed)
     return {**facts, **trained}

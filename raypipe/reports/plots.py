@@ -1,0 +1,52 @@
+"""Plots as SVG text, to stand inside a self-contained page."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+
+plt.rcParams |= {"font.size": 9, "svg.hashsalt": "raypipe"}
+
+
+def _svg(figure: Any) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: str) -> str:
+    """Validation value over alpha_1 x alpha_2 (the paper's Figure 4); the chosen point is framed."""
+    ones, twos = sorted({g["alpha_1"] for g in grid}), sorted({g["alpha_2"] for g in grid})
+    table = np.full((len(ones), len(twos)), np.nan)
+    for g in grid:
+        table[ones.index(g["alpha_1"]), twos.index(g["alpha_2"])] = g["value"]
+    figure, axes = plt.subplots(figsize=(3.4, 2.8))
+    image = axes.imshow(table, origin="lower", cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(twos)), [f"{v:g}" for v in twos])
+    axes.set_yticks(range(len(ones)), [f"{v:g}" for v in ones])
+    axes.set_xlabel("alpha_2")
+    axes.set_ylabel("alpha_1")
+    axes.set_title(label)
+    at = ones.index(chosen[0]), twos.index(chosen[1])
+    axes.add_patch(plt.Rectangle((at[1] - 0.48, at[0] - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
+    figure.colorbar(image, ax=axes)
+    return _svg(figure)
+
+
+def curves(lines: dict[str, list[dict[str, float]]]) -> str:
+    """Validation value by epoch of each fit."""
+    figure, axes = plt.subplots(figsize=(4.6, 2.8))
+    for name, curve in lines.items():
+        axes.plot([c["epoch"] for c in curve], [abs(c["validation"]) for c in curve], label=name)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation (N@10; RMSE)")
+    axes.legend(fontsize=7)
+    return _svg(figure)

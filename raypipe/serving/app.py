@@ -1,0 +1,98 @@
+"""The recommender behind Ray Serve: POST /recommend, POST /rate, GET /healthz, and /docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+
+from raypipe import __version__
+from raypipe.errors import ArtifactError
+from raypipe.serving.recommender import MOST, Recommender, UnknownError
+
+
+class RecommendRequest(BaseModel):
+    """Who asks: a known user, or anyone with a history (item ids, oldest first)."""
+
+    model_config = ConfigDict(extra="forbid")
+    user_id: str | None = Field(None, examples=["u0001"])
+    history: list[str] | None = Field(None, max_length=1000)
+    k: int = Field(10, ge=1, le=MOST)
+    task: Literal["direct", "sequential"] | None = None
+
+
+class RateRequest(BaseModel):
+    """A known user and a known item."""
+
+    model_config = ConfigDict(extra="forbid")
+    user_id: str
+    item_id: str
+
+
+api = FastAPI(title="raypipe", version=__version__, description="LLM-augmented recommendations from a bundle.")
+
+
+@api.exception_handler(RequestValidationError)
+async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+    """422 with one sentence that names each bad field."""
+    faults = "; ".join(f"{'.'.join(str(p) for p in e['loc'][1:]) or 'body'}: {e['msg']}" for e in error.errors())
+    return JSONResponse({"error": f"The request is malformed: {faults}."}, 422)
+
+
+@api.exception_handler(UnknownError)
+async def unknown(request: Request, error: UnknownError) -> JSONResponse:
+    """404 with what is not known."""
+    return JSONResponse({"error": f"{error.what}; {error.todo}.".capitalize()}, 404)
+
+
+@api.exception_handler(ValueError)
+async def impossible(request: Request, error: ValueError) -> JSONResponse:
+    """400 with why."""
+    return JSONResponse({"error": f"{error}.".capitalize()}, 400)
+
+
+def deployment(bundle: Path) -> Any:
+    """The Serve application of a bundle.
+
+    Raises:
+        ArtifactError: there is no bundle, said before any replica starts.
+    """
+    if not (bundle / "bundle.json").is_file():
+        raise ArtifactError(f"there is no bundle in {bundle}", "RAYPIPE_BUNDLE", "run `make pipeline` first, or set RAYPIPE_BUNDLE")
+    return Service.bind(str(bundle.resolve()))  # type: ignore[attr-defined]
+
+
+@serve.deployment(health_check_period_s=30, health_check_timeout_s=60, max_ongoing_requests=16)
+@serve.ingress(api)
+class Service:
+    """One replica: a bundle in memory."""
+
+    def __init__(self, bundle: str) -> None:
+        self.recommender = Recommender(Path(bundle))
+        self.recommender.check()
+
+    def check_health(self) -> None:
+        """Takes the real path: a replica that lives but cannot answer is replaced."""
+        self.recommender.check()
+
+    @api.post("/recommend")
+    def recommend(self, request: RecommendRequest) -> dict[str, Any]:
+        """The best items, with the rank that each model gave and the weight alpha of the LLM."""
+        answer = self.recommender.recommend(request.user_id, request.history, request.k, request.task)
+        return {**answer._asdict(), "items": [i._asdict() for i in answer.items]}
+
+    @api.post("/rate")
+    def rate(self, request: RateRequest) -> dict[str, Any]:
+        """The predicted rating, its two parts and alpha."""
+        return self.recommender.rate(request.user_id, request.item_id)._asdict()
+
+    @api.get("/healthz")
+    def healthz(self) -> dict[str, Any]:
+        """Whether a real request is answered."""
+        self.recommender.check()
+        return {"status": "ok", "version": __version__, "tasks": list(self.recommender.chosen)}

@@ -1,0 +1,240 @@
+"""The recommender that a bundle holds: retrieve, re-rank, aggregate. Plain Python, no Ray.
+
+It words its prompts with papers/llama4rec/words.py and mixes with aggregation.py, as the evaluation does.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from raypipe import aggregation
+from raypipe.backbones import registry
+from raypipe.backbones.contract import Queries, Ragged, RatingQueries
+from raypipe.backbones.scoring import predict, top_k
+from raypipe.backbones.tables import Augmented, Tables
+from raypipe.config import RunConfig
+from raypipe.data.dataset import Dataset
+from raypipe.data.split import Split
+from raypipe.errors import ArtifactError, RaypipeError
+from raypipe.llm.transformers import Question, Scorer
+from raypipe.papers.llama4rec import words
+from raypipe.papers.llama4rec.asks import NOTHING, Ask, Histories, Past
+from raypipe.papers.llama4rec.bundle import FORMAT
+from raypipe.papers.llama4rec.generation import similar_of, style_of
+from raypipe.papers.llama4rec.training import load_backbone
+from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.templates import listwise, pointwise
+from raypipe.schema import TITLE
+
+MOST = 100
+
+
+class UnknownError(RaypipeError):
+    """The request names a user, item or task that this bundle does not have."""
+
+
+class Recommendation(NamedTuple):
+    """One item of an answer. rank_llm is None for items below the re-ranked list."""
+
+    item_id: str
+    title: str
+    rank: int
+    rank_rec: int
+    rank_llm: int | None
+
+
+class Answer(NamedTuple):
+    """A list, the weight of the LLM for this user, and whether the LLM's answer could be used."""
+
+    items: list[Recommendation]
+    alpha: float
+    task: str
+    backbone: str
+    llm_answered: bool
+
+
+class Rating(NamedTuple):
+    """A blended rating and its two parts."""
+
+    prediction: float
+    rec: float
+    llm: float | None
+    alpha: float
+    backbone: str
+
+
+class Recommender:
+    """A bundle in memory.
+
+    Raises:
+        ArtifactError: the folder is not a bundle of this format.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        head = folder / "bundle.json"
+        if not head.is_file():
+            raise ArtifactError(f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/")
+        facts = json.loads(head.read_text())
+        if facts["format"] != FORMAT:
+            raise ArtifactError(f"the bundle has format {facts['format']}, this version reads {FORMAT}", str(folder), "make it anew")
+        self.config = RunConfig.model_validate(facts["config"])
+        self.seed = int(facts["seed"])
+        self.style = style_of(self.config)
+        dataset, split = Dataset.load(folder / "dataset"), Split.load(folder / "split")
+        self.tables = Tables(dataset, split)
+        self.histories = Histories(self.tables)
+        self.book = words.Catalogue.of(dataset)
+        self.titles = dataset.items[TITLE].to_numpy(str)
+        parts = {n: pd.read_parquet(folder / "augmentation" / f"{n}.parquet") for n in ("pairs", "insertions", "attributes")}
+        self.chosen = {c["task"]: c for c in facts["chosen"]}
+        self.models: dict[str, Any] = {}
+        self.similar: dict[str, dict[str, str]] = {}
+        for task, choice in self.chosen.items():
+            name = choice["backbone"]
+            options = registry.options(task, name, self.config.backbone_options.get(name, {}))
+            data = self.tables.fit_data(task, extra=Augmented(**parts))
+            self.models[task] = load_backbone(folder / "models" / name, task, name, data, options)
+            self.similar[task] = similar_of(folder / "models" / name)
+        self.scorer = Scorer(str(folder / "llm"))
+        sizes = {
+            task: np.array([len(p.items) for p in (self.histories.rated if task == "rating" else self.histories.topk_train).values()])
+            for task in self.chosen
+        }
+        ell = {t: aggregation.long_tail_coefficient(s) for t, s in sizes.items()}
+        self.range = {t: (float(e.min()), float(e.max())) for t, e in ell.items()}
+
+    def recommend(
+        self, user_id: str | None = None, history: list[str] | None = None, k: int = 10, task: str | None = None
+    ) -> Answer:
+        """The k best items for a known user, or for a history of item ids, oldest first.
+
+        Raises:
+            UnknownError: user, item or task. ValueError: k out of range, or neither or both of user and history.
+        """
+        if (user_id is None) == (history is None):
+            raise ValueError("give either user_id or history, not both")
+        if not 1 <= k <= MOST:
+            raise ValueError(f"k must lie between 1 and {MOST}, not {k}")
+        task = task or ("sequential" if history is not None and "sequential" in self.chosen else self._first())
+        if task == "rating" or task not in self.chosen:
+            tasks = ", ".join(t for t in self.chosen if t != "rating") or "none"
+            raise UnknownError(f"this bundle cannot recommend by task {task!r}", "task", f"it has: {tasks}")
+        if history is not None and task == "direct":
+            raise UnknownError("a direct model knows users by id only", "task", "use the task sequential with a history")
+        user, past = self._user(user_id), self._past(user_id, history)
+        choice = self.chosen[task]
+        queries = Queries(np.array([user]), Ragged.of([past.items]), np.array([0]))
+        free = len(self.book.ids) - len(np.unique(past.items))
+        depth = min(max(k, self.config.rerank.k_prime), free)
+        candidates = top_k(self.models[task], queries, depth, self.seed).items[0]
+        k_prime = min(self.config.rerank.k_prime, depth)
+        alpha = self._alpha(task, len(past.items) if user_id is None else len(self._train(task, user_id).items))
+        values = self._llm_values(task, choice["ranking"], user_id, past, candidates[:k_prime])
+        answered = values is not None
+        llm = aggregation.positions(np.array([values if answered else -np.arange(k_prime)], dtype=float))
+        final = aggregation.blend_ranks(llm, np.array([alpha]))[0]
+        order = [*np.argsort(final, kind="stable"), *range(k_prime, depth)][:k]
+        items = [
+            Recommendation(
+                str(self.book.ids[candidates[at]]), str(self.titles[candidates[at]]), rank, int(at) + 1,
+                int(llm[0, at]) if answered and at < k_prime else None,
+            )
+            for rank, at in enumerate(order, 1)
+        ]  # fmt: skip
+        return Answer(items, alpha if answered else 0.0, task, choice["backbone"], answered)
+
+    def rate(self, user_id: str, item_id: str) -> Rating:
+        """The rating that a known user would give an item; UnknownError names what is not known."""
+        if "rating" not in self.chosen:
+            raise UnknownError("this bundle has no rating model", "task rating", "run the pipeline with the task rating")
+        user, item = self._user(user_id), self._item(item_id)
+        choice = self.chosen["rating"]
+        queries = RatingQueries(np.array([user]), np.array([item]), np.array([0.0], dtype=np.float32))
+        rec = float(predict(self.models["rating"], queries)[0])
+        other = self.histories.rated_visible.get(self.similar["rating"].get(user_id, ""), NOTHING)
+        ask = self._ask("pointwise", user_id, "rating", self.histories.rated.get(user_id, NOTHING), other, rated=True)
+        said = self._pointwise(ask._replace(hint_rating=rec, candidates=(item,)))
+        alpha = self._alpha("rating", len(self._train("rating", user_id).items))
+        if said is None:
+            return Rating(rec, rec, None, 0.0, choice["backbone"])
+        mixed = aggregation.blend_ratings(np.array([said]), np.array([rec]), np.array([alpha]))
+        return Rating(float(mixed[0]), rec, said, alpha, choice["backbone"])
+
+    def check(self) -> None:
+        """Answer one request for the first user, so that a health check takes the real path."""
+        if self._first() in self.chosen:
+            self.recommend(user_id=str(self.tables.users[0]), k=1, task=self._first())
+
+    def _first(self) -> str:
+        return next((t for t in self.chosen if t != "rating"), "direct")
+
+    def _user(self, user_id: str | None) -> int:
+        if user_id is None:
+            return 0  # sequential models do not read it
+        row = int(self.tables.users.get_indexer([user_id])[0])
+        if row < 0:
+            raise UnknownError(f"there is no user {user_id!r}", "user_id", "send a history of item ids instead")
+        return row
+
+    def _item(self, item_id: str) -> int:
+        row = int(self.tables.items.get_indexer([item_id])[0])
+        if row < 0:
+            raise UnknownError(f"there is no item {item_id!r}", "item_id", "send an id of the items table")
+        return row
+
+    def _past(self, user_id: str | None, history: list[str] | None) -> Past:
+        if history is not None:
+            items = np.array([self._item(i) for i in history], dtype=np.int64)
+            if not len(items):
+                raise ValueError("the history is empty")
+            return Past(items, np.ones(len(items), dtype=np.float32))
+        return self.histories.topk.get(str(user_id), NOTHING)
+
+    def _train(self, task: str, user_id: str) -> Past:
+        source = self.histories.rated if task == "rating" else self.histories.topk_train
+        return source.get(user_id, NOTHING)
+
+    def _alpha(self, task: str, interactions: int) -> float:
+        choice = self.chosen[task]
+        ell = aggregation.long_tail_coefficient(np.array([interactions]))
+        return float(aggregation.llm_weight(ell, *self.range[task], choice["alpha_1"], choice["alpha_2"])[0])
+
+    def _ask(self, template: str, user_id: str | None, task: str, past: Past, other: Past, rated: bool) -> Ask:
+        settings = self.config.prompts
+        past, other = past.last(settings.history), other.last(settings.similar) if settings.similar else NOTHING
+        return Ask(
+            "", template, user_id or "", task, "serve", past.items, past.ratings if rated else (), other.items,
+            other.ratings if rated else (),
+        )  # fmt: skip
+
+    def _llm_values(
+        self, task: str, ranking: str, user_id: str | None, past: Past, candidates: np.ndarray
+    ) -> list[float] | None:
+        """The LLM's value of each candidate, larger is better; None where its answer is rejected."""
+        similar = self.similar[task].get(user_id or "", "")
+        if ranking == "pointwise":
+            own = self.histories.rated_visible.get(user_id or "", NOTHING)
+            other = self.histories.rated_visible.get(similar, NOTHING)
+            ask = self._ask("pointwise", user_id, task, own, other, rated=True)
+            said = [self._pointwise(ask._replace(candidates=(c,))) for c in candidates]
+            return None if any(v is None for v in said) else said  # type: ignore[return-value]
+        ask = self._ask("listwise", user_id, task, past, self.histories.topk_train.get(similar, NOTHING), rated=False)
+        ask = ask._replace(hint=candidates[: self.config.prompts.hint], candidates=candidates)
+        made = words.render(ask, self.book, self.style)
+        scores = self.scorer.score([Question(made.text, made.options)])[0]
+        got = listwise.parse(Completion("", scores), made.options, made.payload)
+        if isinstance(got, Rejected):
+            return None
+        by_id = dict(got)
+        return [by_id[self.book.ids[c]] for c in candidates]
+
+    def _pointwise(self, ask: Ask) -> float | None:
+        made = words.render(ask, self.book, self.style)
+        scores = self.scorer.score([Question(made.text, made.options)])[0]
+        got = pointwise.parse(Completion("", scores), made.options, made.payload)
+        return None if isinstance(got, Rejected) else got

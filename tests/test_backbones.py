@@ -1,0 +1,221 @@
+"""The contract, over every backbone that the folders hold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from raypipe.backbones import graph, registry
+from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
+from raypipe.backbones.fit import fit
+from raypipe.backbones.negatives import Negatives
+from raypipe.backbones.scoring import predict, top_k
+from raypipe.backbones.tables import Augmented
+from raypipe.seeding import generator
+
+ALL = [(task, name) for task in registry.FOLDERS for name in registry.names(task)]
+RANKERS = [p for p in ALL if p[0] != "rating"]
+QUIET = lambda line: None  # noqa: E731
+
+
+def options(task, name, **given):
+    return registry.options(task, name, {"embedding_size": 16, "batch_size": 64, "learning_rate": 0.01, "reg": 0.0, **given})
+
+
+def checkerboard(task):
+    """Two blocks of users and items; each user lacks one item of the own block, which must come first."""
+    n_users, n_items, user, item, left, rows = 24, 16, [], [], [], []
+    for u in range(n_users):
+        own = [i for i in range(n_items) if i % 2 == u % 2]
+        missing = own[(u // 2) % len(own)]
+        taken = [i for i in own if i != missing]
+        taken = taken[u % 5 :] + taken[: u % 5]
+        user += [u] * len(taken)
+        item += taken
+        rows.append(np.array(taken))
+        left.append(missing)
+    rating = np.where(np.array(item) % 4 < 2, 5.0, 2.0).astype(np.float32)
+    nothing = np.zeros((n_users, 0), dtype=np.int64), np.zeros((n_items, 0), dtype=np.int64)
+    queries = Queries(np.arange(n_users), Ragged.of(rows), np.array(left))
+    truth = np.where(np.array(left) % 4 < 2, 5.0, 2.0).astype(np.float32)
+    asked = RatingQueries(np.arange(n_users), np.array(left), truth) if task == "rating" else queries
+    return FitData(n_users, n_items, np.array(user), np.array(item), rating, Ragged.of(rows), np.empty((0, 3), np.int64),
+                   *nothing, (), (), asked)  # fmt: skip
+
+
+@pytest.mark.parametrize("task,name", ALL)
+def test_planted_structure_is_found(task, name):
+    data = checkerboard(task)
+    given = {"dropout": 0.0} if task != "direct" else {}
+    found = fit(registry.find(task, name).Model, data, options(task, name, epochs=60, patience=60, **given), 0, QUIET, QUIET)
+    if task == "rating":
+        error = predict(found.model, data.validation) - data.validation.rating
+        assert np.abs(error).max() < 0.5
+    else:
+        # the own block has one unseen item, the other block sixteen / two
+        same = top_k(found.model, data.validation, 1, 0).items[:, 0] == data.validation.target
+        assert same.mean() > 0.9
+
+
+@pytest.mark.parametrize("task,name", ALL)
+def test_a_resumed_fit_equals_an_undisturbed_one_bit_for_bit(task, name, toy, tmp_path):
+    data, build = toy.fit_data(task), registry.find(task, name).Model
+    chosen = options(task, name, epochs=4)
+
+    class CutOff(Exception):
+        """Stands for a kill."""
+
+    def cut(write):
+        write(tmp_path)
+        if (tmp_path / "progress.json").read_text().startswith('{"epoch": 2'):
+            raise CutOff
+
+    whole = fit(build, data, chosen, 3, QUIET, QUIET)
+    with pytest.raises(CutOff):
+        fit(build, data, chosen, 3, QUIET, cut)
+    rest = fit(build, data, chosen, 3, QUIET, QUIET, resume=tmp_path)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, rest.model.state_dict()[key]), key
+    assert [c["loss"] for c in whole.curve] == [c["loss"] for c in rest.curve]
+    other = fit(build, data, chosen, 4, QUIET, QUIET)
+    assert [c["loss"] for c in whole.curve] != [c["loss"] for c in other.curve]
+
+
+@pytest.mark.parametrize("task,name", RANKERS)
+def test_lists_are_full_ranked_and_masked(task, name, toy):
+    data, queries = toy.fit_data(task), toy.queries(task, "test")
+    model = fit(registry.find(task, name).Model, data, options(task, name, epochs=1), 0, QUIET, QUIET).model
+    got = top_k(model, queries, len(toy.items), 0)
+    for row in range(len(queries.user)):
+        seen = queries.history.row(row)
+        free = len(toy.items) - len(seen)
+        assert not set(got.items[row][:free]) & set(seen), "the history is masked"
+        assert np.isneginf(got.scores[row][free:]).all()
+        assert got.items[row][got.target_rank[row] - 1] == queries.target[row]
+    small = top_k(model, queries, 5, 0, chunk=7)
+    assert (small.items == got.items[:, :5]).all() and (small.target_rank == got.target_rank).all()
+    assert model.user_embeddings(data).shape[0] == len(toy.users)
+
+
+def test_ties_do_not_favour_the_target():
+    class Flat:
+        n_items, context = 50, 1
+
+        def eval(self):
+            return self
+
+        def begin_scoring(self):
+            pass
+
+        def score(self, user, history):
+            return torch.zeros(len(user), 50)
+
+    queries = Queries(np.zeros(50, np.int64), Ragged.of([np.empty(0, np.int64)] * 50), np.arange(50))
+    got = top_k(Flat(), queries, 5, 0)
+    assert sorted(got.target_rank) == list(range(1, 51)), "each place once: the target is treated as any item"
+
+
+def test_held_rows_are_unknown_to_hint_models(toy):
+    for task in registry.FOLDERS:
+        data, held = toy.fit_data(task, hint=True), toy.targets(task, "held")
+        known = set(zip(data.user, data.item, strict=True))
+        assert len(held) > 50 and not known & set(zip(held["u"], held["i"], strict=True))
+        if task != "rating":
+            assert not any(i in data.sequences.row(u) for u, i in zip(held["u"], held["i"], strict=True))
+
+
+def test_augmentation_enters_the_training_data(toy):
+    user, items = toy.users[0], toy.items
+    length = len(toy.fit_data("sequential").sequences.row(0))
+    extra = Augmented(
+        pairs=pd.DataFrame([(user, items[5], items[9])], columns=["user_id", "preferred", "other"]),
+        insertions=pd.DataFrame([(user, items[7], 0.0)], columns=["user_id", "item_id", "place"]),
+        attributes=pd.DataFrame({"item_id": items, "director": "Lee"}),
+    )
+    assert toy.fit_data("direct", extra=extra).pairs.tolist() == [[0, 5, 9]]
+    row = toy.fit_data("sequential", extra=extra).sequences.row(0)
+    assert len(row) == length + 1 and row[0] == 7
+    plain, filled = toy.fit_data("rating"), toy.fit_data("rating", extra=extra)
+    director = toy.dataset.items["director"]
+    unknown = (director == "").to_numpy()
+    assert len(set(plain.item_codes[unknown, -1])) == 1, "without the LLM, a missing director is `unknown`"
+    assert len(set(filled.item_codes[unknown, -1])) == 1
+    assert (plain.item_codes[~unknown, -1] != plain.item_codes[unknown, -1][0]).all()
+    assert "Lee" not in set(director) and filled.item_sizes[-1] == plain.item_sizes[-1]
+
+
+def test_judged_pairs_are_trained_on(toy):
+    data = toy.fit_data("direct")
+    model = registry.find("direct", "light_gcn")
+    pairs = np.array([[u, 1, 2] for u in range(30)])
+    data = FitData(**{**vars(data), "pairs": pairs})
+    found = fit(model.Model, data, options("direct", "light_gcn", epochs=30), 0, QUIET, QUIET).model
+    found.begin_scoring()
+    scores = found.score(torch.arange(30), torch.zeros(30, 1, dtype=torch.long))
+    assert (scores[:, 1] > scores[:, 2]).float().mean() > 0.8
+
+
+def test_negatives_are_never_training_items(toy):
+    data = toy.fit_data("direct")
+    drawn = Negatives(data).draw(data.user, 3, generator(0, "x"))
+    known = set(zip(data.user, data.item, strict=True))
+    assert not known & {(u, i) for u, row in zip(data.user, drawn, strict=True) for i in row}
+
+
+def test_light_gcn_agrees_with_torch_geometric(toy):
+    from torch_geometric.nn.models import LightGCN
+
+    data = toy.fit_data("direct")
+    chosen = options("direct", "light_gcn", layers=2)
+    ours = registry.find("direct", "light_gcn").Model(data, chosen)
+    theirs = LightGCN(data.n_users + data.n_items, 16, 2)
+    theirs.embedding.weight.data.copy_(ours.embedding.data)
+    left, right = torch.from_numpy(data.user), torch.from_numpy(data.item) + data.n_users
+    edges = torch.cat([torch.stack([left, right]), torch.stack([right, left])], 1)
+    assert torch.allclose(ours(), theirs.get_embedding(edges), atol=1e-5)
+
+
+def test_propagation_has_the_right_gradient():
+    adjacency = graph.normalised_adjacency(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, 2)
+    x = torch.randn(4, 3, requires_grad=True)
+    graph.propagate(adjacency, x).square().sum().backward()
+    dense, y = adjacency.to_dense(), x.detach().clone().requires_grad_()
+    (dense @ y).square().sum().backward()
+    assert torch.allclose(x.grad, y.grad, atol=1e-6)
+    assert dense[0, 2] == pytest.approx(1 / 2**0.5), "user 0 has 2 items, item 0 has 1 user"
+
+
+def test_deepfm_agrees_with_a_naive_sum(toy):
+    data = toy.fit_data("rating")
+    model = registry.find("rating", "deepfm").Model(data, options("rating", "deepfm")).eval()
+    torch.nn.init.normal_(model.linear.weight)
+    user, item = torch.tensor([3]), torch.tensor([4])
+    rows = model.fields.rows(user, item)[0]
+    assert len(set(rows.tolist())) == len(rows) == 2 + data.user_codes.shape[1] + data.item_codes.shape[1]
+    v, w = model.factors.weight[rows], model.linear.weight[rows].sum()
+    pairs = sum(v[a] @ v[b] for a in range(len(rows)) for b in range(a))
+    assert model(user, item)[0].item() == pytest.approx((model.mean + w + pairs + model.deep(v.flatten())).item(), abs=1e-4)
+
+
+def test_ragged_last():
+    lists = Ragged.of([np.array([1, 2, 3]), np.array([], dtype=int), np.array([4])])
+    assert lists.last(np.array([0, 1, 2]), 2, 9).tolist() == [[2, 3], [9, 9], [9, 4]]
+    assert len(lists) == 3 and lists.row(0).tolist() == [1, 2, 3]
+
+
+def test_sasrec_windows_cover_every_sequence_once(toy):
+    data = toy.fit_data("sequential")
+    model = registry.find("sequential", "sasrec").Model(data, options("sequential", "sasrec", context=4))
+    pairs = 0
+    for (window,) in model.batches(data, generator(0, "x")):
+        pairs += int(((window[:, :-1] != data.n_items) & (window[:, 1:] != data.n_items)).sum())
+    assert pairs == sum(max(0, n - 1) for n in np.diff(data.sequences.start))
+
+
+def test_sasrec_does_not_look_ahead(toy):
+    model = registry.find("sequential", "sasrec").Model(toy.fit_data("sequential"), options("sequential", "sasrec")).eval()
+    one = torch.arange(10)[None]
+    two = one.clone()
+    two[0, -1] = 20
+    assert torch.allclose(model(one)[:, :-1], model(two)[:, :-1], atol=1e-6)
+    assert not torch.allclose(model(one)[:, -1], model(two)[:, -1])

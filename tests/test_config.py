@@ -1,0 +1,97 @@
+"""Bad configuration fails before anything starts, and says what to do."""
+
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import yaml
+from options import configuration
+
+from raypipe import config
+from raypipe.errors import ConfigError
+from raypipe.papers.llama4rec.stages import check, plan
+
+ROOT = Path(__file__).parents[1]
+
+
+def options(**given):
+    names = ("preset", "data", "data_dir", "backbones", "tasks", "llm", "engine", "seeds", "out")
+    return Namespace(**{n: None for n in names} | {"set": []} | given)
+
+
+@pytest.mark.parametrize("name", config.presets())
+def test_presets_are_valid_and_plan(name):
+    loaded = config.load(name)
+    assert len({s.name for s in plan(loaded)}) == len(plan(loaded)) > 20
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tune_configs").rglob("*.yaml")), ids=lambda f: f.name)
+def test_search_spaces_are_yaml(file):
+    assert yaml.safe_load(file.read_text())
+
+
+@pytest.mark.parametrize(
+    "key,value,expected",
+    [
+        ("llm.tune.epocs", 3, "llm.tune.epocs"),
+        ("llm.tune.epochs", 0, "greater than or equal to 1"),
+        ("rerank.k_prime", "many", "rerank.k_prime"),
+        ("aggregation.alpha_1", [0.5, 1.5], "between 0 and 1"),
+        ("data.protocol", "loved", "'all' or 'liked'"),
+        ("tasks", [], "at least one task"),
+        ("seed.x", 1, "seed"),
+    ],
+)
+def test_bad_settings_are_named(key, value, expected):
+    with pytest.raises(ConfigError) as error:
+        config.load("toy", {key: value})
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides,expected",
+    [
+        ({"data.name": "ml_1000k"}, "choose one of folder, ml_100k, toy"),
+        ({"data.options": {"userz": 3}}, "userz"),
+        ({"backbone_options": {"sasrec": {"layerz": 3}}}, "layerz"),
+        ({"backbone_options": {"sasreck": {}}}, "no backbone 'sasreck'"),
+        ({"backbones": {"direct": ["deepfm"], "sequential": ["sasrec"], "rating": ["deepfm"]}}, "no direct backbone 'deepfm'"),
+        ({"llm.source": "/nowhere"}, "no LLM folder /nowhere"),
+        ({"llm.source": "a/b", "rerank.k_prime": 30}, "30 candidates"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_the_plan(overrides, expected):
+    with pytest.raises(ConfigError) as error:
+        check(config.load("toy", overrides))
+    assert expected in str(error.value)
+
+
+def test_a_folder_that_is_no_llm_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json.*safetensors"):
+        check(config.load("toy", {"llm.source": str(tmp_path)}))
+
+
+def test_options_become_a_configuration(tmp_path):
+    made, out = configuration(options(data="ml-100k", data_dir=str(tmp_path), seeds=3, set=["llm.tune.epochs=7"]))
+    assert (made.data.name, made.data.protocol, made.seeds, made.llm.tune.epochs) == ("ml_100k", "liked", 3, 7)
+    assert out == "runs/ml-100k"
+    made, _ = configuration(options(backbones="sasrec"))
+    assert made.tasks == ("sequential",) and made.backbones["sequential"] == ("sasrec",)
+    with pytest.raises(ConfigError, match="key=value"):
+        configuration(options(set=["llm"]))
+
+
+def test_the_job_works_from_any_folder_and_refuses_with_one_message(tmp_path):
+    def job(*arguments):
+        command = [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    listed = job("--list")
+    assert listed.returncode == 0 and "seed0/evaluate" in listed.stdout
+    dry = job("--dry-run")
+    assert dry.returncode == 0 and "to run" in dry.stdout and not (tmp_path / "runs").exists()
+    refused = job("--set", "llm.tune.epocs=3")
+    assert refused.returncode == 2 and "llm.tune.epocs" in refused.stderr and "Traceback" not in refused.stderr

@@ -1,0 +1,207 @@
+"""Reading, cleaning and splitting; and what bad input gets."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from raypipe import discovery
+from raypipe.config import DataConfig
+from raypipe.data import sources
+from raypipe.data.dataset import Dataset, Raw, clean, clean_title, read
+from raypipe.data.sources import toy
+from raypipe.data.split import evaluated_users, leave_one_out, make_split
+from raypipe.errors import ConfigError, DataError
+from raypipe.papers.llama4rec.asks import Histories
+
+
+def raw(log, titles=None):
+    frame = pd.DataFrame(log, columns=["user_id", "item_id", "rating", "timestamp"])
+    titles = titles or {i: f"Film {i}" for i in frame["item_id"]}
+    items = pd.DataFrame({"item_id": list(titles), "title": list(titles.values()), "text": "a text"})
+    users = pd.DataFrame({"user_id": frame["user_id"].unique()})
+    as_table = lambda f: pa.Table.from_pandas(f, preserve_index=False)  # noqa: E731
+    return Raw(as_table(frame), as_table(items), as_table(users), "film", "watched")
+
+
+ROWS = [("u", "a", 3.0, 1), ("u", "b", 4.0, 2), ("u", "c", 5.0, 3)]
+
+
+def test_repeated_rows_keep_the_latest():
+    got = clean(raw([*ROWS, ("u", "a", 1.0, 9)]), DataConfig())
+    assert got.interactions[["item_id", "rating"]].values.tolist() == [["b", 4.0], ["c", 5.0], ["a", 1.0]]
+    assert got.quality["repeated user-item rows dropped"] == 1
+
+
+def test_short_users_are_left_out_and_counted():
+    got = clean(raw([*ROWS, ("v", "a", 1.0, 9)]), DataConfig())
+    assert set(got.interactions["user_id"]) == {"u"}
+    assert got.quality["users dropped with too few interactions"] == 1
+    with pytest.raises(DataError, match="no user has 3"):
+        clean(raw(ROWS[:2]), DataConfig())
+
+
+def test_items_without_a_row_get_a_title():
+    got = clean(raw(ROWS, {"a": "A", "b": "B"}), DataConfig())
+    assert got.titles["c"] == "Unknown item c"
+    assert got.quality["items without a row in the items table"] == 1
+
+
+def test_titles_cannot_break_a_prompt():
+    assert clean_title('Say "Hi",\n\tnow ') == "Say 'Hi', now"
+    got = clean(raw(ROWS, {"a": 'The "X"', "b": "The 'X'", "c": "C"}), DataConfig())
+    assert list(got.titles.values()) == ["The 'X'", "The 'X' [2]", "C"]
+    assert got.quality["equal titles numbered"] == 1
+
+
+def test_equal_times_keep_file_order():
+    log = clean(raw([("u", "c", 1.0, 5), ("u", "a", 1.0, 5), ("u", "b", 1.0, 5), ("u", "d", 1.0, 1)]), DataConfig()).interactions
+    split = leave_one_out(log, 1)
+    assert dict(zip(split["item_id"], split["part"], strict=True)) == {"d": "train", "c": "train", "a": "validation", "b": "test"}
+
+
+def test_leave_one_out_by_hand():
+    rows = [("u", i, 1.0, n) for n, i in enumerate("abcdef")] + [("v", i, 1.0, n) for n, i in enumerate("ab")]
+    split = leave_one_out(pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]), 3)
+    assert set(split["user_id"]) == {"u"}, "two interactions cannot be split"
+    assert split["part"].tolist() == ["train"] * 4 + ["validation", "test"]
+    assert split["held"].tolist() == [False, False, True, True, False, False], "two training rows stay with the hint model"
+
+
+def test_liked_protocol_splits_positives_and_hides_them_from_ratings():
+    rows = [("u", i, r, n) for n, (i, r) in enumerate([("a", 5), ("b", 4), ("c", 5), ("d", 4), ("e", 2), ("f", 1)])]
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    split = make_split(log, DataConfig(protocol="liked"), 1)
+    assert split.topk["item_id"].tolist() == ["a", "b", "c", "d"]
+    assert split.topk["part"].tolist() == ["train", "train", "validation", "test"]
+    assert split.rating.loc[split.rating["hidden"], "item_id"].tolist() == ["c", "d"]
+    assert split.rating.loc[split.rating["part"] == "train", "item_id"].tolist() == ["a", "b", "c", "d"]
+
+
+def test_evaluated_users():
+    def user(name, items):
+        return [(name, i, p) for i, p in zip(items, ["train"] * (len(items) - 2) + ["validation", "test"], strict=True)]
+
+    split = pd.DataFrame(user("u", "abcd") + user("v", "bax"), columns=["user_id", "item_id", "part"])
+    direct = evaluated_users(split, "direct")
+    assert direct.values.tolist() == [["v", "validation", "a"]], "c, d and x have no training row"
+    assert set(evaluated_users(split, "sequential")["user_id"]) == {"u"}, "v has one training positive"
+
+
+def test_the_llm_reads_nothing_that_is_tested(toy):
+    histories = Histories(toy)
+    secret = toy.split.topk[toy.split.topk["part"] != "train"]
+    for user, item in zip(secret["user_id"], toy.items.get_indexer(secret["item_id"]), strict=True):
+        assert item not in histories.topk_train[user].items
+        if user in histories.rated_visible:
+            assert item not in histories.rated_visible[user].items
+    for user, position, item in zip(secret["user_id"], secret["position"], toy.items.get_indexer(secret["item_id"]), strict=True):
+        assert item not in histories.before(user, position, "sequential", "test").items
+
+
+def test_toy_is_fixed_by_its_seed_and_long_tailed():
+    one, two = (read(DataConfig(name="toy")) for _ in range(2))
+    pd.testing.assert_frame_equal(one.interactions, two.interactions)
+    counts = one.interactions["item_id"].value_counts().to_numpy()
+    assert counts[: len(counts) // 5].sum() > 0.4 * counts.sum()
+    assert set(one.interactions["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+def test_toy_shows_half_of_the_directors_and_knows_all():
+    options = toy.Options()
+    items = read(DataConfig(name="toy")).items
+    truth = toy.truth(options)
+    shown = items[items["director"] != ""]
+    assert 0.4 < len(shown) / len(items) < 0.6
+    assert all(truth[i] == d for i, d in zip(shown["item_id"], shown["director"], strict=True))
+
+
+def test_a_saved_dataset_is_the_same(tmp_path):
+    one = read(DataConfig(name="toy"))
+    one.save(tmp_path)
+    two = Dataset.load(tmp_path)
+    pd.testing.assert_frame_equal(one.items, two.items)
+    assert (one.noun, one.attributes, one.quality) == (two.noun, two.attributes, two.quality)
+
+
+def test_every_source_is_found_and_has_its_parts():
+    for name in discovery.names(sources):
+        module = discovery.find(sources, name, "dataset")
+        assert callable(module.read) and module.Options()
+    with pytest.raises(ConfigError, match="toy"):
+        discovery.find(sources, "nope", "dataset")
+
+
+def test_published_counts_of_ml_100k(ml_100k):
+    config = DataConfig(name="ml_100k", dir=str(ml_100k), protocol="liked")
+    dataset = read(config)
+    assert (len(dataset.users), len(dataset.items), len(dataset.interactions)) == (943, 1682, 100_000)
+    split = make_split(dataset.interactions, config, 3)
+    count = {t: (evaluated_users(split.topk, t)["part"] == "test").sum() for t in ("direct", "sequential")}
+    assert count == {"direct": 927, "sequential": 940}, "the denominators of the paper's Tables II and IV (LO1)"
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title,text,colour\na,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n")
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,rating,timestamp\nu,a,3,1\nu,b,4,2\nu,c,5,3\n")
+    return tmp_path
+
+
+def read_own(folder, **options):
+    return read(DataConfig(name="folder", dir=str(folder), options=options))
+
+
+def test_own_data(own):
+    got = read_own(own)
+    assert got.item_features == ("colour",)
+    assert got.quality["items without text"] == 1
+    (own / "interactions.csv").write_text("user_id,item_id\nu,a\nu,b\nu,c\n")
+    assert read_own(own).interactions["timestamp"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "file,text,expected",
+    [
+        ("interactions.csv", "user_id,rating\nu,3\n", ["lacks the column(s) item_id", "interactions.csv, line 1"]),
+        ("interactions.csv", "user_id;item_id\nu;a\n", ["delimiter", "line 1"]),
+        ("interactions.csv", "user_id,item_id,rating\nu,a,3\nu,b,good\n", ["'good'", "line 3, column rating", "not a number"]),
+        ("interactions.csv", "user_id,item_id,rating\nu,a,3\nu,b\n", ["expected columns", "interactions.csv"]),
+        ("interactions.csv", "", ["empty"]),
+        ("items.csv", "item_id,title\na,Red\nb,\n", ["line 3, column title", "is empty"]),
+    ],
+)
+def test_bad_files_name_file_line_and_column(own, file, text, expected):
+    (own / file).write_text(text)
+    with pytest.raises(DataError) as error:
+        read_own(own)
+    assert all(part in str(error.value) for part in expected), str(error.value)
+
+
+def test_a_wrong_encoding_names_the_line(own):
+    (own / "items.csv").write_bytes("item_id,title\na,Red\nb,Café\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"items.csv, line 3"):
+        read_own(own)
+    assert read_own(own, encoding="latin-1").titles["b"] == "Café"
+    with pytest.raises(DataError, match="not a known encoding"):
+        read_own(own, encoding="klingon")
+
+
+def test_a_missing_folder_or_file_is_said(tmp_path):
+    with pytest.raises(DataError, match="data-dir"):
+        read(DataConfig(name="ml_100k"))
+    with pytest.raises(DataError, match=r"u\.data"):
+        read(DataConfig(name="ml_100k", dir=str(tmp_path)))
+
+
+def test_ml_100k_with_a_wrong_delimiter(tmp_path, ml_100k):
+    for file in ("u.item", "u.user", "u.genre"):
+        (tmp_path / file).write_bytes((ml_100k / file).read_bytes())
+    (tmp_path / "u.data").write_text("196,242,3,881250949\n")
+    with pytest.raises(DataError, match="1 column"):
+        read(DataConfig(name="ml_100k", dir=str(tmp_path)))
+
+
+def test_histories_hold_item_numbers(toy):
+    past = Histories(toy).topk[toy.users[0]]
+    assert past.items.dtype == np.int64 and len(past.items) == len(past.ratings)

@@ -1,0 +1,213 @@
+"""The whole pipeline on small toy data with the real engines: DeepSpeed tunes, vLLM generates, Serve answers.
+
+The second run is killed with SIGKILL three times (backbone training, LLM tuning, generation) and continued; its results must
+equal those of the undisturbed run.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+SETTINGS = [
+    'data.options={"users": 60, "items": 72, "mean_length": 12}',
+    'backbone_options={"light_gcn": {"epochs": 20}, "sasrec": {"epochs": 25, "patience": 25}, "deepfm": {"epochs": 5}}',
+    'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 2, "pieces": 400}',
+    "llm.tune.instructions=150",
+    "llm.tune.epochs=1",
+    "llm.tune.checkpoint_seconds=0",
+    "rerank.pointwise_users=20",
+    'aggregation={"alpha_1": [0.3, 0.7], "alpha_2": [0.1, 0.5]}',
+]
+
+
+def command(out):
+    options = [part for s in SETTINGS for part in ("--set", s)]
+    return [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(out), *options]
+
+
+def environment():
+    return {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONPATH")}
+
+
+def start(out, log):
+    """The job in a process group of its own, so that a kill takes Ray's head and all workers with it."""
+    stream = open(log, "a")  # noqa: SIM115 - it lives as long as the process
+    return subprocess.Popen(
+        command(out), cwd=out.parent, stdout=stream, stderr=subprocess.STDOUT, env=environment(), start_new_session=True
+    )
+
+
+def finish(out, log):
+    code = start(out, log).wait(timeout=1100)
+    assert code == 0, Path(log).read_text()[-6000:]
+    return json.loads((out / "report.json").read_text())
+
+
+def kill_when(out, log, ready, what):
+    """Start the job and SIGKILL it as soon as `ready` says so; returns what it had printed."""
+    process = start(out, log)
+    deadline = time.monotonic() + 600
+    while not ready():
+        assert process.poll() is None, f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
+        assert time.monotonic() < deadline, f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(3)  # Ray's processes notice that their driver is gone
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    return out, finish(out, out.parent / "undisturbed.log")
+
+
+def test_report_follows_its_contract(undisturbed):
+    _, report = undisturbed
+    assert report["schema"] == "raypipe-report/1"
+    assert {"id", "commit", "config", "machine", "versions"} <= set(report["run"])
+    assert all({"name", "seconds", "cached", "rows"} <= set(s) for s in report["stages"])
+    keys = {"dataset", "protocol", "task", "backbone", "variant", "split", "metric", "mean", "std", "values", "n_users"}
+    assert all(keys <= set(r) for r in report["results"])
+    cells = {(r["task"], r["variant"], r["metric"]) for r in report["results"]}
+    assert len(cells) == 3 * (4 + 4 + 2)
+    llm = report["llm"]
+    assert llm["engine"] == "vllm" and llm["rejected"] == {} and llm["prompts"] > 500 and llm["tokens_in"] > 10_000
+    assert {a["task"] for a in report["aggregation"]} == {"direct", "sequential", "rating"}
+    assert all(a["alpha_1"] in (0.3, 0.7) and a["alpha_2"] in (0.1, 0.5) for a in report["aggregation"])
+
+
+def test_metrics_are_those_of_the_predictions_by_a_naive_loop(undisturbed):
+    out, report = undisturbed
+    truth = {r.user_id: r.item_id for r in pd.read_parquet(out / "split" / "test.parquet").itertuples()}
+    rated = {(r.user_id, r.item_id): r.rating for r in pd.read_parquet(out / "split" / "rating" / "test.parquet").itertuples()}
+    seen = pd.concat(pd.read_parquet(out / "split" / f"{p}.parquet") for p in ("train", "validation"))
+    known = set(zip(seen["user_id"], seen["item_id"], strict=True))
+    for row in report["results"]:
+        frame = pd.read_parquet(out / "predictions" / f"{row['task']}.{row['backbone']}.{row['variant']}.parquet")
+        if row["task"] == "rating":
+            errors = [p.prediction - rated[p.user_id, p.item_id] for p in frame.itertuples()]
+            value = np.mean(np.square(errors)) ** 0.5 if row["metric"] == "RMSE" else np.mean(np.abs(errors))
+        else:
+            assert not known & set(zip(frame["user_id"], frame["item_id"], strict=True)), "the history is never recommended"
+            k, total = int(row["metric"][-1]), 0.0
+            for user, own in frame.groupby("user_id"):
+                assert own["rank"].tolist() == list(range(1, 11))
+                for p in own.itertuples():
+                    if p.item_id == truth[user] and p.rank <= k:
+                        total += 1.0 if row["metric"].startswith("H") else 1 / np.log2(p.rank + 1)
+            value = total / frame["user_id"].nunique()
+        assert value == pytest.approx(row["mean"], abs=1e-9), row
+
+
+def test_final_ranks_are_the_aggregation_of_both(undisturbed):
+    out, report = undisturbed
+    frame = pd.read_parquet(out / "predictions" / "sequential.sasrec.llama4rec.parquet")
+    weights = next(a for a in report["aggregation"] if a["task"] == "sequential")
+    assert frame["alpha"].between(weights["alpha_1"] * weights["alpha_2"] - 1e-9, weights["alpha_1"] + 1e-9).all()
+    for _, own in frame.groupby("user_id"):
+        utility = own["alpha"] * -own["rank_llm"] - (1 - own["alpha"]) * own["rank_rec"]
+        assert utility.round(9).is_monotonic_decreasing
+        assert sorted(own["rank_llm"]) == sorted(own["rank_rec"]) == list(range(1, 11))
+
+
+def test_the_llm_was_tuned_by_deepspeed_on_two_workers(undisturbed):
+    _, report = undisturbed
+    tuned = [s["facts"] for s in report["stages"] if s["name"] == "seed0/llm/augmented"][0]
+    assert tuned["zero_stage"] == 3 and tuned["workers"] == min(2, os.cpu_count() or 1)
+    assert tuned["steps"] > 5 and np.isfinite(tuned["loss"])
+
+
+def test_the_page_is_self_contained(undisturbed):
+    page = (undisturbed[0] / "report.html").read_text()
+    assert "<svg" in page and "Llama4Rec" in page and 'src="http' not in page and 'href="http' not in page
+
+
+def test_the_same_command_again_runs_nothing(undisturbed):
+    out, before = undisturbed
+    after = finish(out, out.parent / "again.log")
+    assert all(s["cached"] for s in after["stages"])
+    assert after["results"] == before["results"]
+
+
+def test_killed_and_continued_equals_undisturbed(undisturbed):
+    out = undisturbed[0].parent / "killed"
+    log = out.parent / "killed.log"
+    log.write_text("")
+
+    def scratch(stage, inside):
+        return lambda: any((out / "scratch").glob(f"seed0.{stage}-*/{inside}"))
+
+    kill_when(out, log, scratch("hint.sasrec", "checkpoint_*"), "a checkpoint of a backbone")
+    kill_when(out, log, scratch("llm.augmented", "checkpoint_*"), "a checkpoint of the LLM")
+    kill_when(out, log, scratch("completions.llama4rec", "completions/*.parquet"), "an answer of the LLM")
+    report = finish(out, log)
+    text = log.read_text()
+    assert "continuing from a checkpoint" in text and "prompts were answered before" in text
+    starts = [line for line in text.splitlines() if line.endswith("seed0/base/sasrec ...")]
+    assert len(starts) == 1, "a finished stage is not run again"
+    for ours, theirs in zip(report["results"], undisturbed[1]["results"], strict=True):
+        assert ours["mean"] == pytest.approx(theirs["mean"], abs=1e-9), ours
+    for file in (undisturbed[0] / "predictions").glob("*.parquet"):
+        one, two = pd.read_parquet(file), pd.read_parquet(out / "predictions" / file.name)
+        pd.testing.assert_frame_equal(one, two, rtol=1e-4)
+
+
+def test_the_bundle_answers_over_http(undisturbed):
+    import httpx
+
+    env = {**environment(), "RAYPIPE_BUNDLE": str(undisturbed[0] / "bundle")}
+    serve = Path(sys.executable).with_name("serve")
+    log = undisturbed[0].parent / "serve.log"
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [str(serve), "run", "serve_app:app"], cwd=ROOT, env=env, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        client = httpx.Client(base_url="http://127.0.0.1:8000", timeout=60)
+        for _ in range(120):
+            assert process.poll() is None, log.read_text()[-4000:]
+            try:
+                if client.get("/healthz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(1)
+        assert client.get("/healthz").json()["status"] == "ok"
+        assert client.get("/docs").status_code == 200
+        got = client.post("/recommend", json={"user_id": "u0003", "k": 5, "task": "sequential"}).json()
+        assert [i["rank"] for i in got["items"]] == [1, 2, 3, 4, 5] and 0 < got["alpha"] < 1 and got["llm_answered"]
+        assert all(1 <= i["rank_rec"] <= 10 and 1 <= i["rank_llm"] <= 10 and i["title"] for i in got["items"])
+        direct = client.post("/recommend", json={"user_id": "u0003", "k": 20, "task": "direct"}).json()
+        assert len(direct["items"]) == 20 and direct["items"][15]["rank_llm"] is None
+        new = client.post("/recommend", json={"history": ["m0000", "m0001"], "k": 3}).json()
+        assert len(new["items"]) == 3 and not {"m0000", "m0001"} & {i["item_id"] for i in new["items"]}
+        rate = client.post("/rate", json={"user_id": "u0003", "item_id": "m0004"}).json()
+        assert rate["prediction"] == pytest.approx(rate["alpha"] * rate["llm"] + (1 - rate["alpha"]) * rate["rec"])
+        wrong = [
+            ("/recommend", {"user_id": "nobody"}, 404, "nobody"),
+            ("/recommend", {"user_id": "u0003", "k": 0}, 422, "k"),
+            ("/recommend", {}, 400, "either user_id or history"),
+            ("/recommend", {"history": []}, 400, "empty"),
+            ("/recommend", {"history": ["m0000"], "task": "direct"}, 404, "direct"),
+            ("/recommend", {"user": "u0003"}, 422, "user"),
+            ("/rate", {"user_id": "u0003", "item_id": "m9"}, 404, "m9"),
+        ]
+        for path, body, code, word in wrong:
+            answer = client.post(path, json=body)
+            assert answer.status_code == code and word in answer.json()["error"], (body, answer.text)
+        broken = client.post("/recommend", content="{", headers={"content-type": "application/json"})
+        assert broken.status_code == 422 and broken.json()["error"].startswith("The request is malformed")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)

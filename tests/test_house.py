@@ -1,0 +1,77 @@
+"""A file imports only from its own folder and from lower levels; imports stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "raypipe"
+LEVELS = [
+    {"__init__", "errors", "seeding", "schema", "config", "discovery", "presets"},
+    {"data", "evaluation", "aggregation", "prompts", "pipeline", "cluster"},
+    {"backbones", "llm", "tuning"},
+    {"papers"},
+    {"serving", "reports"},
+]
+#: the only places that may import ray
+RAY = ("cluster/", "llm/vllm.py", "llm/transformers.py", "serving/app.py")
+FILES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
+
+
+def room(path):
+    return path.parts[0].removesuffix(".py")
+
+
+def level(name):
+    return next(n for n, rooms in enumerate(LEVELS) if name in rooms)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            if node.module == "raypipe":
+                yield from (f"raypipe.{a.name}" for a in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_file_looks_down_only(path):
+    own = room(path)
+    for name in imports(path):
+        if not name.startswith("raypipe."):
+            continue
+        other = name.split(".")[1]
+        if other in ("__version__",) or other == own or level(own) == level(other) == 0:
+            continue  # the ground floor is one room
+        assert level(other) < level(own), f"{path} (level {level(own)}) imports {name} (level {level(other)})"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_ray_stays_in_its_rooms(path):
+    if path.as_posix().startswith(RAY):
+        return
+    assert not [n for n in imports(path) if n == "ray" or n.startswith("ray.")]
+
+
+def test_every_room_has_a_level():
+    rooms = {room(p) for p in FILES} | {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert rooms == set().union(*LEVELS)
+
+
+@pytest.mark.parametrize("module", ["raypipe.config", "raypipe.aggregation", "raypipe.data.dataset", "raypipe.pipeline.runner"])
+def test_imports_are_light(module):
+    heavy = "{'ray', 'torch', 'vllm', 'transformers', 'deepspeed', 'matplotlib'}"
+    code = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_overlong():
+    long = {str(p): n for p in FILES if (n := len((PACKAGE / p).read_text().splitlines())) > 300}
+    assert set(long) <= {"papers/llama4rec/asks.py"}, long

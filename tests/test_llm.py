@@ -1,0 +1,131 @@
+"""The embedded LLM, tokens of options, the transformers engine, and the tuning pieces."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from raypipe.config import EmbeddedConfig
+from raypipe.llm import embedded
+from raypipe.llm.options import first_token, tokens
+from raypipe.llm.scripted import script
+from raypipe.llm.transformers import Question, Scorer
+from raypipe.papers.llama4rec import words
+from raypipe.tuning import chat, sft
+
+SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=2, pieces=400)
+
+
+@pytest.fixture(scope="module")
+def llm(toy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llm")
+    corpus = [t for t in toy.dataset.items["title"]] + list(toy.dataset.items["text"])
+    titles = list(toy.dataset.items["title"])[:50]
+    embedded.build(corpus, titles, SMALL, 0, folder)
+    return str(folder), titles
+
+
+def test_popular_titles_are_one_token_and_all_text_survives(llm, toy):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llm[0])
+    text = f'The user watched "{llm[1][0]}", "{llm[1][1]}". Answer:'
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert [tokenizer.decode(i) for i in ids if '"' in tokenizer.decode(i)] == [f' "{t}"' for t in llm[1][:2]]
+    odd = 'Ça va?\n"Unseen – title" 3.8 ☂'
+    assert tokenizer.decode(tokenizer(odd, add_special_tokens=False)["input_ids"]) == odd
+
+
+def test_options_have_their_own_first_tokens(llm):
+    folder, titles = llm
+    own = [first_token(folder, f' "{t}"') for t in titles]
+    assert len(set(own)) == len(titles)
+    assert len({first_token(folder, f" {n}") for n in range(1, 6)}) == 5
+    got = tokens(folder, "Answer:", [' "' + titles[0] + '"'], "score")
+    assert got.prompt[0] == 1 and got.options == own[:1]
+    assert tokens(folder, "Answer:", [" x"], "choose").options == []
+
+
+def test_scores_do_not_depend_on_the_batch(llm):
+    folder, titles = llm
+    scorer = Scorer(folder)
+    asked = [Question(f'"{t}"' * (n + 1) + " Answer:", [f' "{x}"' for x in titles[:3]]) for n, t in enumerate(titles[:6])]
+    together, alone = scorer.score(asked), [scorer.score([q])[0] for q in asked]
+    assert np.allclose(together, alone, atol=1e-4)
+    logits = scorer.model(torch.tensor([tokens(folder, asked[0].prompt, [], "choose").prompt])).logits[0, -1]
+    expected = torch.log_softmax(logits, -1)[tokens(folder, "", list(asked[0].options), "score").options]
+    assert together[0] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_prompts_beyond_the_context_get_no_answer(llm):
+    scorer = Scorer(llm[0])
+    long = "word " * 3000 + "Answer:"
+    assert scorer.score([Question(long, [" a", " b"]), Question("Answer:", [" a", " b"])])[0] == []
+    assert scorer.choose(Question(long, [" a"], "choose")) == ""
+    assert scorer.choose(Question("Answer:", [" a", " b c"], "choose")) in (" a", " b c")
+
+
+def test_the_scripted_engine_repeats_itself():
+    row = pd.Series({"prompt_id": "1", "prompt": "p", "options": [" a", " b"], "mode": "score"})
+    assert script(row)["logprobs"] == script(row)["logprobs"] != []
+
+
+def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
+    rows = toy.rows("direct")
+    train = rows[(rows["part"] == "train") & ~rows["held"]]
+    taken = [g["i"].to_numpy() for _, g in train.groupby("u")]
+    from raypipe.config import PromptConfig
+
+    texts = [t for t in words.corpus(toy.dataset, taken, [], PromptConfig(history=5)) if t.startswith("The user watched")]
+    named = sum(t.count('"') // 2 for t in texts)
+    assert len(texts) > len(toy.users)
+    assert named >= sum(len(t) - 1 for t in taken if len(t) > 1), "every training item is in some window"
+
+
+def test_loss_is_on_the_answer_and_the_end_only(llm):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llm[0])
+    example = chat.instruction(tokenizer, "A question. Answer:", ' "' + llm[1][0] + '"')
+    ids, mask, labels = chat.collate([example, chat.Example([1, 5, 2], 1)], padding=3)
+    learned = ids[0][labels[0] != chat.IGNORED]
+    assert tokenizer.decode(learned) == f' "{llm[1][0]}"</s>'
+    assert labels[1].tolist()[:3] == [chat.IGNORED, 5, 2] and mask[1].sum() == 3
+    assert chat.learned_tokens([example]) == 2 and chat.learned_tokens([chat.Example([1, 5, 2], 1)]) == 2
+
+
+def test_documents_are_cut_without_losing_a_token(llm):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llm[0])
+    pieces = chat.document(tokenizer, "one two three " * 40, 50)
+    whole = chat.document(tokenizer, "one two three " * 40, 10_000)[0]
+    assert sum(chat.learned_tokens([p]) for p in pieces) == chat.learned_tokens([whole])
+    assert max(len(p.ids) for p in pieces) <= 50
+
+
+def test_an_epoch_holds_every_example_once():
+    examples = [chat.Example([1] * n, 1) for n in range(2, 50)]
+    got = [len(e.ids) for batch in chat.batches(examples, 8, np.random.default_rng(0)) for e in batch]
+    assert sorted(got) == list(range(2, 50))
+
+
+def test_answer_loss_equals_the_cross_entropy_of_the_labels(llm):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(llm[0]).eval()
+    ids, mask, labels = chat.collate([chat.Example([1, 9, 8, 7, 2], 3), chat.Example([1, 6, 2], 1)], 3)
+    got = sft.AnswerLoss(model, 0.0).eval()(ids, mask, labels)
+    logits = torch.log_softmax(model(input_ids=ids, attention_mask=mask).logits, -1)
+    expected = -(logits[0, 2, 7] + logits[0, 3, 2] + logits[1, 0, 6] + logits[1, 1, 2])
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_cosine_schedule():
+    # 100 steps, 10 of warm-up, peak 1: half-way through the rest it is 0.5
+    assert sft.cosine(0, 100, 10, 1.0) == pytest.approx(0.1)
+    assert sft.cosine(9, 100, 10, 1.0) == pytest.approx(1.0)
+    assert sft.cosine(55, 100, 10, 1.0) == pytest.approx(0.5)
+    assert sft.cosine(100, 100, 10, 1.0) == pytest.approx(0.0)
+    assert sft.cosine(1, 20, 50, 1.0) == pytest.approx(1.0), "a warm-up of 50 of 20 steps is cut to 2"

@@ -1,0 +1,100 @@
+"""Stages, keys, caching, and what a cut-off run leaves."""
+
+import pytest
+
+from raypipe.errors import ArtifactError, ConfigError
+from raypipe.pipeline.runner import Runner
+from raypipe.pipeline.stage import Stage
+from raypipe.pipeline.store import Store
+
+
+class Body:
+    """Writes a number; counts its calls."""
+
+    def __init__(self, fail=False):
+        self.calls, self.fail = 0, fail
+
+    def __call__(self, ctx):
+        self.calls += 1
+        before = int((ctx.input("a") / "n").read_text()) if "a" in ctx.inputs else 0
+        (ctx.out / "n").write_text(str(before + 1))
+        if self.fail:
+            raise RuntimeError("cut off")
+        return {"rows": 1}
+
+
+def chain(one, two, config=None):
+    return [Stage("s/one", one, config=config), Stage("s/two", two, {"a": "s/one"})]
+
+
+def run(stages, folder, **how):
+    return Runner(stages, Store(str(folder)), say=lambda line: None).run(**how)
+
+
+def test_done_stages_are_skipped(tmp_path):
+    one, two = Body(), Body()
+    assert [d.cached for d in run(chain(one, two), tmp_path)] == [False, False]
+    assert [d.cached for d in run(chain(one, two), tmp_path)] == [True, True]
+    assert (one.calls, two.calls) == (1, 1)
+
+
+def test_a_changed_setting_runs_what_depends_on_it(tmp_path):
+    one, two = Body(), Body()
+    run(chain(one, two, config=1), tmp_path)
+    run(chain(one, two, config=2), tmp_path)
+    assert (one.calls, two.calls) == (2, 2)
+    run(chain(one, two, config=1), tmp_path)
+    assert (one.calls, two.calls) == (2, 2), "the old artifacts are still there"
+
+
+def test_a_failed_stage_leaves_nothing_visible(tmp_path):
+    one, two = Body(), Body(fail=True)
+    with pytest.raises(RuntimeError):
+        run(chain(one, two), tmp_path)
+    store = Store(str(tmp_path))
+    runner = Runner(chain(one, two), store)
+    assert [p.cached for p in runner.plan()] == [True, False]
+    with pytest.raises(ArtifactError, match="s/two"):
+        store.local("s/two", runner.keys["s/two"])
+    two.fail = False
+    assert [d.cached for d in run(chain(one, two), tmp_path)] == [True, False]
+
+
+def test_from_runs_a_stage_and_its_followers_again(tmp_path):
+    one, two = Body(), Body()
+    run(chain(one, two), tmp_path)
+    run(chain(one, two), tmp_path, start="two")
+    assert (one.calls, two.calls) == (1, 2)
+    run(chain(one, two), tmp_path, start="s/one")
+    assert (one.calls, two.calls) == (2, 3)
+
+
+def test_only_runs_one_stage(tmp_path):
+    one, two = Body(), Body()
+    with pytest.raises(ArtifactError):
+        run(chain(one, two), tmp_path, only="two")
+    run(chain(one, two), tmp_path)
+    run(chain(one, two), tmp_path, only="two")
+    assert (one.calls, two.calls) == (1, 3)
+    with pytest.raises(ConfigError, match="no stage 'three'"):
+        run(chain(one, two), tmp_path, only="three")
+
+
+def test_code_is_part_of_the_key():
+    keys = {Stage("s", Body(), code=(path,)).key({}) for path in ("aggregation.py", "seeding.py", "prompts")}
+    assert len(keys) == 3
+
+
+def test_artifacts_travel_over_an_object_store(tmp_path, monkeypatch):
+    store = Store(f"file://{tmp_path}")
+    monkeypatch.setattr(store, "is_local", False)  # the path that s3:// takes, over a file system that is here
+    with store.writing("s", "k" * 64, {"facts": {}}) as out:
+        (out / "deep").mkdir()
+        (out / "deep" / "file").write_text("here")
+    assert store.manifest("s", "k" * 64)["files"] == {"deep/file": 4}
+    assert (store.local("s", "k" * 64) / "deep" / "file").read_text() == "here"
+
+
+def test_an_unwritable_output_is_refused_at_the_start():
+    with pytest.raises(ConfigError, match="cannot be written"):
+        Store("/proc/raypipe").check_writable()

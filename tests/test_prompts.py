@@ -1,0 +1,171 @@
+"""Every template's renderer and parser."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raypipe import discovery
+from raypipe.config import PromptConfig
+from raypipe.papers.llama4rec import asks, words
+from raypipe.prompts import templates
+from raypipe.prompts.contract import Completion, Person, Rejected, Words
+from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise
+
+FILM = Words("film", "watched")
+
+
+def test_listwise_with_both_augmentations():
+    person = Person(["A", "B"], similar=["S"], hint=["D", "C"])
+    got = listwise.render(FILM, person, ["C", "D"], ["3", "4"], "title")
+    assert got.text == (
+        'Choose the film that the user takes next. A similar user watched "S". Another recommender suggests "D", "C". '
+        'Candidates: "C", "D". The user watched these films, oldest first: "A", "B". Answer:'
+    )
+    assert got.options == (' "C"', ' "D"') and got.payload == ("3", "4")
+
+
+def test_listwise_without_augmentation_and_by_label():
+    got = listwise.render(FILM, Person(["A"]), ["C", "D"], ["3", "4"], "label")
+    assert "similar" not in got.text and "recommender suggests" not in got.text
+    assert 'Candidates: (A) "C", (B) "D".' in got.text
+    assert got.options == (" A", " B")
+
+
+def test_too_many_labels_are_refused():
+    with pytest.raises(ValueError, match="27 candidates"):
+        listwise.render(FILM, Person(["A"]), [str(i) for i in range(27)], [str(i) for i in range(27)], "label")
+
+
+def test_listwise_parser_ranks_and_keeps_ties_in_order():
+    got = listwise.parse(Completion("", [-2.0, -1.0, -2.0]), (" a", " b", " c"), ("1", "2", "3"))
+    assert got == [("2", -1.0), ("1", -2.0), ("3", -2.0)]
+
+
+@pytest.mark.parametrize("logprobs", [[], [-1.0], [-1.0, float("nan")], [-1.0, float("-inf")]])
+def test_scores_that_are_missing_are_rejected_not_guessed(logprobs):
+    completion = Completion("", logprobs)
+    assert listwise.parse(completion, (" a", " b"), ("1", "2")) == Rejected("no_answer")
+    assert pointwise.parse(completion, (" 1", " 2"), ("1", "2")) == Rejected("no_answer")
+
+
+def test_pointwise():
+    person = Person(["A", "B"], [4.0, 2.5], similar=["S"], similar_ratings=[5.0], hint_rating=3.84)
+    got = pointwise.render(FILM, person, "T", (1, 2, 3, 4, 5))
+    assert got.text == (
+        'A similar user rated "S": 5. The user rated these films, oldest first: "A": 4, "B": 2.5. '
+        'Another recommender predicts 3.8. How does the user rate "T" from 1 to 5? Answer:'
+    )
+    assert got.options == (" 1", " 2", " 3", " 4", " 5")
+
+
+def test_pointwise_on_a_scale_to_ten_uses_letters():
+    got = pointwise.render(FILM, Person(["A"], [7.0]), "T", tuple(range(1, 11)))
+    assert got.options[-1] == " J" and "J is 10" in got.text and got.payload[-1] == "10"
+
+
+def test_pointwise_parser_gives_the_expected_rating():
+    # probabilities 0.25 and 0.75 of what is on the scale: 0.25 * 1 + 0.75 * 5
+    got = pointwise.parse(Completion("", list(np.log([0.1, 0.3]))), (" 1", " 5"), ("1", "5"))
+    assert got == pytest.approx(4.0)
+
+
+def test_levels():
+    assert pointwise.levels_of(0.5, 4.5) == (0, 1, 2, 3, 4, 5)
+
+
+def test_pair():
+    got = pair.render(FILM, Person(["A"]), ["X", "Y"], ["8", "9"], "title")
+    assert got.text.startswith('Choose the film that the user prefers. The two: "X", "Y".')
+    assert pair.parse(Completion("", [-3.0, -0.1]), got.options, got.payload) == ("9", "8")
+    assert pair.parse(Completion(' "X"', []), got.options, got.payload) == ("8", "9")
+
+
+def test_pick():
+    got = pick.render(FILM, Person(["A"]), ["X", "Y", "Z"], ["7", "8", "9"], "label")
+    assert '(C) "Z"' in got.text
+    assert pick.parse(Completion("", [-3.0, -2.0, -0.1]), got.options, got.payload) == "9"
+
+
+@pytest.mark.parametrize("answer,kind", [("", "no_answer"), (' "Q"', "not_an_option"), (' "X" and more', "not_an_option")])
+def test_written_answers_outside_the_options_are_rejected(answer, kind):
+    for template in (pair, pick):
+        assert template.parse(Completion(answer, []), (' "X"', ' "Y"'), ("1", "2")) == Rejected(kind)
+
+
+def test_attribute():
+    got = attribute.render([("A", "a war film", "Lee")], "T", "", "director", ["Lee", "Ray"], "5")
+    assert got.text == '"A"; a war film; director: Lee\n"T"; director:'
+    assert got.options == (" Lee", " Ray", " unknown") and got.mode == "choose"
+    assert attribute.parse(Completion(" Ray", []), got.options, got.payload) == "Ray"
+    assert attribute.parse(Completion(" Kim", []), got.options, got.payload) == Rejected("not_an_option")
+
+
+def test_every_template_has_a_renderer_and_a_parser():
+    for name in discovery.names(templates):
+        module = discovery.find(templates, name, "template")
+        assert callable(module.render) and callable(module.parse)
+
+
+def ask_of(toy, **fields):
+    base = {"ask_id": "x", "template": "listwise", "user_id": "u", "task": "direct", "split": "test", "history": [0, 1]}
+    return asks.Ask(**{**base, "candidates": [2, 3], **fields})
+
+
+def test_evaluation_and_serving_word_the_same_ask_alike(toy, tmp_path):
+    toy.dataset.save(tmp_path)
+    ask = ask_of(toy, hint=[3], similar=[4])
+    batch = words.render_batch(pd.DataFrame([ask]), tmp_path, "title")
+    alone = words.render(ask, words.Catalogue.of(toy.dataset), "title")
+    assert batch["prompt"][0] == alone.text and batch["options"][0] == list(alone.options)
+    assert batch["payload"][0] == [toy.items[2], toy.items[3]]
+
+
+def test_the_answer_of_a_tuning_ask_is_its_true_option(toy):
+    book = words.Catalogue.of(toy.dataset)
+    ask = ask_of(toy, answer=3)
+    assert words.answer(ask, words.render(ask, book, "title"), book) == f' "{book.titles[3]}"'
+    rated = ask_of(toy, template="pointwise", ratings=[3.0, 4.0], candidates=[2], answer=4.4)
+    assert words.answer(rated, words.render(rated, book, "title"), book) == " 4"
+
+
+def lists_of(toy, task, part, depth=50):
+    """Lists in which the target stands at a chosen depth."""
+    rows = []
+    for n, row in enumerate(toy.targets(task, part).itertuples()):
+        others = [i for i in toy.items if i != row.item_id]
+        place = n % 60
+        rows.append((row.user_id, asks.split_name(part, row.position), [*others[:place], row.item_id, *others[place:]][:depth]))
+    return pd.DataFrame(rows, columns=["user_id", "split", "items"])
+
+
+def test_tuning_asks_hold_their_target_and_nothing_later(toy):
+    histories = asks.Histories(toy)
+    lists = lists_of(toy, "sequential", "held")
+    made = asks.listwise(toy, histories, "sequential", "held", lists, {}, PromptConfig(), 10, 0)
+    assert len(made) > 20
+    whole = toy.rows("sequential")
+    for ask in made.itertuples():
+        assert ask.answer in ask.candidates and len(set(ask.candidates)) == 10
+        own = whole[whole["user_id"] == ask.user_id].sort_values("position")["i"].tolist()
+        before = own[: own.index(ask.answer)]
+        assert list(ask.history) == before[-20:], "the history ends before the target"
+        assert set(ask.hint) <= set(ask.candidates)
+
+
+def test_targets_that_no_hint_supports_are_left_out(toy):
+    lists = lists_of(toy, "sequential", "held", depth=5)
+    made = asks.listwise(toy, asks.Histories(toy), "sequential", "held", lists, None, PromptConfig(), 5, 0)
+    held = toy.targets("sequential", "held")
+    assert 0 < len(made) < len(held)
+    assert all(len(a.hint) == 0 and len(a.similar) == 0 for a in made.itertuples())
+
+
+def test_pairs_and_picks_are_drawn_among_free_items(toy):
+    histories = asks.Histories(toy)
+    made = asks.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
+    assert len(made) == 2 * len(toy.users)
+    for ask in made.itertuples():
+        assert not set(ask.candidates) & set(histories.topk_train[ask.user_id].items)
+        assert len(set(ask.candidates)) == 3
+    again = asks.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
+    assert all((a == b).all() for a, b in zip(made["candidates"], again["candidates"], strict=True))
