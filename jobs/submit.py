@@ -2,8 +2,8 @@
 
     python jobs/submit.py [options of full_pipeline.py]
 
-With RAY_ADDRESS set, the code is uploaded and runs there, and --out and --data-dir must be reachable from there. Without it, a Ray
-head is started here if none runs, and the job uses this folder as it is.
+With RAY_ADDRESS set, the code is uploaded and runs there, and --out and --data-dir must be reachable from there. Without it, a
+Ray head is started here if none runs, and the job uses this folder as it is.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class RunConfig(Config):
     data: DataConfig = DataConfig()
     tasks: tuple[Task, ...] = TASKS  # type: ignore[assignment]
     backbones: dict[Task, tuple[str, ...]] = Field(
-        default_factory=lambda: {"direct": ("light_gcn",), "sequential": ("sasrec",), "rating": ("deepfm",)}
+        default={"direct": ("light_gcn",), "sequential": ("sasrec",), "rating": ("deepfm",)}
     )
     backbone_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     prompts: PromptConfig = PromptConfig()

@@ -57,7 +57,12 @@ def test_titles_cannot_break_a_prompt():
 def test_equal_times_keep_file_order():
     log = clean(raw([("u", "c", 1.0, 5), ("u", "a", 1.0, 5), ("u", "b", 1.0, 5), ("u", "d", 1.0, 1)]), DataConfig()).interactions
     split = leave_one_out(log, 1)
-    assert dict(zip(split["item_id"], split["part"], strict=True)) == {"d": "train", "c": "train", "a": "validation", "b": "test"}
+    assert dict(zip(split["item_id"], split["part"], strict=True)) == {
+        "d": "train",
+        "c": "train",
+        "a": "validation",
+        "b": "test",
+    }
 
 
 def test_leave_one_out_by_hand():
@@ -143,7 +148,9 @@ def test_published_counts_of_ml_100k(ml_100k):
 
 @pytest.fixture
 def own(tmp_path):
-    (tmp_path / "items.csv").write_text("item_id,title,text,colour\na,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n")
+    (tmp_path / "items.csv").write_text(
+        "item_id,title,text,colour\na,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n"
+    )
     (tmp_path / "interactions.csv").write_text("user_id,item_id,rating,timestamp\nu,a,3,1\nu,b,4,2\nu,c,5,3\n")
     return tmp_path
 

@@ -123,7 +123,7 @@ def test_final_ranks_are_the_aggregation_of_both(undisturbed):
 
 def test_the_llm_was_tuned_by_deepspeed_on_two_workers(undisturbed):
     _, report = undisturbed
-    tuned = [s["facts"] for s in report["stages"] if s["name"] == "seed0/llm/augmented"][0]
+    tuned = next(s["facts"] for s in report["stages"] if s["name"] == "seed0/llm/augmented")
     assert tuned["zero_stage"] == 3 and tuned["workers"] == min(2, os.cpu_count() or 1)
     assert tuned["steps"] > 5 and np.isfinite(tuned["loss"])
 
@@ -171,7 +171,12 @@ def test_the_bundle_answers_over_http(undisturbed):
     log = undisturbed[0].parent / "serve.log"
     with open(log, "w") as stream:
         process = subprocess.Popen(
-            [str(serve), "run", "serve_app:app"], cwd=ROOT, env=env, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            [str(serve), "run", "serve_app:app"],
+            cwd=ROOT,
+            env=env,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         client = httpx.Client(base_url="http://127.0.0.1:8000", timeout=60)
@@ -211,3 +216,33 @@ def test_the_bundle_answers_over_http(undisturbed):
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
+
+
+def run_job(folder, *arguments):
+    job = [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(folder / "run"), *arguments]
+    return subprocess.run(job, cwd=folder, capture_output=True, text=True, env=environment(), timeout=900)
+
+
+def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title\na,A\n")
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,rating\nu,a,3\nu,a,good\n")
+    done = run_job(tmp_path, "--data", "folder", "--data-dir", str(tmp_path))
+    assert done.returncode == 2 and "interactions.csv, line 3, column rating" in done.stderr
+    assert "Traceback" not in done.stderr and "hint" not in done.stdout, "refused before any training"
+    done = run_job(tmp_path, "--set", "llm.tune.workers=500")
+    assert done.returncode == 2 and "500 workers do not fit" in done.stderr and "[ 1/" not in done.stdout
+
+
+def test_a_given_llm_folder_and_the_transformers_engine(undisturbed, tmp_path):
+    """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter."""
+    llm = undisturbed[0] / "bundle" / "llm"
+    settings = [part for s in SETTINGS if not s.startswith("llm.embedded") for part in ("--set", s)]
+    done = run_job(tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", *settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["llm"]["engine"] == "transformers" and report["llm"]["rejected"] == {}
+    prompts = pd.concat(
+        pd.read_parquet(f) for f in (tmp_path / "run" / "stages").glob("seed0.prompts.llama4rec-*/prompts/*.parquet")
+    )
+    listwise = prompts[prompts["template"] == "listwise"].iloc[0]
+    assert list(listwise["options"]) == [f" {c}" for c in "ABCDEFGHIJ"] and '(J) "' in listwise["prompt"]

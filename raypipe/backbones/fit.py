@@ -7,6 +7,7 @@ that continues from the checkpoint of epoch n equals an undisturbed one.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def fit(
         }
         state.curve.append(line)
         report(line)
-        save(lambda folder: store(folder, model, optimizer, state, best))
+        save(functools.partial(store, model=model, optimizer=optimizer, state=state, best=best))
     model.load_state_dict(best)
     return Fitted(model, state.curve)
 
@@ -105,9 +106,7 @@ class Progress:
         self.epoch, self.best, self.best_epoch, self.waited, self.curve = epoch, best, best_epoch, waited, curve
 
 
-def store(
-    folder: Path, model: Backbone, optimizer: torch.optim.Optimizer, state: Progress, best: dict[str, torch.Tensor]
-) -> None:
+def store(folder: Path, model: Backbone, optimizer: torch.optim.Optimizer, state: Progress, best: dict[str, torch.Tensor]) -> None:
     """Write a checkpoint: weights, best weights and Adam's moments as safetensors, the rest as JSON."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"best.{k}": v for k, v in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def bpr(positive_B: torch.Tensor, negative_B: torch.Tensor) -> torch.Tensor:
-    """Bayesian personalised ranking (Llama4Rec L5, eq. 1): mean of -log sigmoid(y_ui - y_uj); j was not interacted with (LO6)."""
+    """Bayesian personalised ranking (Llama4Rec eq. 1): mean of -log sigmoid(y_ui - y_uj); j was not interacted with (LO6)."""
     return -F.logsigmoid(positive_B - negative_B).mean()
 
 

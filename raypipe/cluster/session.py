@@ -7,13 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from raypipe.errors import ConfigError
+from raypipe.errors import ConfigError, RaypipeError
 
 BOARD = "raypipe-board"
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,6 @@ QUIET = {
 }
 
 
-@ray.remote(num_cpus=0, max_concurrency=4)
 class Board:
     """Lines posted by workers, fetched by the driver."""
 
@@ -45,10 +44,8 @@ class Board:
 
 def post(line: str) -> None:
     """Show a line of progress on the driver; silent where there is no board."""
-    try:
+    with suppress(ValueError):
         ray.get_actor(BOARD, namespace="raypipe").post.remote(line)
-    except ValueError:
-        pass
 
 
 def resources() -> dict[str, float]:
@@ -84,9 +81,11 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         )
     except ConnectionError as error:
         raise ConfigError(
-            f"no Ray cluster answers: {error}", f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}", "start it, or unset RAY_ADDRESS"
+            f"no Ray cluster answers: {error}",
+            f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}",
+            "start it, or unset RAY_ADDRESS",
         ) from error
-    board = Board.options(name=BOARD, get_if_exists=True).remote()
+    board: Any = ray.remote(Board).options(name=BOARD, get_if_exists=True, num_cpus=0, max_concurrency=4).remote()
     stop = threading.Event()
 
     def show() -> None:
@@ -114,5 +113,6 @@ def in_worker(function: Callable[..., Any], *arguments: Any, cpus: float = 1) ->
     try:
         return ray.get(task.remote(*arguments))
     except ray.exceptions.RayTaskError as error:
-        cause = error.as_instanceof_cause()
-        raise cause if isinstance(cause, Exception) else error from None
+        if isinstance(error.cause, RaypipeError):
+            raise error.cause from None  # the user's to mend: its message, without the worker's traceback
+        raise

@@ -65,7 +65,7 @@ def read_finished(folder: str, columns: list[str] | None = None) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-class watch:  # noqa: N801 - reads as a verb in a with statement
+class watch:
     """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs."""
 
     def __init__(self, folder: str, total: int, say: Callable[[str], None], every: float = 10.0) -> None:

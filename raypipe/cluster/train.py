@@ -7,6 +7,7 @@ continues from the last one.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +51,13 @@ class Session:
 
     def finish(self, write: Callable[[Path], None]) -> None:
         """Hand over the result: worker 0's folder becomes what `run` returns."""
-        self._report(lambda folder: (folder / FINAL).mkdir() or (write(folder / FINAL) if self.rank == 0 else None))
+
+        def hand_over(folder: Path) -> None:
+            (folder / FINAL).mkdir()
+            if self.rank == 0:
+                write(folder / FINAL)
+
+        self._report(hand_over)
 
     @contextmanager
     def resume(self) -> Iterator[Path | None]:
@@ -72,7 +79,7 @@ class Session:
 class Workers(NamedTuple):
     """Workers of a training run."""
 
-    count: int
+    number: int
     cpus: float
     gpu: bool
 
@@ -87,7 +94,9 @@ def workers(count: int | None, on_cpu: int) -> Workers:
     gpus, cpus = int(have.get("GPU", 0)), int(have.get("CPU", 1))
     if count is not None and count > max(gpus, cpus):
         raise ConfigError(
-            f"{count} workers do not fit on {cpus} CPUs and {gpus} GPUs", "llm.tune.workers", f"ask for at most {max(gpus, cpus)}"
+            f"{count} workers do not fit on {cpus} CPUs and {gpus} GPUs",
+            "llm.tune.workers",
+            f"ask for at most {max(gpus, cpus)}",
         )
     if gpus:
         return Workers(min(count or gpus, gpus), 1, True)
@@ -118,14 +127,14 @@ def run(
     variables = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
     if not crew.gpu:
         variables["DS_ACCELERATOR"] = "cpu"
-    variables["PATH"] = os.pathsep.join([str(Path(os.sys.executable).parent), os.environ.get("PATH", "")])
+    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     parent, _, name = scratch.rpartition("/")
     trainer = TorchTrainer(
         body,
         train_loop_config=config,
         torch_config=TorchConfig(backend="nccl" if crew.gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=crew.count,
+            num_workers=crew.number,
             use_gpu=crew.gpu,
             resources_per_worker={"CPU": crew.cpus} | ({"GPU": 1} if crew.gpu else {}),
         ),
@@ -134,7 +143,7 @@ def run(
             storage_path=parent,
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=2),
-            worker_runtime_env={"env_vars": variables},
+            worker_runtime_env={"env_vars": variables},  # type: ignore[call-arg]
         ),
     )
     result = trainer.fit()

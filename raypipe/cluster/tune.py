@@ -44,7 +44,8 @@ def grid(
     if results.errors:
         raise results.errors[0]
     rows = []
-    for result in results:
+    for number in range(len(results)):
+        result = results[number]
         assert result.metrics is not None and result.config is not None
         known = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         rows.append({**known, **{k: result.config[k] for k in space}})

@@ -90,9 +90,7 @@ class Dataset:
     def save(self, folder: Path) -> None:
         for name in ("interactions", "items", "users"):
             getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
-        facts = {
-            k: getattr(self, k) for k in ("noun", "verb", "item_features", "user_features", "quality", "published_as")
-        }
+        facts = {k: getattr(self, k) for k in ("noun", "verb", "item_features", "user_features", "quality", "published_as")}
         facts["attributes"] = [asdict(a) for a in self.attributes]
         (folder / "dataset.json").write_text(json.dumps(facts, indent=1))
 

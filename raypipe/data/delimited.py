@@ -17,9 +17,7 @@ def need_folder(folder: Path | None, dataset: str, *files: str) -> Path:
         raise DataError(f"the dataset {dataset} is read from a folder, and none is given", "--data-dir", "give its folder")
     absent = [f for f in files if not (folder / f).is_file()]
     if absent:
-        raise DataError(
-            f"the dataset {dataset} needs {', '.join(absent)}", str(folder), "check --data-dir, or put the files there"
-        )
+        raise DataError(f"the dataset {dataset} needs {', '.join(absent)}", str(folder), "check --data-dir, or put the files there")
     return folder
 
 

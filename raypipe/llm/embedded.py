@@ -1,4 +1,4 @@
-"""The embedded LLM: a small LLaMA with its own tokenizer, both built from the run's corpus and saved in the Hugging Face format.
+"""The embedded LLM: a small LLaMA and its tokenizer, built from the run's corpus and saved in the Hugging Face format.
 
 The tokenizer is a byte-level BPE whose words may be whole quoted titles: the most popular titles are one token each, as a BPE
 that merges across spaces would make them, and any other text falls back to pieces. A prompt of 40 titles so takes some

@@ -37,7 +37,8 @@ class Scorer:
     def __init__(self, model: str) -> None:
         self.source = model
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto").to(self.device).eval()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+        self.model = loaded.to(self.device).eval()
         self.context = int(self.model.config.max_position_embeddings)
 
     @torch.inference_mode()

@@ -56,8 +56,10 @@ class Engine:
                 "accelerator_type": None,
                 "placement_group_config": {"bundles": [{"CPU": 1}]},
                 # one engine takes all cores: at this stage nothing else computes
-                "runtime_env": {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}},
-            }  # fmt: skip
+                "runtime_env": {
+                    "env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+                },
+            }
         return settings
 
     def apply(self, prompts: Any) -> Any:
@@ -68,9 +70,7 @@ class Engine:
         model, longest = self.model, context_of(self.model) - 1
 
         def tokenized(batch: pd.DataFrame) -> pd.DataFrame:
-            made = [
-                tokens(model, p, list(o), m) for p, o, m in zip(batch["prompt"], batch["options"], batch["mode"], strict=True)
-            ]
+            made = [tokens(model, p, list(o), m) for p, o, m in zip(batch["prompt"], batch["options"], batch["mode"], strict=True)]
             return batch.assign(prompt_tokens=[t.prompt for t in made], option_tokens=[t.options for t in made])
 
         def request(row: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,5 @@ class Engine:
                 row["prompt_id"], text, scores, len(row["prompt_tokens"]), int(row["num_generated_tokens"]), time.time()
             )
 
-        processor = build_processor(
-            vLLMEngineProcessorConfig(**self.settings(gpus() > 0)), preprocess=request, postprocess=answer
-        )
+        processor = build_processor(vLLMEngineProcessorConfig(**self.settings(gpus() > 0)), preprocess=request, postprocess=answer)
         return processor(prompts.map_batches(tokenized, batch_format="pandas", batch_size=256))

@@ -70,9 +70,7 @@ class Runner:
 
     def plan(self) -> list[Planned]:
         """Every stage with its key and whether it is done."""
-        return [
-            Planned(s, self.keys[s.name], self.store.manifest(s.name, self.keys[s.name]) is not None) for s in self.stages
-        ]
+        return [Planned(s, self.keys[s.name], self.store.manifest(s.name, self.keys[s.name]) is not None) for s in self.stages]
 
     def matching(self, name: str, option: str) -> set[str]:
         """Names of the stages that `name` selects: a whole name, or the part after the seed."""

@@ -46,6 +46,15 @@ class Store:
         except OSError as error:
             raise ConfigError(f"the output cannot be written: {error}", f"--out {self.uri}", "choose another place") from error
 
+    def check_space(self, gib: float) -> None:
+        """Raise ConfigError where a local output has less than `gib` GiB free."""
+        if self.is_local:
+            free = shutil.disk_usage(self.root).free / 2**30
+            if free < gib:
+                raise ConfigError(
+                    f"{free:.1f} GiB are free, {gib:g} are needed", f"--out {self.uri}", "make room, or choose another place"
+                )
+
     def path(self, name: str, key: str) -> str:
         """Where an artifact lies, within the file system."""
         return f"{self.root}/stages/{name.replace('/', '.')}-{key[:12]}"

@@ -17,7 +17,9 @@ def commit() -> str:
     """The git commit of the code, with "+changes" where files differ; RAYPIPE_COMMIT where there is no repository."""
     try:
         run = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
-        return run("rev-parse", "--short=12", "HEAD") + ("+changes" if run("status", "--porcelain", "--", "raypipe", "jobs") else "")
+        return run("rev-parse", "--short=12", "HEAD") + (
+            "+changes" if run("status", "--porcelain", "--", "raypipe", "jobs") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("RAYPIPE_COMMIT", "unknown")
 
@@ -36,7 +38,8 @@ def versions() -> dict[str, str]:
 def machine(resources: dict[str, float]) -> dict[str, Any]:
     """Processor, memory, and the cluster's resources."""
     model = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor()
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
     )
     memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), None)
     return {

@@ -51,9 +51,7 @@ def _publish(config: RunConfig, store: Store, record: list[Done], began: float, 
         config.data.protocol,
         [json.loads((of(f"seed{s}/evaluate") / "metrics.json").read_text()) for s in seeds],
     )
-    chosen = [
-        {"seed": s, **c} for s in seeds for c in json.loads((of(f"seed{s}/chosen/llama4rec") / "chosen.json").read_text())
-    ]
+    chosen = [{"seed": s, **c} for s in seeds for c in json.loads((of(f"seed{s}/chosen/llama4rec") / "chosen.json").read_text())]
     stages = [
         {"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
          "facts": {k: v for k, v in d.facts.items() if k != "model"}}

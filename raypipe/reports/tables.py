@@ -57,7 +57,11 @@ def results(dataset: str, published_as: str, protocol: str, per_seed: list[list[
             "slices": {k: float(np.mean([r["slices"][k] for r in same])) for k in first["slices"]},
         }
         if "p" in first:
-            row |= {"against": first["against"], "p_by_seed": [r["p"] for r in same], "effect_by_seed": [r["effect"] for r in same]}
+            row |= {
+                "against": first["against"],
+                "p_by_seed": [r["p"] for r in same],
+                "effect_by_seed": [r["effect"] for r in same],
+            }
         rows.append(row)
     return rows
 

@@ -78,10 +78,14 @@ class Recommender:
     def __init__(self, folder: Path) -> None:
         head = folder / "bundle.json"
         if not head.is_file():
-            raise ArtifactError(f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/")
+            raise ArtifactError(
+                f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/"
+            )
         facts = json.loads(head.read_text())
         if facts["format"] != FORMAT:
-            raise ArtifactError(f"the bundle has format {facts['format']}, this version reads {FORMAT}", str(folder), "make it anew")
+            raise ArtifactError(
+                f"the bundle has format {facts['format']}, this version reads {FORMAT}", str(folder), "make it anew"
+            )
         self.config = RunConfig.model_validate(facts["config"])
         self.seed = int(facts["seed"])
         self.style = style_of(self.config)
@@ -102,7 +106,9 @@ class Recommender:
             self.similar[task] = similar_of(folder / "models" / name)
         self.scorer = Scorer(str(folder / "llm"))
         sizes = {
-            task: np.array([len(p.items) for p in (self.histories.rated if task == "rating" else self.histories.topk_train).values()])
+            task: np.array(
+                [len(p.items) for p in (self.histories.rated if task == "rating" else self.histories.topk_train).values()]
+            )
             for task in self.chosen
         }
         ell = {t: aggregation.long_tail_coefficient(s) for t, s in sizes.items()}
@@ -212,9 +218,7 @@ class Recommender:
             other.ratings if rated else (),
         )  # fmt: skip
 
-    def _llm_values(
-        self, task: str, ranking: str, user_id: str | None, past: Past, candidates: np.ndarray
-    ) -> list[float] | None:
+    def _llm_values(self, task: str, ranking: str, user_id: str | None, past: Past, candidates: np.ndarray) -> list[float] | None:
         """The LLM's value of each candidate, larger is better; None where its answer is rejected."""
         similar = self.similar[task].get(user_id or "", "")
         if ranking == "pointwise":

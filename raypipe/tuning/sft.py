@@ -6,6 +6,7 @@ whatever worker holds them, so the number of workers changes the result by round
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,10 @@ def cosine(step: int, steps: int, warmup: int, peak: float) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _checkpoint(folder: Path, engine: Any, step: int) -> None:
+    engine.save_checkpoint(str(folder), tag="state", client_state={"step": step})
 
 
 def deepspeed_config(settings: Settings, world: int, cuda: bool) -> dict[str, Any]:
@@ -149,7 +154,7 @@ def tune(
                 report({"step": step, "steps": steps, "epoch": -(-step // per_epoch), "loss": summed / count,
                         "tokens_per_second": tokens / (now - shown)})  # fmt: skip
                 shown, tokens, summed, count = now, 0, 0.0, 0
-            save(lambda folder, at=step: engine.save_checkpoint(str(folder), tag="state", client_state={"step": at}), step)
+            save(functools.partial(_checkpoint, engine=engine, step=step), step)
     if settings.zero_stage == 3:
         state = engine._zero3_consolidated_16bit_state_dict()
     else:

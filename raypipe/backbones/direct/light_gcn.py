@@ -45,7 +45,8 @@ class Model(contract.Ranker):
 
     def forward(self) -> torch.Tensor:
         """[U + I, d] mean over the layers."""
-        total = layer = self.embedding
+        layer: torch.Tensor = self.embedding
+        total = layer
         for _ in range(self.options.layers):
             layer = graph.propagate(self.adjacency, layer)
             total = total + layer

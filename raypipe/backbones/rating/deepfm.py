@@ -8,6 +8,7 @@ Deviations: the rating is centred on the training mean; predictions are clipped 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,7 +46,7 @@ class Model(contract.Rater):
         nn.init.normal_(self.factors.weight, std=0.05)
         widths = [self.fields.count * options.embedding_size, *options.hidden]
         parts: list[nn.Module] = []
-        for left, right in zip(widths[:-1], widths[1:], strict=True):
+        for left, right in itertools.pairwise(widths):
             parts += [nn.Linear(left, right), nn.ReLU(), nn.Dropout(options.dropout)]
         self.deep = nn.Sequential(*parts, nn.Linear(widths[-1], 1))
         self.low, self.high = float(data.rating.min()), float(data.rating.max())

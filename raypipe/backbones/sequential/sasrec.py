@@ -44,9 +44,7 @@ class Model(contract.Ranker):
         self.places = nn.Parameter(torch.empty(options.context, options.embedding_size))
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.places, std=0.02)
-        self.blocks = nn.ModuleList(
-            Block(options.embedding_size, options.heads, options.dropout) for _ in range(options.layers)
-        )
+        self.blocks = nn.ModuleList(Block(options.embedding_size, options.heads, options.dropout) for _ in range(options.layers))
         self.norm = nn.LayerNorm(options.embedding_size, eps=1e-8)
 
     def forward(self, history_BT: torch.Tensor) -> torch.Tensor:
@@ -79,7 +77,9 @@ class Model(contract.Ranker):
         state = self(window_BT[:, :-1])
         learn = (window_BT[:, :-1] != self.n_items) & (window_BT[:, 1:] != self.n_items)
         logits = state[learn] @ self.items.weight[:-1].T
-        return F.cross_entropy(logits, window_BT[:, 1:][learn]) + self.options.reg * self.items.weight.pow(2).sum() / 2 / len(logits)
+        return F.cross_entropy(logits, window_BT[:, 1:][learn]) + self.options.reg * self.items.weight.pow(2).sum() / 2 / len(
+            logits
+        )
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         return self(history_BT)[:, -1] @ self.items.weight[:-1].T

@@ -23,7 +23,6 @@ from raypipe.schema import ITEM, RATING, USER
 from raypipe.seeding import generator
 
 
-
 class Ask(NamedTuple):
     """One ask in memory: the row that serving puts into words; tables of asks have the same columns."""
 
@@ -75,9 +74,7 @@ class Histories:
 
     @staticmethod
     def _group(rows: pd.DataFrame) -> dict[str, Past]:
-        return {
-            user: Past(g["i"].to_numpy(np.int64), g[RATING].to_numpy(np.float32)) for user, g in rows.groupby(USER, sort=False)
-        }
+        return {user: Past(g["i"].to_numpy(np.int64), g[RATING].to_numpy(np.float32)) for user, g in rows.groupby(USER, sort=False)}
 
     def before(self, user: str, position: int, task: str, part: str) -> Past:
         """Positives before the target. A direct model has training rows only, so its LLM reads no more (fair comparison)."""
@@ -245,7 +242,6 @@ def augmentation_instructions(held: pd.DataFrame, n_items: int, size: int, templ
 def split_name(part: str, position: int) -> str:
     """The `split` of a LISTS row: a user has several held rows."""
     return f"held{position}" if part == "held" else part
-
 
 
 def _similar_past(pasts: dict[str, Past], similar: dict[str, str] | None, user: str, config: PromptConfig) -> Past:

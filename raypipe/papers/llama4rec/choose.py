@@ -122,9 +122,11 @@ def quality(case: dict[str, Any], alpha: np.ndarray | None) -> float:
 
 
 def _evaluate_weights(point: dict[str, float], cases: list[dict[str, Any]]) -> dict[str, float]:
-    return {
-        c["name"]: quality(c, aggregation.llm_weight(c["ell"], *c["range"], point["alpha_1"], point["alpha_2"])) for c in cases
-    }
+    def weight(case: dict[str, Any]) -> np.ndarray:
+        low, high = case["range"]
+        return aggregation.llm_weight(case["ell"], low, high, point["alpha_1"], point["alpha_2"])
+
+    return {c["name"]: quality(c, weight(c)) for c in cases}
 
 
 def _decide(cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
@@ -176,9 +178,7 @@ def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict
         folder = ctx.input(f"model/{choice['backbone']}")
         similar = similar_of(folder) if with_hints else None
         lists = pd.read_parquet(folder / "lists.parquet")
-        made = asks.listwise(
-            source, past, choice["task"], "test", lists, similar, config.prompts, config.rerank.k_prime, seed
-        )
+        made = asks.listwise(source, past, choice["task"], "test", lists, similar, config.prompts, config.rerank.k_prime, seed)
         single = asks.pointwise_candidates(made, past, similar, config.prompts)
         parts.append(single.assign(ask_id=f"{choice['backbone']}/" + single["ask_id"]))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
@@ -191,5 +191,3 @@ def pointwise_test_prompts(ctx: Context, config: RunConfig, with_hints: bool, se
     chosen = json.loads((ctx.input("chosen") / "chosen.json").read_text())
     session.in_worker(write_pointwise_test_asks, ctx, config, chosen, with_hints, seed)
     return word_prompts(ctx, config)
-
-

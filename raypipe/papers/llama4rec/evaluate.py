@@ -33,7 +33,9 @@ def _evaluate(ctx: Context, config: RunConfig) -> dict[str, Any]:
     source = tables(ctx)
     past = Histories(source)
     numbers = {item: n for n, item in enumerate(source.items)}
-    chosen, said, rejected = {}, {}, Counter()
+    chosen: dict[str, Any] = {}
+    said: dict[str, pd.DataFrame] = {}
+    rejected: Counter[str] = Counter()
     for variant in ("ift", "llama4rec"):
         read = json.loads((ctx.input(f"chosen/{variant}") / "chosen.json").read_text())
         chosen[variant] = {c["backbone"]: c for c in read}

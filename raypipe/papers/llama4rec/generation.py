@@ -19,7 +19,7 @@ from raypipe.papers.llama4rec import asks, words
 from raypipe.papers.llama4rec.training import model_of, tables
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
-from raypipe.schema import ITEM, PROMPTS, USER
+from raypipe.schema import PROMPTS, USER
 from raypipe.seeding import generator
 
 
@@ -52,17 +52,13 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
                 made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
             else:
                 lists = pd.read_parquet(folder / "lists.parquet")
-                made = asks.listwise(
-                    source, past, task, "held", lists, similar, config.prompts, config.rerank.k_prime, seed, count
-                )
+                made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.rerank.k_prime, seed, count)
             parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
     if with_hints and config.augment.pairs_per_user and "direct" in config.tasks:
         parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))
     if with_hints and config.augment.insertions_per_user and "sequential" in config.tasks:
         rows = next(p for p in parts if (p["task"] == "sequential").all())
-        parts.append(
-            asks.augmentation_instructions(rows, len(source.items), config.augment.pick_from, "pick", limit // 2, seed)
-        )
+        parts.append(asks.augmentation_instructions(rows, len(source.items), config.augment.pick_from, "pick", limit // 2, seed))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
 
 
@@ -83,7 +79,9 @@ def instructions(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -
             }
         )
 
-    flow.read(ctx.out / "asks.parquet").repartition(4).map_batches(word, batch_format="pandas").write_parquet(str(ctx.out / "parts"))
+    flow.read(ctx.out / "asks.parquet").repartition(4).map_batches(word, batch_format="pandas").write_parquet(
+        str(ctx.out / "parts")
+    )
     return session.in_worker(_merge_instructions, ctx)
 
 
@@ -133,9 +131,7 @@ def augment_asks(ctx: Context, config: RunConfig, seed: int) -> None:
     if "direct" in config.tasks and wanted.pairs_per_user:
         parts.append(asks.augmentation(source, past, config.prompts, wanted.pairs_per_user, 2, "pair", seed))
     if "sequential" in config.tasks and wanted.insertions_per_user:
-        parts.append(
-            asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed)
-        )
+        parts.append(asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
     if "rating" in config.tasks and wanted.attributes:
         made = words.attribute_prompts(source.dataset, wanted.examples, generator(seed, "attributes"))

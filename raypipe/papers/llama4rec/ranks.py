@@ -30,6 +30,7 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     for row in answered.itertuples():
         backbone, template, task, split, rest = row.prompt_id.split("/", 4)
         completion = Completion(row.answer, list(row.logprobs))
+        got: Any
         if template == "listwise":
             got = listwise.parse(completion, list(row.options), list(row.payload))
             if not isinstance(got, Rejected):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.backbones import registry
+from raypipe.cluster import session, train
 from raypipe.config import RunConfig
 from raypipe.data.dataset import read, source_options
 from raypipe.data.split import make_split
@@ -49,6 +50,24 @@ def check(config: RunConfig) -> None:
     if style_of(config) == "label" and most > len(LABELS):
         raise ConfigError(
             f"{most} candidates cannot be labelled by {len(LABELS)} letters", "rerank.k_prime, augment.pick_from", "lower them"
+        )
+
+
+def check_resources(config: RunConfig) -> None:
+    """Refuse what the connected cluster cannot hold; called before the first stage.
+
+    Raises:
+        ConfigError: more workers or engine replicas than CPUs or GPUs.
+    """
+    train.workers(config.llm.tune.workers, 2)
+    have, engine = session.resources(), config.llm.engine
+    wanted = engine.concurrency * engine.tensor_parallel
+    room = int(have.get("GPU", 0)) or int(have.get("CPU", 1))
+    if wanted > room:
+        raise ConfigError(
+            f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
+            "llm.engine.concurrency, llm.engine.tensor_parallel",
+            f"ask for at most {room} in all",
         )
 
 
@@ -197,7 +216,9 @@ def _seed(config: RunConfig, seed: int) -> list[Stage]:
 def _read(ctx: Context, config: RunConfig) -> dict[str, Any]:
     dataset = read(config.data)
     if "rating" in config.tasks and dataset.interactions[RATING].nunique() < 2:
-        raise DataError("all ratings are equal, so there is nothing to predict", "task rating", "leave it out: --tasks direct,sequential")
+        raise DataError(
+            "all ratings are equal, so there is nothing to predict", "task rating", "leave it out: --tasks direct,sequential"
+        )
     dataset.save(ctx.out)
     log = dataset.interactions
     return {"rows": len(log), "users": len(dataset.users), "items": len(dataset.items), "quality": dataset.quality,

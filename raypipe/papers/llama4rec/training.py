@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def _run_tuning(ctx: Context, model: str, examples: str, tune: Any, config: RunC
         for file in folder.iterdir():
             (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
     facts = json.loads((ctx.out / "model" / "tuning.json").read_text())
-    return {**facts, "workers": crew.count, "zero_stage": tune.zero_stage}
+    return {**facts, "workers": crew.number, "zero_stage": tune.zero_stage}
 
 
 def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
@@ -193,7 +194,9 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
 
     tune, label = settings["tune"], settings["label"]
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="auto" if work.device.type == "cuda" else "float32")
+    cuda = work.device.type == "cuda"
+    flash = {"attn_implementation": "flash_attention_2"} if cuda and find_spec("flash_attn") else {}
+    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="bfloat16" if cuda else "float32", **flash)
     rows = pd.read_parquet(settings["examples"])
     examples, long = [], 0
     for row in rows.itertuples():
@@ -219,7 +222,13 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
             )
 
     options = sft.Settings(
-        tune.epochs, tune.learning_rate, tune.batch_size, tune.warmup_steps, tune.zero_stage, settings["seed"], settings["dropout"]
+        tune.epochs,
+        tune.learning_rate,
+        tune.batch_size,
+        tune.warmup_steps,
+        tune.zero_stage,
+        settings["seed"],
+        settings["dropout"],
     )
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     with work.resume() as folder:

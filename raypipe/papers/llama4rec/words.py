@@ -110,7 +110,7 @@ def corpus(
         titles = list(book.titles[items])
         for end in range(len(titles), 0, -config.history):
             start = max(0, end - config.history)
-            yield rated_history(book.words, titles[start:end], ratings[start:end])
+            yield rated_history(book.words, titles[start:end], ratings[start:end].tolist())
 
 
 def attribute_prompts(dataset: Dataset, examples: int, rng: np.random.Generator) -> pd.DataFrame:
