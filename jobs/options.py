@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from raypipe.backbones import registry
 from raypipe.config import TASKS, RunConfig, load, parse_set, presets
+
+GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -50,5 +54,7 @@ def configuration(options: argparse.Namespace) -> tuple[RunConfig, str]:
         overrides["llm.engine.name"] = options.engine
     if options.seeds is not None:
         overrides["seeds"] = options.seeds
+    grid = yaml.safe_load(GRID.read_text())
+    overrides |= {f"aggregation.{key}": values for key, values in grid.items()}
     overrides |= dict(parse_set(s) for s in options.set)
     return load(preset, overrides), options.out or f"runs/{(data or preset).replace('_', '-')}"

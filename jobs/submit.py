@@ -70,9 +70,11 @@ def arguments() -> list[str]:
 
 
 async def follow(client: object, job: str) -> None:
-    """Print the job's log until it ends."""
+    """Print the job's log until it ends, less what Ray says of its own set-up."""
     async for text in client.tail_job_logs(job):  # type: ignore[attr-defined]
-        print(text, end="", flush=True)
+        for line in text.splitlines(keepends=True):
+            if not any(part in line for part in ("job_manager.py", "logging.cc", "Running entrypoint", "(raylet)")):
+                print(line, end="", flush=True)
 
 
 def main() -> int:

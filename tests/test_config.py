@@ -80,6 +80,9 @@ def test_options_become_a_configuration(tmp_path):
     assert out == "runs/ml-100k"
     made, _ = configuration(options(backbones="sasrec"))
     assert made.tasks == ("sequential",) and made.backbones["sequential"] == ("sasrec",)
+    assert made.aggregation.alpha_1 == tuple(yaml.safe_load((ROOT / "tune_configs" / "aggregation.yaml").read_text())["alpha_1"])
+    made, _ = configuration(options(set=["aggregation.alpha_1=[0.2]"]))
+    assert made.aggregation.alpha_1 == (0.2,)
     with pytest.raises(ConfigError, match="key=value"):
         configuration(options(set=["llm"]))
 

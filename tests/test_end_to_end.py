@@ -26,7 +26,8 @@ SETTINGS = [
     "llm.tune.epochs=1",
     "llm.tune.checkpoint_seconds=0",
     "rerank.pointwise_users=20",
-    'aggregation={"alpha_1": [0.3, 0.7], "alpha_2": [0.1, 0.5]}',
+    "aggregation.alpha_1=[0.3, 0.7]",
+    "aggregation.alpha_2=[0.1, 0.5]",
 ]
 
 

@@ -26,6 +26,7 @@ def quiet() -> None:
     for name in ("ray", "ray.data", "ray._private.worker"):
         logging.getLogger(name).setLevel(logging.ERROR)
     llm = logging.getLogger("ray.llm")
+    llm.setLevel(logging.ERROR)
     if not llm.handlers:  # without one of ours, ray.llm adds its own to each of its loggers
         llm.addHandler(logging.NullHandler())
 

@@ -38,7 +38,7 @@ def grid(
         tune.with_resources(tune.with_parameters(_Trial, function=function, data=data), {"CPU": 1}),
         param_space={key: tune.grid_search(list(values)) for key, values in space.items()},
         tune_config=tune.TuneConfig(reuse_actors=True),
-        run_config=tune.RunConfig(name=name, storage_path=parent, verbose=0, progress_reporter=_Silent()),
+        run_config=tune.RunConfig(name=name, storage_path=parent, verbose=0),
     )
     results: ResultGrid = tuner.fit()
     if results.errors:
@@ -50,11 +50,3 @@ def grid(
         known = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         rows.append({**known, **{k: result.config[k] for k in space}})
     return sorted(rows, key=lambda r: [r[k] for k in space])
-
-
-class _Silent(tune.ProgressReporter):
-    def should_report(self, trials: list[Any], done: bool = False) -> bool:
-        return False
-
-    def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
-        """Nothing: the stage prints one line."""
