@@ -71,6 +71,7 @@ def _rating(ctx: Context, backbone: str, chosen: Any, said: Any, past: Histories
     for variant, model in (("base", "base"), ("ift", "base"), ("llama4rec", "augmented")):
         frame = pd.read_parquet(ctx.input(f"{model}/{backbone}") / "predictions.parquet")
         frame = frame[frame["split"] == "test"].drop(columns="split").sort_values(USER, kind="stable")
+        frame = frame.astype({"prediction": float, "truth": float})  # metrics are taken from what the file holds, to the last bit
         if variant != "base":
             own = _own(said[variant], "rating", backbone, "pointwise")[[USER, "value"]]
             frame = frame.merge(own, on=USER, how="left")
