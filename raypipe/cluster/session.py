@@ -67,7 +67,6 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         log_to_driver: also forward all worker output, for debugging.
     """
     os.environ.update(QUIET)
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the C++ core writes its hints to the terminal
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     try:

@@ -24,7 +24,9 @@ from raypipe.backbones.transformer import Block, causal_mask
 class Options(contract.Options):
     """Hyper-parameters of SASRec."""
 
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    patience: int = Field(5, ge=1)
     context: int = Field(50, ge=2, description="most recent items read")
     layers: int = Field(2, ge=1)
     heads: int = Field(1, ge=1)
