@@ -118,6 +118,10 @@ def tune(
     torch.manual_seed(derive(settings.seed, "tune"))
     wrapped = AnswerLoss(model, settings.dropout)
     cuda = worker.device.type == "cuda"
+    if not cuda:
+        # DeepSpeed would compile a shared-memory op that training does not use; a worker killed meanwhile leaves a lock behind
+        # on which every later run waits for ever
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     engine, *_ = deepspeed.initialize(
         model=wrapped,
         model_parameters=[p for p in wrapped.parameters() if p.requires_grad],
