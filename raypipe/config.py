@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from raypipe.errors import ConfigError
 
@@ -65,6 +65,14 @@ class EmbeddedConfig(Config):
     learning_rate: float = Field(3e-3, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _head_size(self) -> EmbeddedConfig:
+        if self.hidden_size % self.heads or self.hidden_size // self.heads % 32:
+            raise ValueError(
+                f"hidden_size / heads must be a multiple of 32 for vLLM's kernels, not {self.hidden_size / self.heads:g}"
+            )
+        return self
+
 
 class TuneConfig(Config):
     """Instruction tuning (L28 to L31)."""
@@ -92,6 +100,9 @@ class EngineConfig(Config):
     max_batched_tokens: int = Field(8192, ge=64)
     kv_cache_gib: int = Field(1, ge=1, description="CPU only")
     dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    patience_seconds: float = Field(
+        900, gt=0, description="without any answer for so long, its start included, an engine has failed"
+    )
 
 
 class LLMConfig(Config):

@@ -39,6 +39,7 @@ def test_search_spaces_are_yaml(file):
         ("llm.tune.epochs", 0, "greater than or equal to 1"),
         ("rerank.k_prime", "many", "rerank.k_prime"),
         ("aggregation.alpha_1", [0.5, 1.5], "between 0 and 1"),
+        ("llm.embedded", {"hidden_size": 48}, "multiple of 32"),
         ("data.protocol", "loved", "'all' or 'liked'"),
         ("tasks", [], "at least one task"),
         ("seed.x", 1, "seed"),

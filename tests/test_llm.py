@@ -13,7 +13,7 @@ from raypipe.llm.transformers import Question, Scorer
 from raypipe.papers.llama4rec import words
 from raypipe.tuning import chat, sft
 
-SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=2, pieces=400)
+SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=1, pieces=400)
 
 
 @pytest.fixture(scope="module")

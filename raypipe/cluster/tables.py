@@ -31,12 +31,22 @@ def quiet() -> None:
         llm.addHandler(logging.NullHandler())
 
 
-def read(path: Path | str) -> Any:
-    """A Parquet folder or file as a Ray Dataset."""
+def read(path: Path | str, blocks: int | None = None) -> Any:
+    """A Parquet folder or file as a Ray Dataset, in so many blocks."""
     import ray.data
 
     quiet()
-    return ray.data.read_parquet(str(path))
+    return ray.data.read_parquet(str(path), override_num_blocks=blocks)
+
+
+def give_up_after(seconds: float) -> None:
+    """Let what runs next fail if nothing moves for so long: an engine that dies at each start would be restarted for ever.
+
+    Ray watches only flows without a shuffle, so none may stand between the files and the engine.
+    """
+    import ray.data
+
+    ray.data.DataContext.get_current().execution_no_progress_timeout_s = seconds
 
 
 def blocks(rows: int) -> int:

@@ -171,13 +171,14 @@ def generate(ctx: Context, config: RunConfig) -> dict[str, Any]:
     began = time.time()
     if total:
         done = session.in_worker(_answered, partial)
-        rows = flow.read(source)
+        rows = flow.read(source, flow.blocks(total))
+        flow.give_up_after(config.llm.engine.patience_seconds)
         if done:
             session.post(f"    {done.count:,} of {total:,} prompts were answered before")
             names = done.ids
             rows = rows.filter(lambda row: row["prompt_id"] not in names)
         if not done or done.count < total:
-            answers = make(model, config.llm.engine).apply(rows.repartition(flow.blocks(total - (done.count if done else 0))))
+            answers = make(model, config.llm.engine).apply(rows)
             with flow.watch(partial, total, session.post):
                 answers.write_parquet(partial)
     return session.in_worker(_merge_completions, ctx, source, partial, began, model)
