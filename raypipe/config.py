@@ -85,7 +85,6 @@ class TuneConfig(Config):
     max_length: int = Field(384, ge=32, description="context in tokens; longer prompts are refused, not cut")
     zero_stage: Literal[0, 1, 2, 3] = 3
     workers: int | None = Field(None, ge=1, description="Ray Train workers; none: one per GPU, or two on CPU")
-    checkpoint_seconds: float = Field(30.0, ge=0, description="least time between two checkpoints of the tuning")
     holdout: int = Field(3, ge=1, description="training rows per user held out of the hint models as targets (LO12)")
 
 
@@ -160,6 +159,7 @@ class RunConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     rerank: RerankConfig = RerankConfig()
     aggregation: AggregationConfig = AggregationConfig()
+    checkpoint_seconds: float = Field(15.0, ge=0, description="least time between two checkpoints of a training")
     seed: int = Field(0, ge=0)
     seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...")
 

@@ -7,6 +7,7 @@ continues from the last one.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -49,7 +50,7 @@ class Session:
         self._report(write)
         self._last = time.monotonic()
 
-    def finish(self, write: Callable[[Path], None]) -> None:
+    def finish(self, write: Callable[[Path], Any]) -> None:
         """Hand over the result: worker 0's folder becomes what `run` returns."""
 
         def hand_over(folder: Path) -> None:
@@ -69,6 +70,18 @@ class Session:
         with checkpoint.as_directory() as folder:
             session.post(f"    continuing from a checkpoint ({ray.train.get_context().get_experiment_name()})")
             yield Path(folder)
+
+    def finished(self) -> bool:
+        """Hand over what a run that was cut off after its last step had already handed over; True where there is such."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return False
+        with checkpoint.as_directory() as folder:
+            done = Path(folder) / FINAL
+            if not done.is_dir() or not any(done.iterdir()):
+                return False
+            self.finish(lambda target: shutil.copytree(done, target, dirs_exist_ok=True))
+            return True
 
     def _report(self, write: Callable[[Path], Any]) -> None:
         with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
@@ -121,7 +134,9 @@ def run(
 
     def body(settings: dict[str, Any]) -> None:
         torch.set_num_threads(int(threads))
-        loop(Session(every_seconds), settings)
+        work = Session(every_seconds)
+        if not work.finished():
+            loop(work, settings)
 
     # waiting threads must sleep: spinning ones starve a machine whose cores are shared
     variables = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}

@@ -141,7 +141,9 @@ def _seed(config: RunConfig, seed: int) -> list[Stage]:
             stages.append(
                 Stage(
                     f"{at}/{kind}/{name}",
-                    partial(fit_backbone, task=task, name=name, options=options, hint=kind == "hint", k=k, seed=seed),
+                    partial(
+                        fit_backbone, config=config, task=task, name=name, options=options, hint=kind == "hint", k=k, seed=seed
+                    ),
                     {**both, **extra},
                     [registry.options(task, name, options).model_dump(), k, seed],
                     MODELS,
@@ -178,7 +180,7 @@ def _seed(config: RunConfig, seed: int) -> list[Stage]:
     embedded = config.llm.source == "embedded"
     base_config = [config.llm.source, seed]
     if embedded:
-        tune = config.llm.tune.model_dump(exclude={"epochs", "learning_rate", "instructions", "checkpoint_seconds"})
+        tune = config.llm.tune.model_dump(exclude={"epochs", "learning_rate", "instructions"})
         base_config += [config.llm.embedded.model_dump(), tune, config.prompts.history, "rating" in config.tasks]
     stages.append(Stage(f"{at}/llm/base", partial(build_base, config=config, seed=seed), both, base_config,
                         (*TEXT[:-1], *TUNED, "llm/embedded.py") if embedded else (), True,
@@ -190,7 +192,7 @@ def _seed(config: RunConfig, seed: int) -> list[Stage]:
                             TEXT, True, "Ray Data"))  # fmt: skip
         stages.append(Stage(f"{at}/llm/{kind}", partial(tune_llm, config=config, seed=seed),
                             {"base": f"{at}/llm/base", "instructions": f"{at}/instructions/{kind}"},
-                            [config.llm.tune.model_dump(exclude={"instructions", "checkpoint_seconds"}), seed],
+                            [config.llm.tune.model_dump(exclude={"instructions"}), seed],
                             TUNED, True, "Ray Train: DeepSpeed"))  # fmt: skip
     stages.append(Stage(f"{at}/prompts/augment", partial(prompts, config=config, kind="augment", seed=seed),
                         both, [wording, config.augment.model_dump(), list(config.tasks)], TEXT, True, "Ray Data"))  # fmt: skip

@@ -43,13 +43,15 @@ def augmented(ctx: Context) -> Augmented | None:
     return Augmented(**parts)
 
 
-def fit_backbone(ctx: Context, task: str, name: str, options: dict[str, Any], hint: bool, k: int, seed: int) -> dict[str, Any]:
+def fit_backbone(
+    ctx: Context, config: RunConfig, task: str, name: str, options: dict[str, Any], hint: bool, k: int, seed: int
+) -> dict[str, Any]:
     """Fit one backbone, and write its weights, its learning curve, its answers to all questions, and the similar users.
 
     Files: model.safetensors, curve.json, lists.parquet or predictions.parquet, similar.parquet.
     """
     settings = {"ctx": ctx, "task": task, "name": name, "options": options, "hint": hint, "k": k, "seed": seed}
-    checkpoint = train.run(_fit_loop, settings, ctx.scratch, train.workers(1, 1))
+    checkpoint = train.run(_fit_loop, settings, ctx.scratch, train.workers(1, 1), config.checkpoint_seconds)
     with train.final(checkpoint) as folder:
         for file in folder.iterdir():
             (ctx.out / file.name).write_bytes(file.read_bytes())
@@ -178,7 +180,7 @@ def _run_tuning(ctx: Context, model: str, examples: str, tune: Any, config: RunC
         "seed": derive(seed, ctx.name),
     }
     crew = train.workers(tune.workers, 2)
-    checkpoint = train.run(_tune_loop, settings, ctx.scratch, crew, every_seconds=tune.checkpoint_seconds)
+    checkpoint = train.run(_tune_loop, settings, ctx.scratch, crew, every_seconds=config.checkpoint_seconds)
     with train.final(checkpoint) as folder:
         (ctx.out / "model").mkdir()
         for file in folder.iterdir():
