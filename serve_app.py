@@ -6,7 +6,6 @@ RAYPIPE_BUNDLE names the bundle's folder; without it, the newest runs/*/bundle i
 import os
 from pathlib import Path
 
-import raypipe.cluster  # noqa: F401 - sets what Ray reads when it is imported
 from raypipe.serving.app import deployment
 
 

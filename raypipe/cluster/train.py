@@ -80,6 +80,7 @@ class Session:
             done = Path(folder) / FINAL
             if not done.is_dir() or not any(done.iterdir()):
                 return False
+            session.post("    continuing from a checkpoint: the training itself was done")
             self.finish(lambda target: shutil.copytree(done, target, dirs_exist_ok=True))
             return True
 
