@@ -37,6 +37,11 @@ class RateRequest(BaseModel):
 api = FastAPI(title="raypipe", version=__version__, description="LLM-augmented recommendations from a bundle.")
 
 
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning and a full stop; ids inside keep their letters."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 @api.exception_handler(RequestValidationError)
 async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
     """422 with one sentence that names each bad field."""
@@ -47,13 +52,13 @@ async def malformed(request: Request, error: RequestValidationError) -> JSONResp
 @api.exception_handler(UnknownError)
 async def unknown(request: Request, error: UnknownError) -> JSONResponse:
     """404 with what is not known."""
-    return JSONResponse({"error": f"{error.what}; {error.todo}.".capitalize()}, 404)
+    return JSONResponse({"error": sentence(f"{error.what}; {error.todo}")}, 404)
 
 
 @api.exception_handler(ValueError)
 async def impossible(request: Request, error: ValueError) -> JSONResponse:
     """400 with why."""
-    return JSONResponse({"error": f"{error}.".capitalize()}, 400)
+    return JSONResponse({"error": sentence(str(error))}, 400)
 
 
 def deployment(bundle: Path) -> Any:
