@@ -95,9 +95,18 @@ def main() -> int:
         print(f"no job server answers at {remote or LOCAL}: {error}", file=sys.stderr)
         return 2
     python, script = ("python", "jobs/full_pipeline.py") if remote else (sys.executable, str(ROOT / "jobs" / "full_pipeline.py"))
-    job = client.submit_job(
-        entrypoint=shlex.join([python, script, *passed]), runtime_env=dict(UPLOAD) if remote else {"env_vars": {}}
-    )
+    entrypoint = shlex.join([python, script, *passed])
+    try:
+        job = client.submit_job(entrypoint=entrypoint, runtime_env=dict(UPLOAD) if remote else {"env_vars": {}})
+    except (ConnectionError, OSError, RuntimeError) as error:
+        if remote:
+            print(f"{remote} took no job: {error}", file=sys.stderr)
+            return 2
+        # a head that was killed can leave a job server that answers and does nothing
+        subprocess.run([str(Path(sys.executable).with_name("ray")), "stop", "--force"], capture_output=True)
+        start_head()
+        client = JobSubmissionClient(LOCAL)
+        job = client.submit_job(entrypoint=entrypoint)
     print(f"job {job}", flush=True)
     try:
         asyncio.run(follow(client, job))
