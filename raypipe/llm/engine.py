@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from raypipe.config import EngineConfig
 
-ENGINES = ("vllm", "transformers", "scripted")
 #: log-probabilities are rounded, so that the last bits of a sum, which depend on the batch, do not reach a result
 DECIMALS = 4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -222,7 +221,3 @@ def answers(ctx: Context, prompts_input: str, completions_input: str) -> pd.Data
     asked = flow.read_finished(str(ctx.input(prompts_input) / "prompts"), list(PROMPTS.columns))
     got = pd.read_parquet(ctx.input(completions_input) / "completions.parquet")
     return asked.merge(got, on="prompt_id", validate="one_to_one")
-
-
-def save_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1))
