@@ -17,7 +17,7 @@ GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with the run options."""
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--preset", help=f"one of {', '.join(presets())} (default: that of --data, else toy)")
+    p.add_argument("--preset", help=f"one of {', '.join(presets())}, or a YAML file (default: that of --data, else toy)")
     p.add_argument("--data", help="dataset: a file of raypipe/data/sources (default: the preset's)")
     p.add_argument("--data-dir", help="folder of the dataset's files")
     p.add_argument("--backbones", help="comma-separated, e.g. light_gcn,sasrec (default: the preset's)")
@@ -57,4 +57,4 @@ def configuration(options: argparse.Namespace) -> tuple[RunConfig, str]:
     grid = yaml.safe_load(GRID.read_text())
     overrides |= {f"aggregation.{key}": values for key, values in grid.items()}
     overrides |= dict(parse_set(s) for s in options.set)
-    return load(preset, overrides), options.out or f"runs/{(data or preset).replace('_', '-')}"
+    return load(preset, overrides), options.out or f"runs/{(data or Path(preset).stem).replace('_', '-')}"

@@ -9,6 +9,7 @@ Ray head is started here if none runs, and the job uses this folder as it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import subprocess
@@ -59,6 +60,8 @@ def arguments() -> list[str]:
 
     check(config)
     given = {**vars(options), "out": out if "://" in out else str(Path(out).expanduser().resolve())}
+    if options.preset and Path(options.preset).is_file():
+        given["preset"] = str(Path(options.preset).resolve())
     if given["data_dir"]:
         given["data_dir"] = config.data.dir
     made: list[str] = []
@@ -89,6 +92,7 @@ def main() -> int:
         return 2
     from ray.job_submission import JobStatus, JobSubmissionClient
 
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it announces that a log has ended
     try:
         client = JobSubmissionClient(remote or LOCAL)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -110,6 +114,7 @@ def main() -> int:
     print(f"job {job}", flush=True)
     try:
         asyncio.run(follow(client, job))
+        status = client.get_job_status(job)
     except KeyboardInterrupt:
         client.stop_job(job)
         print("\nstopped; the same command continues where it was", flush=True)
@@ -117,7 +122,6 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - a lost head ends the stream in many ways
         print(f"\nthe connection to the job was lost ({type(error).__name__}); the same command continues it", file=sys.stderr)
         return 1
-    status = client.get_job_status(job)
     if status != JobStatus.SUCCEEDED:
         print(f"\nthe job ended as {status.value}", file=sys.stderr)
         return 1

@@ -35,7 +35,23 @@ class DataConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict, description="options of the dataset's own file")
     protocol: Literal["all", "liked"] = Field("all", description="liked: only ratings >= liked_from are positives (LO1)")
     liked_from: float = 4.0
+    split: Literal["leave_one_out", "temporal"] = "leave_one_out"
+    temporal_cuts: tuple[float, float] = Field((0.8, 0.9), description="quantiles of time: training ends, validation ends")
+    mask_history: bool = Field(True, description="false: sequential models may recommend the history again (LO2)")
     min_interactions: int = Field(3, ge=3, description="users with fewer are left out: leave-one-out needs three")
+
+    @field_validator("temporal_cuts")
+    @classmethod
+    def _rising(cls, cuts: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < cuts[0] < cuts[1] < 1:
+            raise ValueError("two rising numbers between 0 and 1")
+        return cuts
+
+    @property
+    def label(self) -> str:
+        """How reports name the protocol, e.g. "liked, temporal, history unmasked"."""
+        parts = [self.protocol, "temporal" if self.split == "temporal" else "", "" if self.mask_history else "history unmasked"]
+        return ", ".join(p for p in parts if p)
 
 
 class PromptConfig(Config):
@@ -154,6 +170,7 @@ class RunConfig(Config):
         default={"direct": ("light_gcn",), "sequential": ("sasrec",), "rating": ("deepfm",)}
     )
     backbone_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    backbone_workers: int = Field(1, ge=1, description="Ray Train workers of each backbone; more pay for large logs only")
     prompts: PromptConfig = PromptConfig()
     llm: LLMConfig = LLMConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -185,15 +202,20 @@ def load(preset: str = "toy", overrides: dict[str, Any] | None = None) -> RunCon
     """Read a preset and apply dotted overrides.
 
     Args:
-        preset: a name from `presets()`.
+        preset: a name from `presets()`, or a YAML file of the same form.
         overrides: dotted key -> value, e.g. {"llm.tune.epochs": 3}.
 
     Raises:
         ConfigError: unknown preset, unknown key or impossible value.
     """
-    if preset not in presets():
-        raise ConfigError(f"there is no preset {preset!r}", "--preset", f"choose one of {', '.join(presets())}")
-    tree: dict[str, Any] = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text()) or {}
+    file = Path(preset).expanduser() if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
+    if not file.is_file():
+        raise ConfigError(
+            f"there is no preset {preset!r}", "--preset", f"choose one of {', '.join(presets())}, or give a YAML file"
+        )
+    tree = yaml.safe_load(file.read_text()) or {}
+    if not isinstance(tree, dict):
+        raise ConfigError("a preset holds sections of settings", str(file), "see the presets in raypipe/presets")
     for key, value in (overrides or {}).items():
         *parents, last = key.split(".")
         node = tree

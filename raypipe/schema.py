@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
 import pyarrow as pa
 
 from raypipe.errors import DataError
@@ -24,6 +25,10 @@ class Table:
     columns: dict[str, pa.DataType]
     open: bool = False
     key: tuple[str, ...] = ()
+
+    def of(self, frame: pd.DataFrame, where: str) -> pa.Table:
+        """A frame as a checked table, see `check`."""
+        return self.check(pa.Table.from_pandas(frame, preserve_index=False), where)
 
     def check(self, table: pa.Table, where: str) -> pa.Table:
         """Return `table` cast to the contract; raise DataError naming what is missing, wrong or repeated."""
@@ -62,7 +67,7 @@ INTERACTIONS = Table(
 )
 ITEMS = Table("items", {ITEM: pa.string(), TITLE: pa.string(), TEXT: pa.string()}, open=True, key=(ITEM,))
 USERS = Table("users", {USER: pa.string()}, open=True, key=(USER,))
-#: One row a user and split part: candidates best first, with the backbone's scores.
+#: One row a user and split part: candidates best first with the backbone's scores, the true item and its rank among all.
 LISTS = Table(
     "lists",
     {
@@ -70,8 +75,16 @@ LISTS = Table(
         "split": pa.string(),
         "items": pa.list_(pa.string()),
         "scores": pa.list_(pa.float32()),
+        "target": pa.string(),
+        "target_rank": pa.int64(),
     },
     key=(USER, "split"),
+)
+#: One row a rating that is asked about.
+PREDICTIONS = Table(
+    "predictions",
+    {USER: pa.string(), ITEM: pa.string(), "split": pa.string(), "prediction": pa.float32(), "truth": pa.float32()},
+    key=(USER, ITEM),
 )
 #: What goes to an engine. `options` are the only answers allowed, `payload` says what each stands for.
 PROMPTS = Table(
@@ -86,7 +99,7 @@ PROMPTS = Table(
     },
     key=("prompt_id",),
 )
-#: What an engine gives back, same ids: the answer, and the log-probability of each option (in order).
+#: What an engine gives back, same ids: the answer, the log-probability of each option (in order), and when (seconds).
 COMPLETIONS = Table(
     "completions",
     {
@@ -95,6 +108,7 @@ COMPLETIONS = Table(
         "logprobs": pa.list_(pa.float32()),
         "tokens_in": pa.int32(),
         "tokens_out": pa.int32(),
+        "finished_at": pa.float64(),
     },
     key=("prompt_id",),
 )

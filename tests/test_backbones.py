@@ -1,25 +1,35 @@
 """The contract, over every backbone that the folders hold."""
 
+import socket
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from raypipe.backbones import graph, registry
+from raypipe.backbones import graph, registry, scoring
 from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
-from raypipe.backbones.fit import fit
+from raypipe.backbones.fit import Worker, fit
 from raypipe.backbones.negatives import Negatives
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.backbones.tables import Augmented
-from raypipe.seeding import generator
+from raypipe.seeding import derive, generator
 
 ALL = [(task, name) for task in registry.FOLDERS for name in registry.names(task)]
 RANKERS = [p for p in ALL if p[0] != "rating"]
 QUIET = lambda line: None  # noqa: E731
 
 
+CLOSED = ("als", "ease", "item_knn", "popularity")
+
+
 def options(task, name, **given):
-    return registry.options(task, name, {"embedding_size": 16, "batch_size": 64, "learning_rate": 0.01, "reg": 0.0, **given})
+    """Small options; those that a backbone lacks, or a closed form has no use for, are left out."""
+    wanted = {"embedding_size": 16, "batch_size": 64, "learning_rate": 0.01, "reg": 0.0, **given}
+    if name in CLOSED:
+        wanted = {k: v for k, v in wanted.items() if k not in ("epochs", "reg")}
+    known = registry.find(task, name).Options.model_fields
+    return registry.options(task, name, {k: v for k, v in wanted.items() if k in known})
 
 
 def checkerboard(task):
@@ -46,8 +56,16 @@ def checkerboard(task):
 @pytest.mark.parametrize("task,name", ALL)
 def test_planted_structure_is_found(task, name):
     data = checkerboard(task)
-    given = {"dropout": 0.0} if task != "direct" else {}
-    found = fit(registry.find(task, name).Model, data, options(task, name, epochs=60, patience=60, **given), 0, QUIET, QUIET)
+    if name == "popularity":
+        pytest.skip("it gives all users the same list")
+    found = fit(
+        registry.find(task, name).Model,
+        data,
+        options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01),
+        0,
+        QUIET,
+        QUIET,
+    )
     if task == "rating":
         error = predict(found.model, data.validation) - data.validation.rating
         assert np.abs(error).max() < 0.5
@@ -57,7 +75,7 @@ def test_planted_structure_is_found(task, name):
         assert same.mean() > 0.9
 
 
-@pytest.mark.parametrize("task,name", ALL)
+@pytest.mark.parametrize("task,name", [p for p in ALL if p[1] not in CLOSED])
 def test_a_resumed_fit_equals_an_undisturbed_one_bit_for_bit(task, name, toy, tmp_path):
     data, build = toy.fit_data(task), registry.find(task, name).Model
     chosen = options(task, name, epochs=4)
@@ -92,6 +110,8 @@ def test_lists_are_full_ranked_and_masked(task, name, toy):
         assert not set(got.items[row][:free]) & set(seen), "the history is masked"
         assert np.isneginf(got.scores[row][free:]).all()
         assert got.items[row][got.target_rank[row] - 1] == queries.target[row]
+    again = top_k(model, queries._replace(masked=False), len(toy.items), 0)
+    assert np.isfinite(again.scores).all()
     small = top_k(model, queries, 5, 0, chunk=7)
     assert (small.items == got.items[:, :5]).all() and (small.target_rank == got.target_rank).all()
     assert model.user_embeddings(data).shape[0] == len(toy.users)
@@ -99,7 +119,7 @@ def test_lists_are_full_ranked_and_masked(task, name, toy):
 
 def test_ties_do_not_favour_the_target():
     class Flat:
-        n_items, context = 50, 1
+        n_items, context, device = 50, 1, torch.device("cpu")
 
         def eval(self):
             return self
@@ -185,37 +205,72 @@ def test_propagation_has_the_right_gradient():
     assert dense[0, 2] == pytest.approx(1 / 2**0.5), "user 0 has 2 items, item 0 has 1 user"
 
 
-def test_deepfm_agrees_with_a_naive_sum(toy):
-    data = toy.fit_data("rating")
-    model = registry.find("rating", "deepfm").Model(data, options("rating", "deepfm")).eval()
-    torch.nn.init.normal_(model.linear.weight)
-    user, item = torch.tensor([3]), torch.tensor([4])
-    rows = model.fields.rows(user, item)[0]
-    assert len(set(rows.tolist())) == len(rows) == 2 + data.user_codes.shape[1] + data.item_codes.shape[1]
-    v, w = model.factors.weight[rows], model.linear.weight[rows].sum()
-    pairs = sum(v[a] @ v[b] for a in range(len(rows)) for b in range(a))
-    assert model(user, item)[0].item() == pytest.approx((model.mean + w + pairs + model.deep(v.flatten())).item(), abs=1e-4)
-
-
 def test_ragged_last():
     lists = Ragged.of([np.array([1, 2, 3]), np.array([], dtype=int), np.array([4])])
     assert lists.last(np.array([0, 1, 2]), 2, 9).tolist() == [[2, 3], [9, 9], [9, 4]]
     assert len(lists) == 3 and lists.row(0).tolist() == [1, 2, 3]
 
 
-def test_sasrec_windows_cover_every_sequence_once(toy):
-    data = toy.fit_data("sequential")
-    model = registry.find("sequential", "sasrec").Model(data, options("sequential", "sasrec", context=4))
-    pairs = 0
-    for (window,) in model.batches(data, generator(0, "x")):
-        pairs += int(((window[:, :-1] != data.n_items) & (window[:, 1:] != data.n_items)).sum())
-    assert pairs == sum(max(0, n - 1) for n in np.diff(data.sequences.start))
+def test_ties_keep_one_order_whatever_the_chunk_and_length():
+    scores = torch.tensor([[0.0, -0.0, -1.0, 1.0, -torch.inf, -2.5, 1.0, 3e-39]])
+    place = torch.tensor([3, 1, 0, 5, 2, 6, 4, 7])
+    key = scoring._ordered(scores, place)[0]
+    # by value, then by place: the two ones (4 before 5), the denormal, the two zeros (1 before 3), then the negatives
+    assert key.argsort(descending=True).tolist() == [6, 3, 7, 1, 0, 2, 5, 4]
 
 
-def test_sasrec_does_not_look_ahead(toy):
-    model = registry.find("sequential", "sasrec").Model(toy.fit_data("sequential"), options("sequential", "sasrec")).eval()
-    one = torch.arange(10)[None]
-    two = one.clone()
-    two[0, -1] = 20
-    assert torch.allclose(model(one)[:, :-1], model(two)[:, :-1], atol=1e-6)
-    assert not torch.allclose(model(one)[:, -1], model(two)[:, -1])
+def _two_workers(rank, port, folder, task, name, queue):
+    """One of two processes that fit the same model."""
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    data = checkerboard(task)
+    chosen = options(task, name, epochs=12, patience=12, dropout=0.0)
+    worker = Worker(rank, 2, torch.device("cpu"), dist.all_reduce)
+    found = fit(registry.find(task, name).Model, data, chosen, 0, QUIET, QUIET, worker=worker)
+    queue.put((rank, [line["loss"] for line in found.curve], [line["validation"] for line in found.curve]))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("task,name", [("direct", "light_gcn"), ("sequential", "sasrec"), ("rating", "deepfm")])
+def test_two_workers_give_what_one_gives(task, name, tmp_path):
+    data = checkerboard(task)
+    alone = fit(registry.find(task, name).Model, data, options(task, name, epochs=12, patience=12, dropout=0.0), 0, QUIET, QUIET)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    spawn = torch.multiprocessing.get_context("spawn")
+    queue = spawn.Queue()
+    crew = [spawn.Process(target=_two_workers, args=(r, port, tmp_path, task, name, queue)) for r in range(2)]
+    for process in crew:
+        process.start()
+    got = [queue.get(timeout=120) for _ in crew]
+    for process in crew:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert got[0][1:] == got[1][1:], "both know the same loss and the same validation value"
+    # SASRec averages over the positions of a worker's rows, which differ a little from those of the batch
+    assert np.allclose(got[0][1], [line["loss"] for line in alone.curve], rtol=0.05 if name == "sasrec" else 1e-4)
+    assert np.allclose(got[0][2], [line["validation"] for line in alone.curve], atol=0.15 if name == "sasrec" else 1e-3)
+
+
+def test_two_steps_of_the_loop_are_adam_by_hand(toy):
+    """One batch an epoch, so two epochs are two steps; the gradient of the first must not linger in the second."""
+    data, build = toy.fit_data("direct"), registry.find("direct", "mf").Model
+    chosen = options("direct", "mf", epochs=2, patience=2, batch_size=10**6)
+    seen = []
+    fit(build, data, chosen, 5, QUIET, lambda write: seen.append(write.keywords["model"].embedding.detach().clone()))
+    torch.manual_seed(derive(5, "init"))
+    model = build(data, chosen)
+    x, mean, square = model.embedding.detach().clone(), 0.0, 0.0
+    for step in (1, 2):
+        model.embedding.data = x.clone()
+        model.embedding.grad = None
+        (batch,) = model.batches(data, generator(5, "batches", step - 1))
+        model.loss(*batch).backward()
+        grad = model.embedding.grad
+        mean, square = 0.9 * mean + 0.1 * grad, 0.999 * square + 0.001 * grad**2
+        x = x - chosen.learning_rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + 1e-8)
+        assert torch.allclose(seen[step - 1], x, atol=1e-6), step

@@ -10,6 +10,8 @@ import yaml
 from options import configuration
 
 from raypipe import config
+from raypipe.backbones import registry
+from raypipe.backbones.sweep import draw, read_space
 from raypipe.errors import ConfigError
 from raypipe.papers.llama4rec.stages import check, plan
 
@@ -27,9 +29,38 @@ def test_presets_are_valid_and_plan(name):
     assert len({s.name for s in plan(loaded)}) == len(plan(loaded)) > 20
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "tune_configs").rglob("*.yaml")), ids=lambda f: f.name)
-def test_search_spaces_are_yaml(file):
-    assert yaml.safe_load(file.read_text())
+BACKBONES = [(task, name) for task in registry.FOLDERS for name in registry.names(task)]
+
+
+@pytest.mark.parametrize("task,name", BACKBONES)
+def test_each_backbone_has_a_search_space_of_allowed_values(task, name):
+    space = read_space(ROOT / "tune_configs" / "backbones" / f"{name}.yaml", task, name)
+    assert bool(space) == (name != "popularity")
+
+
+def test_points_are_drawn_by_seed_within_the_space():
+    space = {"learning_rate": ("log", [1e-3, 1e-1]), "layers": ("choice", [1, 2, 3]), "reg": ("uniform", [0.0, 0.5])}
+    first = {"learning_rate": 0.005, "layers": 2, "reg": 1e-4}
+    points = draw(space, first, 200, 0)
+    assert points[0] == first and len(points) == 200 and points == draw(space, first, 200, 0) != draw(space, first, 200, 1)
+    rates = sorted(p["learning_rate"] for p in points[1:])
+    assert rates[0] >= 1e-3 and rates[-1] <= 1e-1 and 5e-3 < rates[100] < 2e-2, "half of the draws lie below the geometric mean"
+    assert {p["layers"] for p in points} == {1, 2, 3} and all(0 <= p["reg"] <= 0.5 for p in points)
+    assert all(len(f"{p['learning_rate']:.10g}".lstrip("0.")) <= 3 for p in points[1:])
+
+
+def test_no_search_space_is_left_without_a_backbone():
+    assert {f.stem for f in (ROOT / "tune_configs" / "backbones").glob("*.yaml")} == {name for _, name in BACKBONES}
+
+
+@pytest.mark.parametrize(
+    "text,expected",
+    [("layrs: {choice: [1]}", "layrs"), ("layers: {choice: [-1]}", "layers"), ("layers: [1, 2]", "choice, uniform, log")],
+)
+def test_a_wrong_search_space_is_refused(tmp_path, text, expected):
+    (tmp_path / "space.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        read_space(tmp_path / "space.yaml", "direct", "light_gcn")
 
 
 @pytest.mark.parametrize(
@@ -51,10 +82,21 @@ def test_bad_settings_are_named(key, value, expected):
     assert expected in str(error.value)
 
 
+def test_a_preset_may_be_a_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("backbone_options: {sasrec: {layers: 3}}")
+    assert config.load(str(file)).backbone_options == {"sasrec": {"layers": 3}}
+    file.write_text("- a\n- b")
+    with pytest.raises(ConfigError, match="sections of settings"):
+        config.load(str(file))
+    with pytest.raises(ConfigError, match="no preset"):
+        config.load(str(tmp_path / "absent.yaml"))
+
+
 @pytest.mark.parametrize(
     "overrides,expected",
     [
-        ({"data.name": "ml_1000k"}, "choose one of folder, ml_100k, toy"),
+        ({"data.name": "ml_1000k"}, "choose one of book_crossing, folder, ml_100k, ml_1m, toy"),
         ({"data.options": {"userz": 3}}, "userz"),
         ({"backbone_options": {"sasrec": {"layerz": 3}}}, "layerz"),
         ({"backbone_options": {"sasreck": {}}}, "no backbone 'sasreck'"),

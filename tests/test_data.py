@@ -1,16 +1,24 @@
 """Reading, cleaning and splitting; and what bad input gets."""
 
+import hashlib
+import os
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from raypipe import discovery
+from raypipe.backbones.tables import Tables
 from raypipe.config import DataConfig
 from raypipe.data import sources
+from raypipe.data.audit import audit
 from raypipe.data.dataset import Dataset, Raw, clean, clean_title, read
+from raypipe.data.download import Archive, files_of
+from raypipe.data.kcore import k_core
 from raypipe.data.sources import toy
-from raypipe.data.split import evaluated_users, leave_one_out, make_split
+from raypipe.data.split import Split, evaluated_users, leave_one_out, make_split, temporal
 from raypipe.errors import ConfigError, DataError
 from raypipe.papers.llama4rec.asks import Histories
 
@@ -71,6 +79,51 @@ def test_leave_one_out_by_hand():
     assert set(split["user_id"]) == {"u"}, "two interactions cannot be split"
     assert split["part"].tolist() == ["train"] * 4 + ["validation", "test"]
     assert split["held"].tolist() == [False, False, True, True, False, False], "two training rows stay with the hint model"
+
+
+def test_temporal_split_by_hand():
+    rows = [("u", "a", 1), ("u", "b", 2), ("u", "c", 5), ("u", "d", 6), ("u", "e", 9), ("u", "f", 10)]
+    rows += [("v", "a", 1), ("v", "b", 3), ("v", "c", 4), ("w", "a", 8), ("w", "b", 9), ("w", "c", 10)]
+    log = pd.DataFrame([(u, i, 5.0, t) for u, i, t in rows], columns=["user_id", "item_id", "rating", "timestamp"])
+    # the lower half of the twelve timestamps ends at 5, three quarters at 8 or 9
+    split = temporal(log, (0.5, 0.75), 1)
+    got = {u: g["part"].tolist() for u, g in split.groupby("user_id")}
+    first, second = np.quantile(log["timestamp"], (0.5, 0.75), method="lower")
+    assert (first, second) == (5, 9)
+    assert got["u"] == ["train", "train", "train", "validation", "between", "test"]
+    assert got["v"] == ["train"] * 3, "nothing later is asked of v"
+    assert got["w"] == ["validation", "between", "test"], "w has nothing to train on"
+    assert split.loc[split["held"], "item_id"].tolist() == ["c", "c"], "the newest training row of u and of v"
+    made = make_split(log, DataConfig(split="temporal", temporal_cuts=(0.5, 0.75)), 1)
+    assert set(evaluated_users(made.topk, "direct")["user_id"]) <= {"u"}
+
+
+def test_the_audit_measures_and_checks(toy):
+    found = audit(toy.split)
+    later = "training rows of all users that are later than a test row, mean share"
+    assert 0.05 < found[f"top-k: {later}"] < 0.95, "leave-one-out trains on other users' future"
+    made = make_split(toy.dataset.interactions, DataConfig(split="temporal"), 2)
+    assert audit(made)[f"top-k: {later}"] == 0 == audit(made)[f"rating: {later}"]
+    broken = toy.split.topk.assign(position=0)
+    with pytest.raises(AssertionError):
+        audit(Split(broken, toy.split.rating))
+
+
+def test_the_history_may_be_recommended_again_where_it_is_asked_for(toy):
+    config = DataConfig(mask_history=False)
+    open_ = Tables(toy.dataset, make_split(toy.dataset.interactions, config, 2))
+    assert not open_.queries("sequential", "test").masked and open_.queries("direct", "test").masked
+    assert config.label == "all, history unmasked" and DataConfig(split="temporal").label == "all, temporal"
+
+
+def test_queries_hold_what_came_before(toy):
+    rows, asked = toy.rows("direct"), toy.targets("sequential", "test")
+    queries = toy.queries("sequential", "test")
+    for n, (user, position) in enumerate(zip(asked["u"], asked["position"], strict=True)):
+        own = rows[rows["u"] == user]["i"].tolist()
+        assert queries.history.row(n).tolist() == own[:position] and queries.target[n] == own[position]
+    some = queries.part(np.array([5, 2]))
+    assert [some.history.row(n).tolist() for n in (0, 1)] == [queries.history.row(n).tolist() for n in (5, 2)]
 
 
 def test_liked_protocol_splits_positives_and_hides_them_from_ratings():
@@ -146,6 +199,92 @@ def test_published_counts_of_ml_100k(ml_100k):
     assert count == {"direct": 927, "sequential": 940}, "the denominators of the paper's Tables II and IV (LO1)"
 
 
+@pytest.mark.parametrize("name,users,items,ratings", [("ml_1m", 6040, 3706, 1_000_209), ("book_crossing", 6851, 9085, 115_219)])
+def test_published_counts_where_the_data_is_there(name, users, items, ratings):
+    """Llama4Rec, Table III. The files lie where RAYPIPE_ML_1M or RAYPIPE_BOOK_CROSSING says."""
+    folder = os.environ.get(f"RAYPIPE_{name.upper()}")
+    if not folder:
+        pytest.skip(f"RAYPIPE_{name.upper()} is not set: the licence of the data forbids shipping it")
+    log = read(DataConfig(name=name, dir=folder)).interactions
+    assert (log["user_id"].nunique(), log["item_id"].nunique(), len(log)) == (users, items, ratings)
+
+
+def test_ml_1m_reads_the_distribution_files(tmp_path):
+    (tmp_path / "ratings.dat").write_text("".join(f"1::{i}::{i % 5 + 1}::{100 - i}\n" for i in (1, 2, 3)))
+    (tmp_path / "movies.dat").write_bytes(
+        '1::Café (1995)::Comedy|Drama\n2::Heat: "Two" (1996)::Action\n3::Untimed::Film-Noir\n'.encode("latin-1")
+    )
+    (tmp_path / "users.dat").write_text("1::F::25::10::48067\n")
+    got = read(DataConfig(name="ml_1m", dir=str(tmp_path)))
+    assert got.interactions["item_id"].tolist() == ["3", "2", "1"] and got.interactions["rating"].tolist() == [4, 3, 2]
+    first, second, third = got.items.itertuples()
+    assert (first.title, first.genre, first.genres, first.decade) == ("Café (1995)", "Comedy", "Comedy, Drama", "1990s")
+    assert second.title == "Heat: 'Two' (1996)" and third.decade == "unknown"
+    assert got.users.iloc[0][["gender", "age_group", "occupation", "region"]].tolist() == ["F", "25", "10", "4"]
+    (tmp_path / "ratings.dat").write_text("1::1::5::9\n1::2::five::9\n")
+    with pytest.raises(DataError, match=r"ratings.dat, line 2, column rating"):
+        read(DataConfig(name="ml_1m", dir=str(tmp_path)))
+
+
+def write_book_crossing(folder):
+    """Five readers of five books, a book with one reader, an implicit rating, and the quirks of the files."""
+    rows = [(u, f"B{b}", 5 + (u + b) % 5) for u in range(5) for b in range(5)] + [(0, "B9", 7), (1, "B8", 0)]
+    (folder / "BX-Book-Ratings.csv").write_text(
+        '"User-ID";"ISBN";"Book-Rating"\n' + "".join(f'"{u}";"{b}";"{r}"\n' for u, b, r in rows)
+    )
+    head = '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher";"Image-URL-S"\n'
+    titles = {"B0": 'A \\"quoted\\" tale', "B1": "One; two"}
+    books = "".join(
+        f'"B{b}";"{titles.get(f"B{b}", f"Title {b}")}";"Ann Lee";"{1990 + b if b else 0}";"Press";"x"\n' for b in range(5)
+    )
+    (folder / "BX-Books.csv").write_bytes((head + books).encode("latin-1"))
+    people = "".join(f'"{u}";"lyon, rhone, france";{"NULL" if u == 0 else f"{chr(34)}3{u}{chr(34)}"}\n' for u in range(5))
+    (folder / "BX-Users.csv").write_text('"User-ID";"Location";"Age"\n' + people)
+
+
+def test_book_crossing_is_cut_to_its_core_and_ordered_by_seed(tmp_path):
+    write_book_crossing(tmp_path)
+
+    def got(**options):
+        return read(DataConfig(name="book_crossing", dir=str(tmp_path), options=options))
+
+    one = got()
+    assert len(one.interactions) == 25 and set(one.items["item_id"]) == {"B0", "B1", "B2", "B3", "B4"}
+    assert one.titles["B0"] == "A 'quoted' tale" and one.titles["B1"] == "One; two"
+    assert one.items["decade"].tolist() == ["unknown", "1990s", "1990s", "1990s", "1990s"]
+    assert one.users["age_group"].tolist() == ["unknown", "30", "30", "30", "30"] and set(one.users["country"]) == {"france"}
+    order = one.interactions.groupby("user_id")["item_id"].apply(list)
+    assert order.map(tuple).nunique() > 1, "each user's order is drawn for itself"
+    assert order.tolist() == got().interactions.groupby("user_id")["item_id"].apply(list).tolist()
+    assert order.tolist() != got(seed=1).interactions.groupby("user_id")["item_id"].apply(list).tolist()
+
+
+def test_the_k_core_is_taken_again_and_again():
+    log = pd.DataFrame({"user_id": list("aabbcc"), "item_id": list("xyxyyz")})
+    # z has one user, without z user c has one item, without c nothing else falls
+    assert k_core(log, 2).to_numpy().tolist() == [["a", "x"], ["a", "y"], ["b", "x"], ["b", "y"]]
+    assert k_core(log, 4).empty
+
+
+def test_archives_are_fetched_once_and_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYPIPE_CACHE", str(tmp_path / "cache"))
+    packed = tmp_path / "set.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("set/../../one.txt", "1")
+        archive.writestr("set/two.txt", "2")
+    good = Archive(packed.as_uri(), hashlib.md5(packed.read_bytes()).hexdigest())
+    folder = files_of(None, "some", good, "one.txt", "two.txt")
+    assert folder == tmp_path / "cache" / "some" and (folder / "one.txt").read_text() == "1"
+    packed.unlink()
+    assert files_of(None, "some", good, "one.txt") == folder, "what is there is not fetched again"
+    with pytest.raises(DataError, match="could not be fetched"):
+        files_of(None, "other", good, "one.txt")
+    packed.write_bytes(b"something else")
+    with pytest.raises(DataError, match="checksum"):
+        files_of(None, "other", good, "one.txt")
+    assert not (tmp_path / "cache" / "other").exists()
+
+
 @pytest.fixture
 def own(tmp_path):
     (tmp_path / "items.csv").write_text(
@@ -196,7 +335,7 @@ def test_a_wrong_encoding_names_the_line(own):
 
 def test_a_missing_folder_or_file_is_said(tmp_path):
     with pytest.raises(DataError, match="data-dir"):
-        read(DataConfig(name="ml_100k"))
+        read(DataConfig(name="book_crossing"))
     with pytest.raises(DataError, match=r"u\.data"):
         read(DataConfig(name="ml_100k", dir=str(tmp_path)))
 

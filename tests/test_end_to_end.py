@@ -83,6 +83,9 @@ def test_report_follows_its_contract(undisturbed):
     cells = {(r["task"], r["variant"], r["metric"]) for r in report["results"]}
     assert len(cells) == 3 * (4 + 4 + 2)
     llm = report["llm"]
+    waves = {s["name"]: s["facts"] for s in report["stages"] if "/completions/" in s["name"]}
+    for name in ("ift", "llama4rec"):
+        assert waves[f"seed0/completions/{name}"]["pieces"] > 1, "answers are kept while others are still asked for"
     assert llm["engine"] == "vllm" and llm["rejected"] == {} and llm["prompts"] > 500 and llm["tokens_in"] > 10_000
     assert {a["task"] for a in report["aggregation"]} == {"direct", "sequential", "rating"}
     assert all(a["alpha_1"] in (0.3, 0.7) and a["alpha_2"] in (0.1, 0.5) for a in report["aggregation"])
@@ -235,13 +238,19 @@ def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
 
 
 def test_a_given_llm_folder_and_the_transformers_engine(undisturbed, tmp_path):
-    """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter."""
+    """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter; two workers fit each backbone."""
     llm = undisturbed[0] / "bundle" / "llm"
     settings = [part for s in SETTINGS if not s.startswith("llm.embedded") for part in ("--set", s)]
-    done = run_job(tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", *settings)
+    done = run_job(
+        tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["llm"]["engine"] == "transformers" and report["llm"]["rejected"] == {}
+    lists = next((tmp_path / "run" / "stages").glob("seed0.base.sasrec-*")) / "lists.parquet"
+    assert sorted(f.name for f in lists.iterdir()) == ["part-0.parquet", "part-1.parquet"]
+    base = next(r for r in report["results"] if (r["variant"], r["metric"]) == ("base", "N@5"))
+    assert base["n_users"] == len(pd.read_parquet(lists)) / 2
     prompts = pd.concat(
         pd.read_parquet(f) for f in (tmp_path / "run" / "stages").glob("seed0.prompts.llama4rec-*/prompts/*.parquet")
     )

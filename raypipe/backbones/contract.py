@@ -9,6 +9,7 @@ numbers; padding is I (one past the last item).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -51,6 +52,17 @@ class Ragged(NamedTuple):
         inside = offset >= self.start[rows][:, None]
         return np.where(inside, self.values[np.maximum(offset, 0)] if len(self.values) else padding, padding)
 
+    def take(self, rows: np.ndarray) -> Ragged:
+        """The lists of some rows, in their order."""
+        return Ragged.slices(self.values, self.start[rows], self.start[rows + 1] - self.start[rows])
+
+    @classmethod
+    def slices(cls, values: np.ndarray, begin: np.ndarray, length: np.ndarray) -> Ragged:
+        """Lists that are pieces of one array: list n is values[begin[n] : begin[n] + length[n]]."""
+        start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+        at = np.arange(start[-1]) + np.repeat(begin - start[:-1], length)
+        return cls(start, values[at].astype(np.int64))
+
     @classmethod
     def of(cls, lists: list[np.ndarray]) -> Ragged:
         start = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64)
@@ -58,11 +70,19 @@ class Ragged(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """Questions to a top-k model: user [Q], what the user had done before (oldest first), and the true next item [Q]."""
+    """Questions to a top-k model: user [Q], what the user had done before (oldest first), and the true next item [Q].
+
+    `masked`: the history is not recommended again.
+    """
 
     user: np.ndarray
     history: Ragged
     target: np.ndarray
+    masked: bool = True
+
+    def part(self, rows: np.ndarray) -> Queries:
+        """Some of the questions."""
+        return Queries(self.user[rows], self.history.take(rows), self.target[rows], self.masked)
 
 
 class RatingQueries(NamedTuple):
@@ -71,6 +91,10 @@ class RatingQueries(NamedTuple):
     user: np.ndarray
     item: np.ndarray
     rating: np.ndarray
+
+    def part(self, rows: np.ndarray) -> RatingQueries:
+        """Some of the questions."""
+        return RatingQueries(self.user[rows], self.item[rows], self.rating[rows])
 
 
 @dataclass(frozen=True)
@@ -107,18 +131,28 @@ class Backbone(nn.Module):
     """
 
     task: ClassVar[str]
+    #: whether bfloat16 arithmetic pays on a GPU
+    mixed_precision: ClassVar[bool] = False
 
     def __init__(self, data: FitData, options: Options) -> None:
         super().__init__()
         self.options, self.n_users, self.n_items = options, data.n_users, data.n_items
 
     def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
-        """One epoch of training batches, drawn by `rng`."""
+        """One epoch of training batches, drawn by `rng`, on the CPU.
+
+        The first dimension of every tensor of a batch is the batch: several workers take a part of its rows each.
+        """
         raise NotImplementedError
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         """The scalar loss of one batch."""
         raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def begin_scoring(self) -> None:
         """Called once before scoring with fixed weights, e.g. to propagate a graph."""
@@ -132,6 +166,8 @@ class Ranker(Backbone):
     """A top-k backbone. Sequential ones read at most `context` items of the history."""
 
     context: int = 0
+    #: False where all users get the same scores
+    personal: ClassVar[bool] = True
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         """[B, I] scores of all items. history_BT is padded on the left; direct models ignore it."""

@@ -1,30 +1,116 @@
-"""Categorical fields of rating models: user id, item id and the side features of both, in one table of embeddings."""
+"""Categorical fields of rating models, and what these models share: embeddings, target, loss and range of predictions.
+
+B = batch, F = fields, d = embedding size.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from pydantic import Field
+from torch import nn
 
+from raypipe.backbones import contract
 from raypipe.backbones.contract import FitData
+from raypipe.backbones.dropout import Dropout
 
 
-class Fields:
-    """Row numbers of each field in a shared embedding table.
+class Fields(nn.Module):
+    """Row numbers of each field in a shared embedding table: user id, item id and the side features of both.
 
     Attributes:
         user_rows: [U, 1 + F] rows of the user's fields; item_rows: [I, 1 + G].
         size: rows of the table. count: fields, 2 + F + G.
     """
 
+    user_rows: torch.Tensor
+    item_rows: torch.Tensor
+
     def __init__(self, data: FitData) -> None:
+        super().__init__()
         sizes = [data.n_users, *data.user_sizes, data.n_items, *data.item_sizes]
         starts = np.concatenate([[0], np.cumsum(sizes)])
         n_user = 1 + len(data.user_sizes)
         user = np.column_stack([np.arange(data.n_users), data.user_codes]) + starts[:n_user]
         item = np.column_stack([np.arange(data.n_items), data.item_codes]) + starts[n_user:-1]
-        self.user_rows, self.item_rows = torch.from_numpy(user.astype(np.int64)), torch.from_numpy(item.astype(np.int64))
+        self.register_buffer("user_rows", torch.from_numpy(user.astype(np.int64)), persistent=False)
+        self.register_buffer("item_rows", torch.from_numpy(item.astype(np.int64)), persistent=False)
         self.size, self.count = int(starts[-1]), len(sizes)
 
     def rows(self, user_B: torch.Tensor, item_B: torch.Tensor) -> torch.Tensor:
         """[B, count] rows of a batch."""
         return torch.cat([self.user_rows[user_B], self.item_rows[item_B]], dim=1)
+
+
+class Options(contract.Options):
+    """Hyper-parameters that the rating backbones share."""
+
+    embedding_size: int = Field(16, ge=1)
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(1024, ge=1)
+    reg: float = Field(0.02, ge=0, description="L2 penalty on the embeddings of the batch")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    patience: int = Field(4, ge=1)
+
+
+class FieldRater(contract.Rater):
+    """y = mean + sum of w_f + interaction(v_1, ..., v_F), a regression of the rating with squared error (Llama4Rec Table V).
+
+    A backbone gives the interaction. The rating is centred on the training mean, and predictions are clipped to the range of
+    training ratings: both are our additions to all six papers, which predict clicks.
+    """
+
+    options: Options
+
+    def __init__(self, data: FitData, options: Options) -> None:
+        super().__init__(data, options)
+        self.fields = Fields(data)
+        self.linear = nn.Embedding(self.fields.size, 1)
+        self.factors = nn.Embedding(self.fields.size, options.embedding_size)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.normal_(self.factors.weight, std=0.05)
+        self.low, self.high = float(data.rating.min()), float(data.rating.max())
+        self.register_buffer("mean", torch.tensor(float(data.rating.mean())))
+
+    def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
+        """[B] what the fields say together."""
+        raise NotImplementedError
+
+    def forward(self, user_B: torch.Tensor, item_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[B] prediction before clipping, and the scalar L2 norm of the batch's embeddings, per row."""
+        rows = self.fields.rows(user_B, item_B)
+        w, v = self.linear(rows).squeeze(-1), self.factors(rows)
+        norm = (w.pow(2).sum() + v.pow(2).sum()) / len(rows)
+        return self.mean + w.sum(1) + self.interaction(v), norm
+
+    def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        for rows in contract.shuffled(len(data.user), self.options.batch_size, rng):
+            yield tuple(torch.from_numpy(a[rows]) for a in (data.user, data.item, data.rating))
+
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+        user_B, item_B, rating_B = batch
+        prediction, norm = self(user_B, item_B)
+        return (prediction - rating_B).pow(2).mean() + self.options.reg * norm
+
+    def predict(self, user_B: torch.Tensor, item_B: torch.Tensor) -> torch.Tensor:
+        return self(user_B, item_B)[0].clamp(self.low, self.high)
+
+    def user_embeddings(self, data: FitData) -> torch.Tensor:
+        """The factors of the user ids (LO20)."""
+        return self.factors.weight[: self.n_users].detach()
+
+
+def pair_sum(v_BFd: torch.Tensor) -> torch.Tensor:
+    """[B, d] sum over pairs of fields of v_f * v_g, in linear time: half of (sum v)^2 - sum v^2."""
+    return (v_BFd.sum(1).pow(2) - v_BFd.pow(2).sum(1)) / 2
+
+
+def mlp(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """Linear, ReLU, dropout for each hidden width, without an output layer."""
+    parts: list[nn.Module] = []
+    for left, right in itertools.pairwise([width, *hidden]):
+        parts += [nn.Linear(left, right), nn.ReLU(), Dropout(dropout)]
+    return nn.Sequential(*parts)

@@ -18,10 +18,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from raypipe.backbones.contract import Backbone, FitData, Options, Queries, Ranker, Rater, RatingQueries
+from raypipe.backbones.contract import Backbone, FitData, Options, Ranker, Rater, RatingQueries
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.evaluation import metrics
 from raypipe.seeding import derive, generator
+
+
+class Worker(NamedTuple):
+    """One of `world` workers that fit the same model; `add` sums a tensor over all of them, in place."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+    add: Callable[[torch.Tensor], None] = lambda tensor: None
 
 
 class Fitted(NamedTuple):
@@ -31,14 +40,19 @@ class Fitted(NamedTuple):
     curve: list[dict[str, float]]
 
 
-def validate(model: Backbone, data: FitData, seed: int) -> float:
-    """The value that decides, larger is better: N@10 of the full ranking, or -RMSE."""
-    if isinstance(data.validation, RatingQueries):
+def validate(model: Backbone, data: FitData, seed: int, worker: Worker = Worker()) -> float:  # noqa: B008 - frozen
+    """The value that decides, larger is better: N@10 of the full ranking, or -RMSE; each worker asks a part of the questions."""
+    asked = data.validation.part(np.arange(worker.rank, len(data.validation.user), worker.world))
+    if isinstance(asked, RatingQueries):
         assert isinstance(model, Rater)
-        return -metrics.rating(predict(model, data.validation), data.validation.rating)["RMSE"]
-    assert isinstance(model, Ranker) and isinstance(data.validation, Queries)
-    rank = top_k(model, data.validation, 1, seed).target_rank
-    return float(metrics.ndcg(rank, 10).mean())
+        values = (predict(model, asked).astype(float) - asked.rating) ** 2
+    else:
+        assert isinstance(model, Ranker)
+        values = metrics.ndcg(top_k(model, asked, 1, seed).target_rank, 10)
+    total = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=worker.device)
+    worker.add(total)
+    mean = float(total[0] / total[1])
+    return -(mean**0.5) if isinstance(asked, RatingQueries) else mean
 
 
 def fit(
@@ -49,38 +63,55 @@ def fit(
     report: Callable[[dict[str, float]], None],
     save: Callable[[Callable[[Path], None]], None],
     resume: Path | None = None,
+    worker: Worker = Worker(),  # noqa: B008 - frozen
 ) -> Fitted:
     """Fit until validation stops rising or the epochs end; return the best epoch's model.
+
+    Several workers draw the same batches, take a part of the rows each, and add their gradients, so that their number changes
+    the result by rounding and dropout alone (and in-batch contrasts, which then see the worker's rows).
 
     Args:
         report: gets epoch, loss, validation value and seconds after each validation.
         save: is given a function that writes a checkpoint to a folder, and decides when and where to call it.
         resume: a folder that such a function wrote.
+        worker: this process among those that fit the model together.
     """
     torch.manual_seed(derive(seed, "init"))
-    model = build(data, options)
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+    model = build(data, options).to(worker.device)
+    half = torch.autocast(worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda")
+    optimizer = optimizer_of(model, options)
     state = Progress(epoch=0, best=-np.inf, best_epoch=0, waited=0, curve=[])
     best = copy.deepcopy(model.state_dict())
     if resume is not None:
         state, best = restore(resume, model, optimizer)
     while state.epoch < options.epochs and state.waited < options.patience:
         epoch = state.epoch
-        torch.manual_seed(derive(seed, "epoch", epoch))
+        torch.manual_seed(derive(seed, "epoch", epoch, *([worker.rank] if worker.rank else [])))
         model.train()
-        began, total, count = time.perf_counter(), 0.0, 0
+        began, count = time.perf_counter(), 0
+        total = torch.zeros((), dtype=torch.float64, device=worker.device)
         for batch in model.batches(data, generator(seed, "batches", epoch)):
+            size = len(batch[0])
+            if size < worker.world:
+                continue
+            own = [part[worker.rank :: worker.world].to(worker.device) for part in batch]
             optimizer.zero_grad(set_to_none=True)
-            loss = model.loss(*batch)
+            with half:
+                loss = model.loss(*own) * (len(own[0]) * worker.world / size)
             loss.backward()
+            if worker.world > 1:
+                average(model, worker)
             optimizer.step()
-            total, count = total + float(loss.detach()), count + 1
+            total += loss.detach()
+            count += 1
+        worker.add(total)
+        mean = float(total) / max(count * worker.world, 1)
         state.epoch += 1
-        if not np.isfinite(total):
+        if not np.isfinite(mean):
             raise FloatingPointError(f"the loss is not finite in epoch {state.epoch}; lower the learning rate")
         if state.epoch % options.evaluate_every and state.epoch < options.epochs:
             continue
-        value = validate(model, data, seed)
+        value = validate(model, data, seed, worker)
         if value > state.best:
             state.best, state.best_epoch, state.waited = value, state.epoch, 0
             best = copy.deepcopy(model.state_dict())
@@ -88,7 +119,7 @@ def fit(
             state.waited += 1
         line = {
             "epoch": state.epoch,
-            "loss": total / max(count, 1),
+            "loss": mean,
             "validation": value,
             "seconds": time.perf_counter() - began,
         }
@@ -97,6 +128,20 @@ def fit(
         save(functools.partial(store, model=model, optimizer=optimizer, state=state, best=best))
     model.load_state_dict(best)
     return Fitted(model, state.curve)
+
+
+def optimizer_of(model: Backbone, options: Options) -> torch.optim.Optimizer:
+    """Adam over all weights; a closed form has none, and Adam wants one."""
+    return torch.optim.Adam(list(model.parameters()) or [torch.zeros(())], lr=options.learning_rate, fused=True)
+
+
+def average(model: Backbone, worker: Worker) -> None:
+    """Make every gradient the mean over the workers, in one exchange."""
+    owners = [p for p in model.parameters() if p.requires_grad]
+    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in owners])
+    worker.add(flat)
+    for p, part in zip(owners, (flat / worker.world).split([p.numel() for p in owners]), strict=True):
+        p.grad = part.view_as(p)
 
 
 class Progress:

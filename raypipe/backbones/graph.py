@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import to_torch_csr_tensor
+
+from raypipe.backbones.contract import FitData
 
 
 def normalised_adjacency(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> torch.Tensor:
@@ -37,3 +41,40 @@ class _Propagate(torch.autograd.Function):
 def propagate(adjacency: torch.Tensor, x_Nd: torch.Tensor) -> torch.Tensor:
     """One step [N, d] over a symmetric adjacency."""
     return _Propagate.apply(adjacency, x_Nd)
+
+
+class Propagation(nn.Module):
+    """`depth` steps over the graph of the training rows."""
+
+    adjacency: torch.Tensor
+
+    def __init__(self, data: FitData, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+        self.register_buffer("adjacency", normalised_adjacency(data.user, data.item, data.n_users, data.n_items), persistent=False)
+
+    def forward(
+        self,
+        start_Nd: torch.Tensor,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        steps: Sequence[torch.Tensor] | None = None,
+    ) -> list[torch.Tensor]:
+        """The embeddings before and after each step, depth + 1 of [N, d].
+
+        Args:
+            change: what is done to the result of each step, e.g. noise.
+            steps: the adjacency of each step, in place of that of the whole graph.
+        """
+        made = [start_Nd]
+        for adjacency in steps or [self.adjacency] * self.depth:
+            x = propagate(adjacency, made[-1])
+            made.append(x if change is None else change(x))
+        return made
+
+
+def layer_mean(layers_Nd: list[torch.Tensor]) -> torch.Tensor:
+    """[N, d] mean over layers."""
+    total = layers_Nd[0]
+    for layer in layers_Nd[1:]:
+        total = total + layer
+    return total / len(layers_Nd)

@@ -6,11 +6,42 @@ import torch
 import torch.nn.functional as F
 
 
-def bpr(positive_B: torch.Tensor, negative_B: torch.Tensor) -> torch.Tensor:
-    """Bayesian personalised ranking (Llama4Rec eq. 1): mean of -log sigmoid(y_ui - y_uj); j was not interacted with (LO6)."""
-    return -F.logsigmoid(positive_B - negative_B).mean()
+def bpr(margin: torch.Tensor) -> torch.Tensor:
+    """Bayesian personalised ranking (Llama4Rec eq. 1): mean of -log sigmoid(y_ui - y_uj), from the margins y_ui - y_uj.
+
+    j was not interacted with (LO6).
+    """
+    return -F.logsigmoid(margin).mean()
 
 
 def squared_norm(*embeddings_Bd: torch.Tensor) -> torch.Tensor:
     """Half the squared norm of the batch's embeddings, divided by the batch size."""
     return sum((e.pow(2).sum() for e in embeddings_Bd), torch.zeros(())) / (2 * len(embeddings_Bd[0]))
+
+
+def info_nce(one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Contrast of two views: mean of -log exp(cos(one, two) / t) / sum over others of exp(cos(one, other) / t).
+
+    `others` holds the second views of all candidates, the positive among them (SGL eq. 10, SimGCL eq. 2).
+    """
+    one, two, others = (F.normalize(x, dim=-1) for x in (one_Bd, two_Bd, others_Nd))
+    return (torch.logsumexp(one @ others.T / temperature, dim=1) - (one * two).sum(1) / temperature).mean()
+
+
+def two_views(one_Bd: torch.Tensor, two_Bd: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Contrast within a batch: each of the 2 B views against the 2 B - 1 others, of which one is its partner (NT-Xent)."""
+    b = len(one_Bd)
+    views = F.normalize(torch.cat([one_Bd, two_Bd]), dim=1)
+    likeness = (views @ views.T / temperature).fill_diagonal_(-torch.inf)
+    partner = torch.cat([torch.arange(b, 2 * b), torch.arange(b)]).to(views.device)
+    return F.cross_entropy(likeness, partner)
+
+
+def node_contrast(
+    one_Nd: torch.Tensor, two_Nd: torch.Tensor, user_B: torch.Tensor, item_B: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Contrast of two views of the graph over the distinct users and, apart from them, the distinct items of a batch."""
+    total = torch.zeros((), device=one_Nd.device)
+    for nodes in (user_B.unique(), item_B.unique()):
+        total = total + info_nce(one_Nd[nodes], two_Nd[nodes], two_Nd[nodes], temperature)
+    return total

@@ -22,31 +22,38 @@ class TopK(NamedTuple):
 
 @torch.inference_mode()
 def top_k(model: Ranker, queries: Queries, k: int, seed: int, chunk: int = 1024) -> TopK:
-    """Rank all items for each query, the query's history masked.
+    """Rank all items for each query, its history masked where the query says so.
 
     Equal scores are ordered by a random permutation of the items (seeded), never by whether one is the target.
     """
     model.eval()
     model.begin_scoring()
-    order = torch.from_numpy(generator(seed, "ties").permutation(model.n_items))
-    place = torch.empty_like(order)
-    place[order] = torch.arange(model.n_items)
+    device = model.device
+    place = torch.from_numpy(generator(seed, "ties").permutation(model.n_items)).to(device)
     parts: list[tuple[torch.Tensor, ...]] = []
     for rows in _chunks(len(queries.user), chunk):
         width = max(model.context, 1)
         history = torch.from_numpy(queries.history.last(rows, width, model.n_items))
-        scores = model.score(torch.from_numpy(queries.user[rows]), history)
-        line = np.repeat(np.arange(len(rows)), queries.history.start[rows + 1] - queries.history.start[rows])
-        seen = queries.history.values[queries.history.start[rows[0]] : queries.history.start[rows[-1] + 1]]
-        scores[torch.from_numpy(line), torch.from_numpy(seen)] = -torch.inf
-        mixed = scores[:, order]
-        target = place[torch.from_numpy(queries.target[rows])][:, None]
-        own = mixed.gather(1, target)
-        before = torch.arange(model.n_items)[None, :] < target
-        rank = (mixed > own).sum(1) + ((mixed == own) & before).sum(1) + 1
-        best, at = mixed.topk(min(k, model.n_items), dim=1)
-        parts.append((order[at], best, rank))
-    return TopK(*(torch.cat(p).numpy() for p in zip(*parts, strict=True)))
+        scores = model.score(torch.from_numpy(queries.user[rows]).to(device), history.to(device)).float()
+        if queries.masked:
+            line = np.repeat(np.arange(len(rows)), queries.history.start[rows + 1] - queries.history.start[rows])
+            seen = queries.history.values[queries.history.start[rows[0]] : queries.history.start[rows[-1] + 1]]
+            scores[torch.from_numpy(line).to(device), torch.from_numpy(seen).to(device)] = -torch.inf
+        key = _ordered(scores, place)
+        own = key.gather(1, torch.from_numpy(queries.target[rows]).to(device)[:, None])
+        best = key.topk(min(k, model.n_items), dim=1).indices
+        parts.append((best, scores.gather(1, best), (key > own).sum(1) + 1))
+    return TopK(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
+
+
+def _ordered(scores_BI: torch.Tensor, place_I: torch.Tensor) -> torch.Tensor:
+    """[B, I] whole numbers in the order of the scores, equal scores in the order of `place`: no two of a row are equal.
+
+    The bits of a float, read as an integer, keep its order; those of a negative one are turned round first.
+    """
+    bits = (scores_BI + 0.0).view(torch.int32)  # adding zero makes -0 into 0
+    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (bits.long() << 32) - place_I
 
 
 @torch.inference_mode()
@@ -55,7 +62,7 @@ def predict(model: Rater, queries: RatingQueries, chunk: int = 65536) -> np.ndar
     model.eval()
     model.begin_scoring()
     parts = [
-        model.predict(torch.from_numpy(queries.user[rows]), torch.from_numpy(queries.item[rows])).numpy()
+        model.predict(*(torch.from_numpy(a[rows]).to(model.device) for a in (queries.user, queries.item))).cpu().numpy()
         for rows in _chunks(len(queries.user), chunk)
     ]
     return np.concatenate(parts)
@@ -67,9 +74,9 @@ def similar_users(embeddings_Ud: torch.Tensor, chunk: int = 2048) -> np.ndarray:
     nearest = []
     for rows in _chunks(len(unit), chunk):
         cosine = unit[rows] @ unit.T
-        cosine[torch.arange(len(rows)), torch.from_numpy(rows)] = -torch.inf
+        cosine[torch.arange(len(rows)), rows] = -torch.inf
         nearest.append(cosine.argmax(1))
-    return torch.cat(nearest).numpy()
+    return torch.cat(nearest).cpu().numpy()
 
 
 def _chunks(n: int, size: int) -> Iterator[np.ndarray]:

@@ -53,9 +53,11 @@ class Tables:
         if task == "rating":
             return RatingQueries(asked["u"].to_numpy(), asked["i"].to_numpy(), asked[RATING].to_numpy(np.float32))
         rows = self.rows(task)
-        lists = {u: g for u, g in rows.groupby("u")["i"]}
-        histories = [lists[u].to_numpy()[:p] for u, p in zip(asked["u"], asked["position"], strict=True)]
-        return Queries(asked["u"].to_numpy(), Ragged.of(histories), asked["i"].to_numpy())
+        first = rows.groupby("u", sort=False)["i"].agg("size")
+        begin = pd.Series(np.concatenate([[0], np.cumsum(first.to_numpy())[:-1]]), first.index)  # rows stand user by user
+        history = Ragged.slices(rows["i"].to_numpy(), begin.reindex(asked["u"]).to_numpy(), asked["position"].to_numpy())
+        masked = self.split.masked or task == "direct"
+        return Queries(asked["u"].to_numpy(), history, asked["i"].to_numpy(), masked)
 
     def fit_data(self, task: str, hint: bool = False, extra: Augmented | None = None) -> FitData:
         """Training arrays of a task.
@@ -67,13 +69,7 @@ class Tables:
         extra = extra or Augmented()
         rows = self.rows(task)
         train = rows[(rows["part"] == "train") & ~(rows["held"] if hint else False)]
-        sequences = {u: g.to_numpy() for u, g in train.groupby("u")["i"]}
-        if extra.insertions is not None:
-            for u, group in extra.insertions.assign(u=self.users.get_indexer(extra.insertions[USER])).groupby("u"):
-                if u not in sequences:
-                    continue
-                at = np.floor(group["place"].to_numpy() * (len(sequences[u]) + 1)).astype(int)
-                sequences[u] = np.insert(sequences[u], at, self.items.get_indexer(group[ITEM]))
+        sequences = self._sequences(train, extra.insertions)
         pairs = np.empty((0, 3), dtype=np.int64)
         if extra.pairs is not None and len(extra.pairs):
             p = extra.pairs
@@ -93,14 +89,13 @@ class Tables:
             columns.append(attribute.name)
         item_codes, item_sizes = _codes(item_table, columns)
         user_codes, user_sizes = _codes(self.dataset.users, list(self.dataset.user_features))
-        empty = np.empty(0, np.int64)
         return FitData(
             n_users=len(self.users),
             n_items=len(self.items),
             user=train["u"].to_numpy(np.int64),
             item=train["i"].to_numpy(np.int64),
             rating=train[RATING].to_numpy(np.float32),
-            sequences=Ragged.of([sequences.get(u, empty) for u in range(len(self.users))]),
+            sequences=sequences,
             pairs=pairs,
             user_codes=user_codes,
             item_codes=item_codes,
@@ -108,6 +103,19 @@ class Tables:
             item_sizes=item_sizes,
             validation=self.queries(task, "held" if hint else "validation"),
         )
+
+    def _sequences(self, train: pd.DataFrame, insertions: pd.DataFrame | None) -> Ragged:
+        """U lists of training items, oldest first, with the items that the LLM inserted at their places."""
+        start = np.searchsorted(train["u"].to_numpy(), np.arange(len(self.users) + 1))
+        plain = Ragged(start.astype(np.int64), train["i"].to_numpy(np.int64))
+        if insertions is None or not len(insertions):
+            return plain
+        lists = [plain.row(u) for u in range(len(self.users))]
+        for u, group in insertions.assign(u=self.users.get_indexer(insertions[USER])).groupby("u"):
+            if u >= 0 and len(lists[u]):
+                at = np.floor(group["place"].to_numpy() * (len(lists[u]) + 1)).astype(int)
+                lists[u] = np.insert(lists[u], at, self.items.get_indexer(group[ITEM]))
+        return Ragged.of(lists)
 
 
 def _codes(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, tuple[int, ...]]:

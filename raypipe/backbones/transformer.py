@@ -1,35 +1,140 @@
-"""Causal transformer blocks for sequential backbones. B = batch, T = length, d = width."""
+"""Transformer blocks, and what sequential backbones share: item table, places, windows and scoring.
+
+B = batch, T = length, d = width, I = items. Row I of the item table is padding, row I + 1 stands for a masked item.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import nn
+
+from raypipe.backbones import contract
+from raypipe.backbones.dropout import dropout
 
 
 class Block(nn.Module):
     """Pre-norm self-attention and point-wise feed-forward, as in SASRec (layer norm before each part, residual after)."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, inner: int = 1) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-8), nn.LayerNorm(width, eps=1e-8)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, inner * width), nn.Linear(inner * width, width)
 
     def forward(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor) -> torch.Tensor:
         """[B, T, d]; mask_BTT is True where row may look at column."""
         b, t, d = x_BTd.shape
         q, k, v = self.qkv(self.norm_1(x_BTd)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        rate = self.dropout if self.training else 0.0
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None], dropout_p=rate)
-        x_BTd = x_BTd + F.dropout(self.out(seen.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
-        hidden = F.dropout(F.relu(self.up(self.norm_2(x_BTd))), self.dropout, self.training)
-        return x_BTd + F.dropout(self.down(hidden), self.dropout, self.training)
+        if self.training and self.dropout and x_BTd.device.type == "cpu":  # the fused kernel draws its mask slowly there
+            share = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).masked_fill(~mask_BTT[:, None], -torch.inf).softmax(-1)
+            seen = dropout(share, self.dropout, True) @ v
+        else:
+            rate = self.dropout if self.training else 0.0
+            seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None], dropout_p=rate)
+        x_BTd = x_BTd + dropout(self.out(seen.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
+        hidden = dropout(F.relu(self.up(self.norm_2(x_BTd))), self.dropout, self.training)
+        return x_BTd + dropout(self.down(hidden), self.dropout, self.training)
 
 
 def causal_mask(known_BT: torch.Tensor) -> torch.Tensor:
     """[B, T, T] True where a position may be seen: not padding and not later; each position sees at least itself."""
     t = known_BT.shape[1]
-    causal = torch.ones(t, t, dtype=torch.bool).tril()
-    return (causal & known_BT[:, None, :]) | torch.eye(t, dtype=torch.bool)
+    causal = torch.ones(t, t, dtype=torch.bool, device=known_BT.device).tril()
+    return (causal & known_BT[:, None, :]) | torch.eye(t, dtype=torch.bool, device=known_BT.device)
+
+
+def two_sided_mask(known_BT: torch.Tensor) -> torch.Tensor:
+    """[B, T, T] True where a position may be seen: any that is not padding; each position sees at least itself."""
+    t = known_BT.shape[1]
+    return known_BT[:, None, :] | torch.eye(t, dtype=torch.bool, device=known_BT.device)
+
+
+class Options(contract.Options):
+    """Hyper-parameters that the sequential backbones share."""
+
+    batch_size: int = Field(64, ge=1, description="windows a step")
+    learning_rate: float = Field(3e-3, gt=0)
+    patience: int = Field(5, ge=1)
+    context: int = Field(50, ge=2, description="most recent items read")
+    layers: int = Field(2, ge=1)
+    heads: int = Field(1, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Options:
+        if self.embedding_size % self.heads:
+            raise ValueError(f"embedding_size {self.embedding_size} cannot be divided by {self.heads} heads")
+        return self
+
+
+class SequenceRanker(contract.Ranker):
+    """Transformer over the last `context` items; y_ui = h . e_i with the input embeddings as output."""
+
+    task = "sequential"
+    mixed_precision = True
+    options: Options
+    #: rows of the item table after the items: padding, and for models that mask, the mask
+    special = 1
+    causal = True
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        self.context = options.context
+        self.items = nn.Embedding(data.n_items + self.special, options.embedding_size)
+        self.places = nn.Parameter(torch.empty(options.context, options.embedding_size))
+        nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.normal_(self.places, std=0.02)
+        self.blocks = nn.ModuleList(Block(options.embedding_size, options.heads, options.dropout) for _ in range(options.layers))
+        self.norm = nn.LayerNorm(options.embedding_size, eps=1e-8)
+
+    def forward(self, history_BT: torch.Tensor) -> torch.Tensor:
+        """[B, T, d] states at each position of the padded history."""
+        known = history_BT != self.n_items
+        x = self.items(history_BT) * self.options.embedding_size**0.5 + self.places[-history_BT.shape[1] :]
+        x = dropout(x * known[..., None], self.options.dropout, self.training)
+        mask = causal_mask(known) if self.causal else two_sided_mask(known)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)
+
+    def logits(self, state_Nd: torch.Tensor) -> torch.Tensor:
+        """[N, I] scores of all items."""
+        return state_Nd @ self.items.weight[: self.n_items].T
+
+    def penalty(self, count: int) -> torch.Tensor:
+        """The L2 penalty on the item table, per target."""
+        return self.options.reg * self.items.weight.pow(2).sum() / 2 / count
+
+    def windows(self, data: contract.FitData, width: int, stride: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Batches [B, width] of padded windows that cover every sequence of two items or more from its end."""
+        rows, ends = [], []
+        for u, length in enumerate(np.diff(data.sequences.start)):
+            at = np.arange(length, 1, -stride)
+            rows.append(np.full(len(at), u))
+            ends.append(at)
+        user, end = np.concatenate(rows), np.concatenate(ends)
+        values, start = data.sequences.values, data.sequences.start
+        for pick in contract.shuffled(len(user), self.options.batch_size, rng):
+            offset = (start[user[pick]] + end[pick])[:, None] - np.arange(width, 0, -1)[None, :]
+            inside = offset >= start[user[pick]][:, None]
+            yield np.where(inside, values[np.maximum(offset, 0)], data.n_items)
+
+    def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
+        return self.logits(self.last_state(history_BT))
+
+    def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
+        """The state after the training sequence: these models have no user table (LO20)."""
+        users = np.arange(self.n_users)
+        parts = np.array_split(users, max(1, len(users) // 1024))
+        padded = (torch.from_numpy(data.sequences.last(p, self.context, self.n_items)).to(self.device) for p in parts)
+        return torch.cat([self.last_state(p) for p in padded]).detach()
+
+    def last_state(self, history_BT: torch.Tensor) -> torch.Tensor:
+        """[B, d] the state that predicts what comes after the history."""
+        return self(history_BT)[:, -1]

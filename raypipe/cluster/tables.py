@@ -32,10 +32,12 @@ def quiet() -> None:
 
 
 def read(path: Path | str, blocks: int | None = None) -> Any:
-    """A Parquet folder or file as a Ray Dataset, in so many blocks."""
+    """A Parquet folder or file as a Ray Dataset, in so many blocks; a file is one block at most after the first map."""
     import ray.data
 
     quiet()
+    # Ray's second reader merges small files into one block, so that all answers would come, and be kept, at the very end
+    ray.data.DataContext.get_current().use_datasource_v2 = False
     return ray.data.read_parquet(str(path), override_num_blocks=blocks)
 
 

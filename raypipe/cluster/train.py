@@ -50,15 +50,20 @@ class Session:
         self._report(write)
         self._last = time.monotonic()
 
-    def finish(self, write: Callable[[Path], Any]) -> None:
-        """Hand over the result: worker 0's folder becomes what `run` returns."""
+    def finish(self, write: Callable[[Path], Any], together: bool = False) -> None:
+        """Hand over the result: worker 0's folder becomes what `run` returns, or, `together`, the folders of all workers in one."""
 
         def hand_over(folder: Path) -> None:
             (folder / FINAL).mkdir()
-            if self.rank == 0:
+            if self.rank == 0 or together:
                 write(folder / FINAL)
 
         self._report(hand_over)
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """Sum a tensor over all workers, in place."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
 
     @contextmanager
     def resume(self) -> Iterator[Path | None]:
@@ -98,7 +103,7 @@ class Workers(NamedTuple):
     gpu: bool
 
 
-def workers(count: int | None, on_cpu: int) -> Workers:
+def workers(count: int | None, on_cpu: int, setting: str = "llm.tune.workers") -> Workers:
     """One worker per GPU where there are GPUs, else `on_cpu` workers that share the CPUs of the cluster.
 
     Raises:
@@ -109,7 +114,7 @@ def workers(count: int | None, on_cpu: int) -> Workers:
     if count is not None and count > max(gpus, cpus):
         raise ConfigError(
             f"{count} workers do not fit on {cpus} CPUs and {gpus} GPUs",
-            "llm.tune.workers",
+            setting,
             f"ask for at most {max(gpus, cpus)}",
         )
     if gpus:

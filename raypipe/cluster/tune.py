@@ -1,12 +1,16 @@
-"""Grids on Ray Tune."""
+"""Grids and searches on Ray Tune."""
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 from ray.tune import ResultGrid
+from ray.tune.schedulers import ASHAScheduler
 
 
 class _Trial(tune.Trainable):
@@ -29,16 +33,41 @@ class _Trial(tune.Trainable):
         """A point has no state."""
 
 
+class _Progress(tune.Callback):
+    """A line for each point that is over."""
+
+    def __init__(self, label: str, total: int, say: Callable[[str], None]) -> None:
+        self.label, self.total, self.say, self.done, self.best = label, total, say, 0, float("-inf")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.done += 1
+        self.best = max(self.best, float((trial.last_result or {}).get("validation", "-inf")))
+        self.say(f"    {self.label}: {self.done} of {self.total}, best so far {self.best:.4f}")
+
+
 def grid(
-    function: Callable[[dict[str, Any], Any], dict[str, float]], space: dict[str, list[Any]], data: Any, scratch: str
+    function: Callable[[dict[str, Any], Any], dict[str, float]],
+    space: dict[str, list[Any]],
+    data: Any,
+    scratch: str,
+    say: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Evaluate `function(point, data)` at every point of a grid; returns the points with their values, in grid order."""
+    """Evaluate `function(point, data)` at every point of a grid; returns the points with their values, in grid order.
+
+    `say` gets a line for each point that is over; its value "validation" is what counts there.
+    """
     parent, _, name = scratch.rpartition("/")
+    _quiet()
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_Trial, function=function, data=data), {"CPU": 1}),
         param_space={key: tune.grid_search(list(values)) for key, values in space.items()},
         tune_config=tune.TuneConfig(reuse_actors=True),
-        run_config=tune.RunConfig(name=name, storage_path=parent, verbose=0),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=parent,
+            verbose=0,
+            callbacks=[_Progress(name, math.prod(map(len, space.values())), say)] if say else None,
+        ),
     )
     results: ResultGrid = tuner.fit()
     if results.errors:
@@ -50,3 +79,56 @@ def grid(
         known = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         rows.append({**known, **{k: result.config[k] for k in space}})
     return sorted(rows, key=lambda r: [r[k] for k in space])
+
+
+def search(
+    trial: Callable[[dict[str, Any], Any, Callable[[dict[str, float]], None]], None],
+    points: list[dict[str, Any]],
+    data: Any,
+    scratch: str,
+    patience: int,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Try `points`, stop the weak ones early (ASHA), and return them with their best value, best first.
+
+    A search of the same `scratch` that was cut off continues; one that was over is read.
+
+    Args:
+        trial: `trial(point, data, report)` calls report({"validation": value, ...}) again and again, larger is better.
+        patience: reports that every point may make before it can be stopped.
+        say: gets a line for each point that is over.
+    """
+    _quiet()
+    parent, _, name = scratch.rpartition("/")
+
+    def body(config: dict[str, Any], data: Any) -> None:
+        trial(config["point"], data, lambda line: tune.report(line))
+
+    trainable = tune.with_resources(tune.with_parameters(body, data=data), {"CPU": 1})
+    space = {"point": tune.grid_search(points)}
+    if tune.Tuner.can_restore(scratch):
+        tuner = tune.Tuner.restore(scratch, trainable, param_space=space, resume_unfinished=True, restart_errored=True)
+    else:
+        scheduler = ASHAScheduler(max_t=100_000, grace_period=patience, reduction_factor=3)
+        tuner = tune.Tuner(
+            trainable,
+            param_space=space,
+            tune_config=tune.TuneConfig(metric="validation", mode="max", scheduler=scheduler),
+            run_config=tune.RunConfig(name=name, storage_path=parent, verbose=0, callbacks=[_Progress("search", len(points), say)]),
+        )
+    results = tuner.fit()
+    if results.errors:
+        raise results.errors[0]
+    rows = []
+    for number in range(len(results)):
+        result = results[number]
+        assert result.config is not None and result.metrics_dataframe is not None
+        curve = result.metrics_dataframe["validation"]
+        rows.append({**result.config["point"], "validation": float(curve.max()), "reports": len(curve)})
+    return sorted(rows, key=lambda row: -row["validation"])
+
+
+def _quiet() -> None:
+    """Ray's newer output prints its settings even when it is told to be silent, and the older logs where it wrote its files."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    logging.getLogger("ray.tune").setLevel(logging.WARNING)

@@ -12,7 +12,7 @@ The rules of cleaning, each counted in `Dataset.quality` and shown in the report
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,8 +88,8 @@ class Dataset:
     published_as: str = ""
 
     def save(self, folder: Path) -> None:
-        for name in ("interactions", "items", "users"):
-            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
+        for contract in (INTERACTIONS, ITEMS, USERS):
+            pq.write_table(contract.of(getattr(self, contract.name), "the cleaned dataset"), folder / f"{contract.name}.parquet")
         facts = {k: getattr(self, k) for k in ("noun", "verb", "item_features", "user_features", "quality", "published_as")}
         facts["attributes"] = [asdict(a) for a in self.attributes]
         (folder / "dataset.json").write_text(json.dumps(facts, indent=1))
@@ -140,7 +140,7 @@ def clean_title(title: str) -> str:
 def clean(raw: Raw, config: DataConfig) -> Dataset:
     """Apply the rules in the head of this file and count each."""
     where = f"dataset {config.name}"
-    log = INTERACTIONS_OPEN.check(raw.interactions, where).to_pandas()
+    log = replace(INTERACTIONS, key=()).check(raw.interactions, where).to_pandas()  # repeated pairs are a rule below
     quality = {"rows read": len(log)}
     log["_line"] = range(len(log))
     log = log.sort_values([USER, TIME, "_line"], kind="stable")
@@ -182,7 +182,3 @@ def clean(raw: Raw, config: DataConfig) -> Dataset:
         quality,
         raw.published_as,
     )
-
-
-#: The log before cleaning may repeat pairs.
-INTERACTIONS_OPEN = type(INTERACTIONS)(INTERACTIONS.name, INTERACTIONS.columns)

@@ -28,10 +28,13 @@ def read_delimited(
     encoding: str = "utf-8",
     numeric: tuple[str, ...] = (),
     filled: tuple[str, ...] = (),
+    escape: str | None = None,
 ) -> pd.DataFrame:
     """Read a delimited file as text columns, `numeric` ones as float64.
 
     Args:
+        delimiter: one character or more, e.g. "::".
+        escape: a character that makes the next one plain, where the file has such.
         columns: names of the columns of a file without header; None where the first line names them.
         filled: columns in which an empty value is an error.
 
@@ -67,12 +70,18 @@ def read_delimited(
             f"{path}, line 1",
             "set the delimiter in the dataset's options",
         )
+    single = delimiter
+    if len(delimiter) > 1:  # the reader takes one character; a control character stands in for it
+        single = "\x1f"
+        raw = raw.replace(delimiter.encode(encoding), single.encode(encoding))
     try:
         table = csv.read_csv(
             pa.py_buffer(raw),
             read_options=csv.ReadOptions(column_names=columns, encoding=encoding, use_threads=False),
             # MovieLens' files hold bare quotes inside fields; a file with a header follows the usual CSV quoting
-            parse_options=csv.ParseOptions(delimiter=delimiter, quote_char=False if columns else '"', ignore_empty_lines=False),
+            parse_options=csv.ParseOptions(
+                delimiter=single, quote_char=False if columns else '"', escape_char=escape or False, ignore_empty_lines=False
+            ),
             convert_options=csv.ConvertOptions(
                 column_types={c: pa.string() for c in (columns or head.replace('"', "").split(delimiter))},
                 strings_can_be_null=False,

@@ -48,7 +48,7 @@ def _publish(config: RunConfig, store: Store, record: list[Done], began: float, 
     rows = tables.results(
         config.data.name,
         facts["published_as"],
-        config.data.protocol,
+        config.data.label,
         [json.loads((of(f"seed{s}/evaluate") / "metrics.json").read_text()) for s in seeds],
     )
     chosen = [{"seed": s, **c} for s in seeds for c in json.loads((of(f"seed{s}/chosen/llama4rec") / "chosen.json").read_text())]
@@ -60,7 +60,7 @@ def _publish(config: RunConfig, store: Store, record: list[Done], began: float, 
     run = {
         "id": done["bundle"].key[:12],
         "dataset": config.data.name,
-        "protocol": config.data.protocol,
+        "protocol": config.data.label,
         "seeds": config.seeds,
         "commit": environment.commit(),
         "config": config.model_dump(mode="json", exclude={"data": {"dir"}}),
@@ -71,7 +71,8 @@ def _publish(config: RunConfig, store: Store, record: list[Done], began: float, 
     }
     llm = _llm(config, record, seeds)
     report = {"schema": SCHEMA, "run": run, "stages": stages, "results": rows, "llm": llm,
-              "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"]}  # fmt: skip
+              "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"],
+              "audit": done["split"].facts["audit"]}  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
@@ -181,6 +182,7 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: i
         aggregation=[c for c in chosen if c["seed"] == seed],
         heat_maps=maps,
         quality=report["data"],
+        audit=report["audit"],
         llm=report["llm"],
         samples=_samples(of, seed),
         curves=plots.curves(curves),

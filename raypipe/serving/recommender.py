@@ -134,8 +134,9 @@ class Recommender:
             raise UnknownError("a direct model knows users by id only", "task", "use the task sequential with a history")
         user, past = self._user(user_id), self._past(user_id, history)
         choice = self.chosen[task]
-        queries = Queries(np.array([user]), Ragged.of([past.items]), np.array([0]))
-        free = len(self.book.ids) - len(np.unique(past.items))
+        masked = self.tables.split.masked or task == "direct"
+        queries = Queries(np.array([user]), Ragged.of([past.items]), np.array([0]), masked)
+        free = len(self.book.ids) - (len(np.unique(past.items)) if masked else 0)
         depth = min(max(k, self.config.rerank.k_prime), free)
         candidates = top_k(self.models[task], queries, depth, self.seed).items[0]
         k_prime = min(self.config.rerank.k_prime, depth)

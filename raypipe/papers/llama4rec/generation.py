@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
@@ -18,7 +20,7 @@ from raypipe.papers.llama4rec import asks, words
 from raypipe.papers.llama4rec.training import model_of, tables
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
-from raypipe.schema import PROMPTS, USER
+from raypipe.schema import COMPLETIONS, PROMPTS, USER
 from raypipe.seeding import generator
 
 
@@ -136,7 +138,9 @@ def augment_asks(ctx: Context, config: RunConfig, seed: int) -> None:
         made = words.attribute_prompts(source.dataset, wanted.examples, generator(seed, "attributes"))
         if len(made):
             (ctx.out / "prompts").mkdir()
-            made.to_parquet(ctx.out / "prompts" / "attributes.parquet", index=False)
+            for start in range(0, len(made), flow.BLOCK):
+                part = PROMPTS.of(made.iloc[start : start + flow.BLOCK], ctx.name)
+                pq.write_table(part, ctx.out / "prompts" / f"attributes-{start}.parquet")
 
 
 def prompts(ctx: Context, config: RunConfig, kind: str, seed: int) -> dict[str, Any]:
@@ -149,16 +153,17 @@ def prompts(ctx: Context, config: RunConfig, kind: str, seed: int) -> dict[str, 
 
 
 def word_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    """Put asks.parquet into words, in Ray Data tasks."""
-    data, style = ctx.input("data"), style_of(config)
+    """Put asks.parquet into words, in Ray Data tasks; the files are as small as the pieces in which answers are kept."""
+    data, style, where = ctx.input("data"), style_of(config), ctx.name
     began = time.perf_counter()
 
-    def word(batch: pd.DataFrame) -> pd.DataFrame:
-        return words.render_batch(batch, data, style)
+    def word(batch: pd.DataFrame) -> pa.Table:
+        return PROMPTS.of(words.render_batch(batch, data, style), where)
 
     asked = flow.read(ctx.out / "asks.parquet")
-    if asked.count():
-        asked.repartition(8).map_batches(word, batch_format="pandas", batch_size=2048).write_parquet(str(ctx.out / "prompts"))
+    if count := asked.count():
+        pieces = asked.repartition(flow.blocks(count))
+        pieces.map_batches(word, batch_format="pandas", batch_size=None).write_parquet(str(ctx.out / "prompts"))
     return {"rows": flow.finished(str(ctx.out / "prompts"))[0], "wording_seconds": time.perf_counter() - began}
 
 
@@ -166,11 +171,11 @@ def generate(ctx: Context, config: RunConfig) -> dict[str, Any]:
     """completions.parquet: one row a prompt, sorted by id. Answers that are there from a cut-off run are not asked for again."""
     model = model_of(ctx.input("llm"))
     source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
-    total = flow.finished(source)[0]
+    total, files = flow.finished(source)
     began = time.time()
     if total:
         done = session.in_worker(_answered, partial)
-        rows = flow.read(source, flow.blocks(total))
+        rows = flow.read(source, len(files))
         flow.give_up_after(config.llm.engine.patience_seconds)
         if done:
             session.post(f"    {done.count:,} of {total:,} prompts were answered before")
@@ -197,16 +202,17 @@ def _merge_completions(ctx: Context, source: str, partial: str, began: float, mo
     asked = flow.read_finished(source, ["prompt_id", "template"])
     got = flow.read_finished(partial)
     if not len(asked):
-        got = pd.DataFrame(columns=["prompt_id", "answer", "logprobs", "tokens_in", "tokens_out", "finished_at"])
+        got = pd.DataFrame(columns=list(COMPLETIONS.columns))
     got = got.drop_duplicates("prompt_id").sort_values("prompt_id", kind="stable")
     if set(got["prompt_id"]) != set(asked["prompt_id"]):
         lost = len(set(asked["prompt_id"]) - set(got["prompt_id"]))
         raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
-    got.to_parquet(ctx.out / "completions.parquet", index=False)
+    pq.write_table(COMPLETIONS.of(got, ctx.name), ctx.out / "completions.parquet")
     now = got[got["finished_at"] >= began]["finished_at"]
     busy = float(now.max() - now.min()) if len(now) else 0.0
     return {
         "rows": len(got),
+        "pieces": len(flow.finished(partial)[1]),
         "model": model,
         "tokens_in": int(got["tokens_in"].sum()),
         "tokens_out": int(got["tokens_out"].sum()),

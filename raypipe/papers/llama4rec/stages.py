@@ -9,6 +9,7 @@ from typing import Any
 from raypipe.backbones import registry
 from raypipe.cluster import session, train
 from raypipe.config import RunConfig
+from raypipe.data.audit import audit
 from raypipe.data.dataset import read, source_options
 from raypipe.data.split import make_split
 from raypipe.errors import ConfigError, DataError
@@ -29,6 +30,10 @@ TEXT = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/words.py
 TUNED = ("tuning", "papers/llama4rec/training.py")
 ENGINE = ("llm", "papers/llama4rec/generation.py")
 RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py")
+
+
+#: the settings of the data that the split depends on
+PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
 
 
 def check(config: RunConfig) -> None:
@@ -60,6 +65,7 @@ def check_resources(config: RunConfig) -> None:
         ConfigError: more workers or engine replicas than CPUs or GPUs.
     """
     train.workers(config.llm.tune.workers, 2)
+    train.workers(config.backbone_workers, 1, "backbone_workers")
     have, engine = session.resources(), config.llm.engine
     wanted = engine.concurrency * engine.tensor_parallel
     room = int(have.get("GPU", 0)) or int(have.get("CPU", 1))
@@ -87,7 +93,7 @@ def plan(config: RunConfig) -> list[Stage]:
             "data",
             partial(_read, config=config),
             config={
-                **config.data.model_dump(exclude={"dir", "protocol", "liked_from"}),
+                **config.data.model_dump(include={"name", "options", "min_interactions"}),
                 "files": fingerprint(config),
                 "rating": "rating" in config.tasks,
             },
@@ -97,7 +103,7 @@ def plan(config: RunConfig) -> list[Stage]:
             "split",
             partial(_split, config=config),
             {"data": "data"},
-            [config.data.protocol, config.data.liked_from, config.llm.tune.holdout],
+            [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout],
             DATA,
         ),
     ]
@@ -145,10 +151,10 @@ def _seed(config: RunConfig, seed: int) -> list[Stage]:
                         fit_backbone, config=config, task=task, name=name, options=options, hint=kind == "hint", k=k, seed=seed
                     ),
                     {**both, **extra},
-                    [registry.options(task, name, options).model_dump(), k, seed],
+                    [registry.options(task, name, options).model_dump(), config.backbone_workers, k, seed],
                     MODELS,
                     on_driver=True,
-                    resources="Ray Train: 1 worker",
+                    resources=f"Ray Train: {config.backbone_workers} worker(s)",
                 )
             )
 
@@ -231,6 +237,16 @@ def _split(ctx: Context, config: RunConfig) -> dict[str, Any]:
     from raypipe.data.dataset import Dataset
 
     made = make_split(Dataset.load(ctx.input("data")).interactions, config.data, config.llm.tune.holdout)
+    if not (made.topk["part"] == "test").any():
+        raise DataError(
+            f"no user has a test row under the protocol {config.data.label!r}", f"dataset {config.data.name}",
+            "give more data, or change data.protocol, data.split or data.temporal_cuts",
+        )  # fmt: skip
     made.save(ctx.out)
+    findings = audit(made)
+    session.post("    leakage audit")
+    for name, value in findings.items():
+        session.post(f"      {name}: {value:.1%}" if "share" in name else f"      {name}: {value}")
     parts = made.topk["part"].value_counts().to_dict()
-    return {"rows": len(made.topk), "top-k rows": parts, "rating rows": made.rating["part"].value_counts().to_dict()}
+    rated = made.rating["part"].value_counts().to_dict()
+    return {"rows": len(made.topk), "top-k rows": parts, "rating rows": rated, "audit": findings}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from safetensors.torch import save_file
 
 from raypipe.backbones import registry
-from raypipe.backbones.contract import FitData, Options, Queries, RatingQueries
-from raypipe.backbones.fit import fit
+from raypipe.backbones.contract import FitData, Options, RatingQueries
+from raypipe.backbones.fit import Worker, fit
 from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.backbones.tables import Augmented, Tables
 from raypipe.cluster import session, train
@@ -22,7 +25,7 @@ from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
 from raypipe.papers.llama4rec import asks, words
 from raypipe.pipeline.stage import Context
-from raypipe.schema import ITEM, RATING, USER
+from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, USER
 from raypipe.seeding import derive
 
 #: depth of the lists that tuning candidates are drawn from
@@ -48,13 +51,12 @@ def fit_backbone(
 ) -> dict[str, Any]:
     """Fit one backbone, and write its weights, its learning curve, its answers to all questions, and the similar users.
 
-    Files: model.safetensors, curve.json, lists.parquet or predictions.parquet, similar.parquet.
+    Files: model.safetensors, curve.json, similar.parquet, and lists.parquet/ or predictions.parquet/ with a file a worker.
     """
     settings = {"ctx": ctx, "task": task, "name": name, "options": options, "hint": hint, "k": k, "seed": seed}
-    checkpoint = train.run(_fit_loop, settings, ctx.scratch, train.workers(1, 1), config.checkpoint_seconds)
+    checkpoint = train.run(_fit_loop, settings, ctx.scratch, train.workers(config.backbone_workers, 1), config.checkpoint_seconds)
     with train.final(checkpoint) as folder:
-        for file in folder.iterdir():
-            (ctx.out / file.name).write_bytes(file.read_bytes())
+        shutil.copytree(folder, ctx.out, dirs_exist_ok=True)
     curve = json.loads((ctx.out / "curve.json").read_text())
     best = max(curve, key=lambda line: line["validation"])
     return {"rows": curve[0]["rows"], "epochs": len(curve), "best_epoch": best["epoch"], "validation": best["validation"],
@@ -71,34 +73,47 @@ def _fit_loop(work: train.Session, settings: dict[str, Any]) -> None:
 
     def report(line: dict[str, float]) -> None:
         line["rows"] = len(data.user)
+        if work.rank:
+            return
         if line["epoch"] % max(1, 10 * options.evaluate_every) == 0:
             session.post(f"{label}: epoch {line['epoch']:.0f}, loss {line['loss']:.4f}, validation {line['validation']:.4f}")
 
+    def save(write: Callable[[Path], None]) -> None:
+        work.save(write if work.rank == 0 else lambda folder: None)  # all workers hold the same weights
+
+    crew = Worker(work.rank, work.world, work.device, work.add)
     with work.resume() as folder:
-        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), report, work.save, folder)
+        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), report, save, folder, crew)
 
     def write(folder: Path) -> None:
+        """Each worker answers a part of the questions; worker 0 writes what all of them hold."""
         model = fitted.model
+        parts = ("held",) if settings["hint"] else ("validation", "test")
+        answers = pd.concat([_answers(model, source, task, p, settings["k"], seed, crew) for p in parts], ignore_index=True)
+        contract, name = (PREDICTIONS, "predictions.parquet") if task == "rating" else (LISTS, "lists.parquet")
+        (folder / name).mkdir()
+        pq.write_table(contract.of(answers, ctx.name), folder / name / f"part-{work.rank}.parquet")
+        if work.rank:
+            return
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
         (folder / "curve.json").write_text(json.dumps(fitted.curve))
-        parts = ("held",) if settings["hint"] else ("validation", "test")
-        answers = pd.concat([_answers(model, source, task, p, settings["k"], seed) for p in parts], ignore_index=True)
-        answers.to_parquet(folder / ("predictions.parquet" if task == "rating" else "lists.parquet"), index=False)
         nearest = similar_users(model.user_embeddings(data))
         pd.DataFrame({USER: source.users, "similar": source.users[nearest]}).to_parquet(folder / "similar.parquet", index=False)
 
-    work.finish(write)
+    work.finish(write, together=True)
 
 
-def _answers(model: Any, source: Tables, task: str, part: str, k: int, seed: int) -> pd.DataFrame:
-    asked, queries = source.targets(task, part), source.queries(task, part)
+def _answers(model: Any, source: Tables, task: str, part: str, k: int, seed: int, worker: Worker) -> pd.DataFrame:
+    """The worker's share of LISTS or PREDICTIONS rows of a part."""
+    asked = source.targets(task, part)
+    own = np.arange(worker.rank, len(asked), worker.world)
+    queries, asked = source.queries(task, part).part(own), asked.iloc[own]
     names = [asks.split_name(part, p) for p in asked["position"]]
     if isinstance(queries, RatingQueries):
         return pd.DataFrame(
             {USER: asked[USER].to_numpy(), ITEM: asked[ITEM].to_numpy(), "split": names,
              "prediction": predict(model, queries), "truth": asked[RATING].to_numpy()}
         )  # fmt: skip
-    assert isinstance(queries, Queries)
     best = top_k(model, queries, k, seed)
     return pd.DataFrame(
         {USER: asked[USER].to_numpy(), "split": names, "items": list(source.items.to_numpy()[best.items]),

@@ -14,7 +14,7 @@ from raypipe.config import PromptConfig
 from raypipe.data.dataset import Dataset
 from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
 from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise
-from raypipe.schema import ITEM, TEXT, TITLE
+from raypipe.schema import ITEM, PROMPTS, TEXT, TITLE
 
 
 class Catalogue(NamedTuple):
@@ -147,4 +147,4 @@ def attribute_prompts(dataset: Dataset, examples: int, rng: np.random.Generator)
                     "payload": list(made.payload),
                 }
             )
-    return pd.DataFrame(rows, columns=["prompt_id", "template", "prompt", "mode", "options", "payload"])
+    return pd.DataFrame(rows, columns=list(PROMPTS.columns))

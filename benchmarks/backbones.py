@@ -1,0 +1,268 @@
+"""Speed and memory of every backbone, beside public implementations measured in the same run.
+
+    python -m benchmarks.backbones --data-dir DIR_OF_ML_100K
+    python -m benchmarks.backbones --rows 100000,1000000,10000000 --backbones mf,light_gcn
+
+Each line is measured in a process of its own: training rows a second, seconds an epoch, seconds of one full-ranking
+evaluation (ratings: one prediction of all validation rows), and the peak memory of the process above that of its imports and data.
+Public implementations (torch-geometric's LightGCN with the loop of its example, implicit's BPR, deepctr-torch's models) get the
+same rows, batch size and embedding size; those that are not installed are left out, and the page says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLIC = {
+    "mf": ("implicit BPR",),
+    "light_gcn": ("torch-geometric LightGCN",),
+    "deepfm": ("deepctr-torch DeepFM",),
+    "nfm": ("deepctr-torch NFM",),
+    "dcn": ("deepctr-torch DCN",),
+    "afm": ("deepctr-torch AFM",),
+    "xdeepfm": ("deepctr-torch xDeepFM",),
+    "autoint": ("deepctr-torch AutoInt",),
+}
+
+
+def synthetic(rows: int, seed: int = 0) -> Any:
+    """A log of `rows` distinct pairs with a long tail on both sides: rows / 50 users, at most 100,000 items."""
+    from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries  # noqa: F401
+    from raypipe.seeding import generator
+
+    rng = generator(seed, "synthetic", rows)
+    n_users, n_items = max(100, rows // 50), int(min(100_000, max(500, rows // 100)))
+    user = np.minimum((rng.random(rows) ** 1.5 * n_users).astype(np.int64), n_users - 1)
+    item = np.minimum((rng.random(rows) ** 2.5 * n_items).astype(np.int64), n_items - 1)
+    code = np.unique(user * n_items + item)
+    user, item = code // n_items, code % n_items
+    start = np.searchsorted(user, np.arange(n_users + 1))
+    asked = rng.choice(np.flatnonzero(np.diff(start) > 0), 1000, replace=False)
+    sequences = Ragged(start.astype(np.int64), item)
+    empty = np.zeros((n_users, 0), np.int64), np.zeros((n_items, 0), np.int64)
+    validation = Queries(asked, sequences.take(asked), rng.integers(0, n_items, len(asked)))
+    rating = rng.integers(1, 6, len(user)).astype(np.float32)
+    return FitData(n_users, n_items, user, item, rating, sequences, np.empty((0, 3), np.int64), *empty, (), (), validation)
+
+
+def data_of(source: str, folder: str | None, task: str) -> Any:
+    """FitData of ML-100K (protocol all), of the toy data, or of a synthetic log ("synthetic:ROWS")."""
+    from raypipe.backbones.contract import RatingQueries
+    from raypipe.backbones.tables import Tables
+    from raypipe.config import DataConfig
+    from raypipe.data.dataset import read
+    from raypipe.data.split import make_split
+
+    if source.startswith("synthetic:"):
+        data = synthetic(int(source.partition(":")[2]))
+        if task == "rating":
+            asked = data.validation
+            data = type(data)(
+                **{**vars(data), "validation": RatingQueries(asked.user, asked.target, np.ones(len(asked.user), np.float32))}
+            )
+        return data
+    config = DataConfig(name=source, dir=folder)
+    dataset = read(config)
+    return Tables(dataset, make_split(dataset.interactions, config, 3)).fit_data(task)
+
+
+def peak() -> float:
+    """Peak memory of this process in MiB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, Any]) -> dict[str, float]:
+    """Train for at least one epoch and about `seconds`, then evaluate once."""
+    import torch
+
+    from raypipe.backbones import registry
+    from raypipe.backbones.fit import optimizer_of, validate
+    from raypipe.seeding import generator
+
+    options = registry.options(task, name, given)
+    before = peak()
+    torch.manual_seed(0)
+    began = time.perf_counter()
+    model = registry.find(task, name).Model(data, options)
+    built = time.perf_counter() - began
+    parameters = list(model.parameters())
+    rows, spent, batches = 0, 0.0, 0
+    if parameters:
+        optimizer = optimizer_of(model, options)
+        model.train()
+        epoch = 0
+        while spent < seconds:
+            began = time.perf_counter()
+            done = True
+            for batch in model.batches(data, generator(0, "epoch", epoch)):
+                optimizer.zero_grad(set_to_none=True)
+                model.loss(*batch).backward()
+                optimizer.step()
+                batches += 1
+                rows += len(batch[0])
+                if time.perf_counter() - began + spent > max(seconds, 1) * 3:
+                    done = False
+                    break
+            spent += time.perf_counter() - began
+            epoch += 1
+            if not done:
+                break
+        if task == "sequential":  # windows are batches here; a row is a position that is predicted
+            rows = int(rows / max(1, _windows(model, data)) * (len(data.sequences.values)))
+    began = time.perf_counter()
+    validate(model, data, 0)
+    evaluation = time.perf_counter() - began
+    rate = rows / spent if spent else len(data.user) / built
+    return {"rows_per_second": rate, "seconds_per_epoch": len(data.user) / rate, "evaluation_seconds": evaluation,
+            "peak_mib": peak() - before, "build_seconds": built}  # fmt: skip
+
+
+def _windows(model: Any, data: Any) -> int:
+    from raypipe.seeding import generator
+
+    return sum(len(batch[0]) for batch in model.batches(data, generator(0, "count")))
+
+
+def measure_public(label: str, data: Any, seconds: float, batch_size: int, size: int) -> dict[str, float] | None:
+    """The same of a public implementation; None where it is not installed."""
+    before = peak()
+    try:
+        if label == "torch-geometric LightGCN":
+            rate = _pyg(data, seconds, batch_size, size)
+        elif label == "implicit BPR":
+            rate = _implicit(data, seconds, size)
+        else:
+            rate = _deepctr(label.split()[-1], data, seconds, batch_size, size)
+    except ImportError:
+        return None
+    return {"rows_per_second": rate, "seconds_per_epoch": len(data.user) / rate, "peak_mib": peak() - before}
+
+
+def _pyg(data: Any, seconds: float, batch_size: int, size: int) -> float:
+    """The loop of torch-geometric's examples/lightgcn.py."""
+    import torch
+    from torch_geometric.nn import LightGCN
+
+    nodes = data.n_users + data.n_items
+    model = LightGCN(nodes, size, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    left, right = torch.tensor(data.user), torch.tensor(data.item) + data.n_users
+    edges = torch.cat([torch.stack([left, right]), torch.stack([right, left])], dim=1)
+    began, rows = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        for pick in torch.randperm(len(left)).split(batch_size):
+            positive = torch.stack([left[pick], right[pick]])
+            negative = torch.stack([left[pick], torch.randint(data.n_users, nodes, (len(pick),))])
+            optimizer.zero_grad()
+            rank = model(edges, torch.cat([positive, negative], dim=1)).chunk(2)
+            model.recommendation_loss(rank[0], rank[1], node_id=torch.cat([positive, negative], dim=1).unique()).backward()
+            optimizer.step()
+            rows += len(pick)
+            if time.perf_counter() - began > seconds:
+                break
+    return rows / (time.perf_counter() - began)
+
+
+def _implicit(data: Any, seconds: float, size: int) -> float:
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+    from scipy import sparse
+
+    matrix = sparse.csr_matrix((np.ones(len(data.user), np.float32), (data.user, data.item)), shape=(data.n_users, data.n_items))
+    rows, spent, epochs = 0, 0.0, 1
+    while spent < seconds:
+        model = BayesianPersonalizedRanking(factors=size, iterations=epochs, num_threads=2)
+        began = time.perf_counter()
+        model.fit(matrix, show_progress=False)
+        spent, rows, epochs = time.perf_counter() - began, len(data.user) * epochs, epochs * 4
+    return rows / spent
+
+
+def _deepctr(model: str, data: Any, seconds: float, batch_size: int, size: int) -> float:
+    """deepctr-torch on the two ids and all side features, one epoch after another."""
+    import deepctr_torch.models as models
+    from deepctr_torch.inputs import SparseFeat
+
+    columns = [data.user, *data.user_codes[data.user].T, data.item, *data.item_codes[data.item].T]
+    sizes = [data.n_users, *data.user_sizes, data.n_items, *data.item_sizes]
+    fields = [SparseFeat(f"f{n}", vocabulary_size=s, embedding_dim=size) for n, s in enumerate(sizes)]
+    made = getattr(models, model)(fields, fields, task="regression", device="cpu")
+    made.compile("adam", "mse")
+    inputs = {f"f{n}": c for n, c in enumerate(columns)}
+    rows, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        made.fit(inputs, data.rating, batch_size=batch_size, epochs=1, verbose=0)
+        rows += len(data.user)
+    return rows / (time.perf_counter() - began)
+
+
+def child(arguments: argparse.Namespace) -> None:
+    """One measurement, printed as JSON."""
+    from raypipe.backbones import registry
+
+    task = registry.task_of(arguments.one)
+    data = data_of(arguments.source, arguments.data_dir, task)
+    options = registry.options(task, arguments.one, json.loads(arguments.options))
+    if arguments.public:
+        found = measure_public(arguments.public, data, arguments.seconds, options.batch_size, options.embedding_size)
+    else:
+        found = measure(task, arguments.one, data, arguments.seconds, json.loads(arguments.options))
+    print(json.dumps(found))
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", default="toy", help="toy, or ml_100k with --data-dir")
+    p.add_argument("--data-dir", help="folder of ML-100K's files; implies --data ml_100k")
+    p.add_argument("--rows", default="", help="synthetic logs of so many rows, comma-separated, in place of --data")
+    p.add_argument("--backbones", default="", help="comma-separated; all where empty")
+    p.add_argument("--seconds", type=float, default=5.0, help="training time a measurement, at least")
+    p.add_argument("--options", default="{}", help='hyper-parameters as JSON, e.g. {"batch_size": 2048}')
+    p.add_argument("--one", help=argparse.SUPPRESS)
+    p.add_argument("--source", help=argparse.SUPPRESS)
+    p.add_argument("--public", help=argparse.SUPPRESS)
+    arguments = p.parse_args()
+    if arguments.one:
+        child(arguments)
+        return
+    from raypipe.backbones import registry
+
+    every = [n for task in registry.FOLDERS for n in registry.names(task)]
+    names = [n for n in arguments.backbones.split(",") if n] or every
+    data = "ml_100k" if arguments.data_dir else arguments.data
+    sources = [f"synthetic:{n}" for n in arguments.rows.split(",") if n] or [data]
+    print("| data | model | rows/s | s/epoch | evaluation s | peak MiB | ratio to public |\n|---|---|---|---|---|---|---|")
+    for source in sources:
+        for name in names:
+            own: dict[str, Any] | None = None
+            for public in ("", *PUBLIC.get(name, ())):
+                command = [sys.executable, "-m", "benchmarks.backbones", "--one", name, "--source", source, "--public", public,
+                           "--seconds", str(arguments.seconds), "--options", arguments.options]  # fmt: skip
+                command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+                done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+                if done.returncode:
+                    print(f"| {source} | {public or name} | failed: {done.stderr.strip().splitlines()[-1]} | | | | |", flush=True)
+                    continue
+                found = json.loads(done.stdout.strip().splitlines()[-1])
+                if found is None:
+                    print(f"| {source} | {public} | not installed | | | | |", flush=True)
+                    continue
+                own = found if not public else own
+                ratio = f"{own['rows_per_second'] / found['rows_per_second']:.1f}" if public and own else ""
+                evaluation = f"{found['evaluation_seconds']:.3f}" if "evaluation_seconds" in found else ""
+                print(f"| {source} | {public or name} | {found['rows_per_second']:,.0f} | {found['seconds_per_epoch']:.2f} | "
+                      f"{evaluation} | {found['peak_mib']:,.0f} | {ratio} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""ALS: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, by the library implicit.
+
+Minimises sum of c_ui (p_ui - x_u . y_i)^2 + reg (|x_u|^2 + |y_i|^2) with c_ui = 1 + alpha for training rows (eq. 3).
+
+Deviations: none beyond the library's.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from raypipe.backbones import closed_form, contract
+from raypipe.errors import ConfigError
+
+
+class Options(closed_form.Options):
+    """Hyper-parameters of ALS."""
+
+    embedding_size: int = Field(32, ge=1)
+    reg: float = Field(10.0, ge=0)
+    alpha: float = Field(3.0, gt=0, description="confidence of a training row above that of a missing one")
+    iterations: int = Field(20, ge=1)
+
+
+class Model(closed_form.ClosedRanker):
+    """Factors of users and items."""
+
+    options: Options
+    user: torch.Tensor
+    item: torch.Tensor
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        try:
+            from implicit.cpu.als import AlternatingLeastSquares
+        except ImportError as error:
+            raise ConfigError("the library implicit is not installed", "backbone als", "pip install implicit") from error
+        model = AlternatingLeastSquares(
+            factors=options.embedding_size,
+            regularization=options.reg,
+            alpha=options.alpha,
+            iterations=options.iterations,
+            num_threads=1,  # sums in a fixed order
+            random_state=int(torch.randint(2**31, ())),
+        )
+        model.fit(self.rows, show_progress=False)
+        self.register_buffer("user", torch.from_numpy(model.user_factors.copy()))
+        self.register_buffer("item", torch.from_numpy(model.item_factors.copy()))
+
+    def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
+        return self.user[user_B] @ self.item.T

@@ -1,0 +1,35 @@
+"""BiasMF: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 2009.
+
+y_ui = b_i + e_u . e_i (eq. 4), here with the BPR loss.
+
+Deviations: the global mean and the user's bias are left out, as they cancel in BPR and in a user's ranking (RecLM RO13).
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from raypipe.backbones import contract, pairwise
+
+
+class Options(pairwise.Options):
+    """Hyper-parameters of BiasMF; defaults as found for MF."""
+
+    learning_rate: float = Field(1.5e-2, gt=0)
+    reg: float = Field(1.3e-2, ge=0, description="L2 penalty")
+    negatives: int = Field(8, ge=1)
+
+
+class Model(pairwise.DotRanker):
+    """MF with an item bias."""
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        self.bias = nn.Parameter(torch.zeros(data.n_items))
+
+    def forward(self) -> torch.Tensor:
+        """[U + I, d + 1]: the last column is one for users and the bias for items, so that the dot product adds it."""
+        ones = torch.ones(self.n_users, dtype=self.bias.dtype, device=self.bias.device)
+        return torch.cat([self.embedding, torch.cat([ones, self.bias])[:, None]], dim=1)

@@ -1,0 +1,79 @@
+"""NCF: He et al., "Neural Collaborative Filtering", WWW 2017 (NeuMF).
+
+y_ui = h . [p_u * q_i, MLP(p'_u, q'_i)] (eq. 12) with vectors of their own for the product and for the MLP; log loss over
+positives and sampled negatives (eq. 7).
+
+Deviations: one stage without pretraining of the two parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from raypipe.backbones import contract, features, losses, pairwise
+from raypipe.backbones.dropout import dropout
+
+
+class Options(pairwise.Options):
+    """Hyper-parameters of NCF."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    negatives: int = Field(4, ge=1)
+    hidden: tuple[int, ...] = Field((64, 32), min_length=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Model(contract.Ranker):
+    """Product and MLP side by side."""
+
+    task = "direct"
+    options: Options
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        d = options.embedding_size
+        self.user, self.item = nn.Embedding(data.n_users, 2 * d), nn.Embedding(data.n_items, 2 * d)
+        for table in (self.user, self.item):
+            nn.init.normal_(table.weight, std=0.01)
+        # the MLP's first layer over [user, item] is the sum of one layer on each: scoring all items needs I + B of them, not I B
+        self.first_user, self.first_item = nn.Linear(d, options.hidden[0]), nn.Linear(d, options.hidden[0], bias=False)
+        self.rest = features.mlp(options.hidden[0], options.hidden[1:], options.dropout)
+        self.out = nn.Linear(d + options.hidden[-1], 1)
+        self._triples = pairwise.Triples(data)
+
+    def forward(self, user_Bd: torch.Tensor, item_BSd: torch.Tensor) -> torch.Tensor:
+        """[B, S] scores of S items for each user, from rows of both tables; a leading 1 of `item` is shared by all users."""
+        d = self.options.embedding_size
+        (p_user, m_user), (p_item, m_item) = user_Bd.split(d, -1), item_BSd.split(d, -1)
+        deep = self.first_user(m_user)[:, None] + self.first_item(m_item)
+        deep = self.rest(dropout(F.relu(deep), self.options.dropout, self.training))
+        w_product, w_deep = self.out.weight[0].split([d, self.options.hidden[-1]])
+        product = (p_item @ (p_user * w_product)[..., None]).squeeze(-1)
+        return product + deep @ w_deep + self.out.bias
+
+    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
+
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+        user_B, positive_B, negative_BS, _ = batch
+        user = self.user(user_B)
+        items = self.item(torch.cat([positive_B[:, None], negative_BS], dim=1))
+        y = self(user, items)
+        penalty = losses.squared_norm(user, items[:, 0], items[:, 1])
+        return F.softplus(-y[:, 0]).mean() + F.softplus(y[:, 1:]).sum(1).mean() + self.options.reg * penalty
+
+    def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
+        width = max(2 * self.options.embedding_size, *self.options.hidden)
+        at_once = max(1, 2**25 // (self.n_items * width))  # numbers in the largest layer
+        parts = [self(self.user(u), self.item.weight[None]) for u in user_B.split(at_once)]
+        return torch.cat(parts)
+
+    def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
+        """The vectors of both parts."""
+        return self.user.weight.detach()

@@ -1,0 +1,63 @@
+"""SGL: Wu et al., "Self-supervised Graph Learning for Recommendation", SIGIR 2021.
+
+LightGCN with a contrast of two views of the graph beside the BPR loss (eq. 10, 11): each view drops edges (ED), nodes (ND), or
+edges anew in every layer (RW), at random and anew in each epoch.
+
+Deviations: the contrast runs over the distinct users and items of the batch, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from raypipe.backbones import contract, graph, losses, pairwise
+
+
+class Options(pairwise.Options):
+    """Hyper-parameters of SGL."""
+
+    layers: int = Field(2, ge=1)
+    view: Literal["edge", "node", "walk"] = "edge"
+    drop: float = Field(0.1, ge=0, lt=1, description="share of edges or nodes that a view lacks")
+    contrast: float = Field(0.1, ge=0, description="weight of the contrastive loss")
+    temperature: float = Field(0.2, gt=0)
+
+
+class Model(pairwise.DotRanker):
+    """LightGCN and two thinned graphs."""
+
+    options: Options
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        self.graph = graph.Propagation(data, options.layers)
+        self._views: list[list[torch.Tensor]] = []
+
+    def forward(self) -> torch.Tensor:
+        """[U + I, d] mean over the layers of the whole graph."""
+        return graph.layer_mean(self.graph(self.embedding))
+
+    def thinned(self, data: contract.FitData, rng: np.random.Generator) -> torch.Tensor:
+        """The adjacency of a random part of the graph."""
+        if self.options.view == "node":
+            users, items = (rng.random(n) >= self.options.drop for n in (self.n_users, self.n_items))
+            keep = users[data.user] & items[data.item]
+        else:
+            keep = rng.random(len(data.user)) >= self.options.drop
+        return graph.normalised_adjacency(data.user[keep], data.item[keep], self.n_users, self.n_items).to(self.device)
+
+    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        depth = self.options.layers
+        graphs = depth if self.options.view == "walk" else 1
+        self._views = [[self.thinned(data, rng) for _ in range(graphs)] * (depth // graphs) for _ in range(2)]
+        yield from super().batches(data, rng)
+
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+        one, two = (graph.layer_mean(self.graph(self.embedding, steps=view)) for view in self._views)
+        contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
+        return super().loss(*batch) + self.options.contrast * contrast

@@ -1,0 +1,50 @@
+"""SimGCL: Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation", SIGIR 2022.
+
+LightGCN without E^(0) in the mean, and a contrast of two views that add noise after every layer (eq. 7): noise of length eps,
+uniform in direction within the embedding's own orthant.
+
+Deviations: the contrast runs over the distinct users and items of the batch, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from raypipe.backbones import contract, graph, losses, pairwise
+
+
+class Options(pairwise.Options):
+    """Hyper-parameters of SimGCL; defaults by search (docs/backbones.md)."""
+
+    learning_rate: float = Field(1.8e-2, gt=0)
+    reg: float = Field(2e-5, ge=0, description="L2 penalty")
+    layers: int = Field(1, ge=1)
+    noise: float = Field(0.2, ge=0, description="eps, the length of the noise")
+    contrast: float = Field(8e-3, ge=0, description="weight of the contrastive loss")
+    temperature: float = Field(0.2, gt=0)
+
+
+class Model(pairwise.DotRanker):
+    """LightGCN and two noisy views."""
+
+    options: Options
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        self.graph = graph.Propagation(data, options.layers)
+
+    def forward(self, noisy: bool = False) -> torch.Tensor:
+        """[U + I, d] mean over the layers 1 to L."""
+        disturb = self.disturbed if noisy else None
+        return graph.layer_mean(self.graph(self.embedding, disturb)[1:])
+
+    def disturbed(self, x_Nd: torch.Tensor) -> torch.Tensor:
+        """[N, d] with noise added."""
+        return x_Nd + x_Nd.detach().sign() * F.normalize(torch.rand_like(x_Nd), dim=1) * self.options.noise
+
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+        one, two = self(noisy=True), self(noisy=True)
+        contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
+        return super().loss(*batch) + self.options.contrast * contrast

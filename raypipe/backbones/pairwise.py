@@ -1,0 +1,96 @@
+"""What direct backbones share: triples of user, positive and negatives, and scoring by dot products.
+
+B = batch, S = negatives a positive, U = users, I = items, d = embedding size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from raypipe.backbones import contract, losses
+from raypipe.backbones.negatives import Negatives
+
+#: batches whose negatives are drawn at once
+AHEAD = 64
+
+
+class Options(contract.Options):
+    """Hyper-parameters that the direct backbones share."""
+
+    learning_rate: float = Field(5e-3, gt=0)
+    patience: int = Field(20, ge=1)
+    negatives: int = Field(1, ge=1, description="negatives drawn a positive, each uniform over items not in the user's training")
+
+
+class Triples:
+    """Draws training triples; pairs judged by the LLM are among them (Llama4Rec L7)."""
+
+    def __init__(self, data: contract.FitData) -> None:
+        self.sampler, self.n, self.pairs = Negatives(data), len(data.user), data.pairs
+        self.user = np.concatenate([data.user, data.pairs[:, 0]])
+        self.positive = np.concatenate([data.item, data.pairs[:, 1]])
+
+    def batches(self, size: int, negatives: int, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        """user [B], positive [B], negative [B, S], judged [B]; a judged row repeats the item that the LLM put second."""
+        order = rng.permutation(len(self.user))
+        for first in range(0, len(order), size * AHEAD):  # drawn for many batches at once: the overhead of a draw is shared
+            rows = order[first : first + size * AHEAD]
+            user = self.user[rows]
+            negative = self.sampler.draw(user, negatives, rng)
+            judged = rows >= self.n
+            if judged.any():
+                negative[judged] = self.pairs[rows[judged] - self.n, 2][:, None]
+            made = [torch.from_numpy(a) for a in (user, self.positive[rows], negative, judged)]
+            yield from zip(*(a.split(size) for a in made), strict=True)
+
+
+class DotRanker(contract.Ranker):
+    """y_ui = e_u . e_i over one table of users and items, which a backbone may propagate; BPR loss (Llama4Rec eq. 1)."""
+
+    task = "direct"
+    options: Options
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
+        nn.init.normal_(self.embedding, std=0.1)
+        self._triples = Triples(data)
+        self._final: torch.Tensor | None = None
+
+    def forward(self) -> torch.Tensor:
+        """[U + I, d] final embeddings."""
+        return self.embedding
+
+    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
+
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+        return self.pair_loss(self(), *batch)
+
+    def pair_loss(self, final_Nd: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
+        """BPR over final embeddings, and the L2 penalty on the embeddings before propagation (first negative only)."""
+        user_B, positive_B, negative_BS, _ = batch
+        b, s = negative_BS.shape
+        nodes = torch.cat([user_B, positive_B + self.n_users, negative_BS.T.flatten() + self.n_users])
+        rows = F.embedding(nodes, final_Nd)  # one gather, so one scatter on the way back
+        user, positive, negative = rows.split([b, b, b * s])
+        margin = (user * (positive - negative.view(s, b, -1))).sum(-1)
+        raw = rows if final_Nd is self.embedding else F.embedding(nodes[: 3 * b], self.embedding)
+        flat = raw[: 3 * b].flatten()
+        return losses.bpr(margin) + self.options.reg * flat.dot(flat) / (2 * b)
+
+    def begin_scoring(self) -> None:
+        self._final = self().detach()
+
+    def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
+        assert self._final is not None, "begin_scoring comes first"
+        return self._final[user_B] @ self._final[self.n_users :].T
+
+    def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
+        return self().detach()[: self.n_users]

@@ -1,0 +1,48 @@
+"""AFM: Xiao et al., "Attentional Factorization Machines: Learning the Weight of Feature Interactions via Attention Networks",
+IJCAI 2017.
+
+y = w_0 + sum of w_f + p . sum over pairs of a_fg (v_f * v_g), a = softmax over pairs of h . ReLU(W (v_f * v_g) + b) (eq. 5-7),
+with dropout on the pooled vector.
+
+Deviations: see `features.FieldRater`; the pooled vector is scaled by the number of pairs, so that with even attention it is the
+factorization machine's sum and the gradients keep its size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from raypipe.backbones import contract, features
+from raypipe.backbones.dropout import dropout
+
+
+class Options(features.Options):
+    """Hyper-parameters of AFM."""
+
+    attention_size: int = Field(16, ge=1)
+
+
+class Model(features.FieldRater):
+    """Attention over the pairs of fields."""
+
+    options: Options
+    one: torch.Tensor
+    two: torch.Tensor
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        one, two = torch.triu_indices(self.fields.count, self.fields.count, 1)
+        self.register_buffer("one", one, persistent=False)
+        self.register_buffer("two", two, persistent=False)
+        self.attend = nn.Linear(options.embedding_size, options.attention_size)
+        self.weigh = nn.Linear(options.attention_size, 1, bias=False)
+        self.project = nn.Parameter(torch.ones(options.embedding_size))
+
+    def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
+        pairs_BPd = v_BFd[:, self.one] * v_BFd[:, self.two]
+        share_BP = self.weigh(F.relu(self.attend(pairs_BPd))).squeeze(-1).softmax(1)
+        pooled = torch.einsum("bp,bpd->bd", share_BP, pairs_BPd) * len(self.one)
+        return dropout(pooled, self.options.dropout, self.training) @ self.project

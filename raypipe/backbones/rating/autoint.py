@@ -1,0 +1,67 @@
+"""AutoInt: Song et al., "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM 2019.
+
+Each layer lets every field attend to all fields in several heads, with a residual projection and ReLU (eq. 5-8); y is linear in
+the fields after the last layer (eq. 9), and, as in the paper's AutoInt+, in an MLP.
+
+Deviations: see `features.FieldRater`; attention is scaled by the root of the head size; `hidden = ()` gives plain AutoInt.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import nn
+
+from raypipe.backbones import contract, features
+
+
+class Options(features.Options):
+    """Hyper-parameters of AutoInt."""
+
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    attention_size: int = Field(16, ge=1, description="width of a layer's output, all heads together")
+    hidden: tuple[int, ...] = (64, 32)
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Options:
+        if self.attention_size % self.heads:
+            raise ValueError(f"attention_size {self.attention_size} cannot be divided by {self.heads} heads")
+        return self
+
+
+class Attention(nn.Module):
+    """One interacting layer [B, F, width] -> [B, F, size]."""
+
+    def __init__(self, width: int, size: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, size
+        self.project = nn.Linear(width, 4 * size, bias=False)  # query, key, value, residual
+
+    def forward(self, x_BFw: torch.Tensor) -> torch.Tensor:
+        b, f, _ = x_BFw.shape
+        made = self.project(x_BFw)
+        q, k, v = made[..., : 3 * self.size].view(b, f, 3, self.heads, self.size // self.heads).permute(2, 0, 3, 1, 4)
+        # F is small, so plain products are faster than the fused kernel
+        share = (q @ k.transpose(-1, -2) * (self.size // self.heads) ** -0.5).softmax(-1)
+        return F.relu((share @ v).transpose(1, 2).reshape(b, f, self.size) + made[..., 3 * self.size :])
+
+
+class Model(features.FieldRater):
+    """Self-attention over the fields and MLP side by side."""
+
+    options: Options
+
+    def __init__(self, data: contract.FitData, options: Options) -> None:
+        super().__init__(data, options)
+        widths = [options.embedding_size] + [options.attention_size] * options.layers
+        self.attention = nn.Sequential(*(Attention(w, options.attention_size, options.heads) for w in widths[:-1]))
+        self.attended = nn.Linear(self.fields.count * options.attention_size, 1)
+        width = self.fields.count * options.embedding_size
+        self.deep = features.mlp(width, options.hidden, options.dropout)
+        self.out = nn.Linear(options.hidden[-1], 1) if options.hidden else None
+
+    def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
+        y = self.attended(self.attention(v_BFd).flatten(1)).squeeze(-1)
+        return y if self.out is None else y + self.out(self.deep(v_BFd.flatten(1))).squeeze(-1)

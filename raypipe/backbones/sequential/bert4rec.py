@@ -1,0 +1,56 @@
+"""BERT4Rec: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
+CIKM 2019.
+
+Two-sided self-attention over the last `context` items; a share of the items is masked and predicted from both sides (eq. 8);
+to recommend, a mask is put after the history.
+
+Deviations: pre-norm blocks with ReLU; the state is multiplied by the item table without a projection between; half of the
+windows have only their last item masked, which is the question at inference (the authors' code appends such samples).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from raypipe.backbones import contract, transformer
+
+
+class Options(transformer.Options):
+    """Hyper-parameters of BERT4Rec."""
+
+    masked: float = Field(0.3, gt=0, lt=1, description="share of the items that is masked in training")
+    last: float = Field(0.3, ge=0, le=1, description="share of the windows of which only the last item is masked")
+    stride: float = Field(0.5, gt=0, le=1, description="distance of two windows of a sequence, in contexts")
+
+
+class Model(transformer.SequenceRanker):
+    """Fills in masked items."""
+
+    options: Options
+    special = 2
+    causal = False
+
+    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Windows of `context` items, and where they are masked."""
+        stride = max(1, int(self.context * self.options.stride))
+        for window in self.windows(data, self.context, stride, rng):
+            hidden = rng.random(window.shape) < self.options.masked
+            hidden[rng.random(len(window)) < self.options.last] = False
+            hidden &= window != data.n_items
+            hidden[~hidden.any(1), -1] = True
+            yield torch.from_numpy(window), torch.from_numpy(hidden)
+
+    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
+        window_BT, hidden_BT = batch
+        state = self(torch.where(hidden_BT, self.n_items + 1, window_BT))
+        logits = self.logits(state[hidden_BT])
+        return F.cross_entropy(logits, window_BT[hidden_BT]) + self.penalty(len(logits))
+
+    def last_state(self, history_BT: torch.Tensor) -> torch.Tensor:
+        mask = torch.full_like(history_BT[:, :1], self.n_items + 1)
+        return self(torch.cat([history_BT[:, 1:], mask], dim=1))[:, -1]

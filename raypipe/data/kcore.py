@@ -1,0 +1,18 @@
+"""The k-core of a log."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from raypipe.schema import ITEM, USER
+
+
+def k_core(log: pd.DataFrame, k: int) -> pd.DataFrame:
+    """The largest part of a log in which every user and every item has at least k rows."""
+    while len(log):
+        users, items = (log.groupby(column)[column].transform("size") for column in (USER, ITEM))
+        kept = log[(users >= k) & (items >= k)]
+        if len(kept) == len(log):
+            break
+        log = kept
+    return log.reset_index(drop=True)

@@ -1,0 +1,69 @@
+"""What the MovieLens files have in common: attributes asked of the LLM, and columns made from titles and genres."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+from raypipe.data.dataset import Attribute, Raw
+
+#: worked examples for the LLM: facts about well-known films
+DIRECTORS = {
+    "Toy Story (1995)": "John Lasseter",
+    "Star Wars (1977)": "George Lucas",
+    "Pulp Fiction (1994)": "Quentin Tarantino",
+    "Fargo (1996)": "Joel Coen",
+    "Psycho (1960)": "Alfred Hitchcock",
+    "Titanic (1997)": "James Cameron",
+    "Schindler's List (1993)": "Steven Spielberg",
+    "Scream (1996)": "Wes Craven",
+}
+STARS = {
+    "Toy Story (1995)": "Tom Hanks",
+    "Star Wars (1977)": "Harrison Ford",
+    "Pulp Fiction (1994)": "John Travolta",
+    "Fargo (1996)": "Frances McDormand",
+    "Psycho (1960)": "Anthony Perkins",
+    "Titanic (1997)": "Leonardo DiCaprio",
+    "Schindler's List (1993)": "Liam Neeson",
+    "Scream (1996)": "Neve Campbell",
+}
+#: ML-1M names its first episode in full
+LONG_TITLES = {"Star Wars (1977)": "Star Wars: Episode IV - A New Hope (1977)"}
+
+
+def films(table: pd.DataFrame) -> pd.DataFrame:
+    """item_id, title, text, genre, genres, decade from item_id, title and `genres` ("Comedy, Drama")."""
+    year = table["title"].str.extract(r"\((\d{4})\)\s*$")[0].fillna("")
+    return pd.DataFrame(
+        {
+            "item_id": table["item_id"],
+            "title": table["title"],
+            "text": [f"genres: {g}; year: {y or 'unknown'}" for g, y in zip(table["genres"], year, strict=True)],
+            "genre": table["genres"].str.split(", ").str[0],
+            "genres": table["genres"],
+            "decade": year.map(lambda y: y[:3] + "0s" if y else "unknown"),
+        }
+    )
+
+
+def raw(log: pd.DataFrame, items: pd.DataFrame, people: pd.DataFrame, published_as: str) -> Raw:
+    """The tables of a MovieLens set; people have gender, age_group, occupation and zip."""
+    people = people.assign(region=people["zip"].str[:1])
+    log["timestamp"] = log["timestamp"].astype("int64")
+    titles = set(items["title"])
+
+    def known(examples: dict[str, str]) -> dict[str, str]:
+        return {t if t in titles else LONG_TITLES.get(t, t): value for t, value in examples.items()}
+
+    return Raw(
+        pa.Table.from_pandas(log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False),
+        pa.Table.from_pandas(items, preserve_index=False),
+        pa.Table.from_pandas(people[["user_id", "gender", "age_group", "occupation", "region"]], preserve_index=False),
+        noun="film",
+        verb="watched",
+        item_features=("genre", "genres", "decade"),
+        user_features=("gender", "age_group", "occupation", "region"),
+        attributes=(Attribute("director", known(DIRECTORS)), Attribute("star", known(STARS))),
+        published_as=published_as,
+    )
