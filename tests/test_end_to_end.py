@@ -37,7 +37,8 @@ def command(out):
 
 
 def environment():
-    return {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONPATH")}
+    """A cluster of the test's own, whatever runs on this machine."""
+    return {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "RAY_ADDRESS": "local"}
 
 
 def start(out, log):

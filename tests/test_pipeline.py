@@ -98,3 +98,21 @@ def test_artifacts_travel_over_an_object_store(tmp_path, monkeypatch):
 def test_an_unwritable_output_is_refused_at_the_start():
     with pytest.raises(ConfigError, match="cannot be written"):
         Store("/proc/raypipe").check_writable()
+
+
+def test_the_record_of_a_killed_head_is_not_trusted(tmp_path, monkeypatch):
+    import socket
+
+    from raypipe.cluster.session import address
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert address() == "local"
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        listening = f"127.0.0.1:{head.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(listening)
+        assert address() == listening
+    assert address() == "local"
+    monkeypatch.setenv("RAY_ADDRESS", "ray://there:10001")
+    assert address() == "ray://there:10001"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +59,20 @@ def gpus() -> int:
     return int(resources().get("GPU", 0))
 
 
+def address() -> str:
+    """RAY_ADDRESS; else the head that `ray start` recorded on this machine, if it still listens; else "local", a new one."""
+    if given := os.environ.get("RAY_ADDRESS"):
+        return given
+    record = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")
+    try:
+        recorded = record.read_text().strip()
+        host, port = recorded.rsplit(":", 1)
+        socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+    except (OSError, ValueError):
+        return "local"  # a killed head leaves its record, and Ray would try to reach it for minutes
+    return recorded
+
+
 @contextmanager
 def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterator[None]:
     """Connect to RAY_ADDRESS, to the cluster that runs this job, or start Ray here; shut down at the end.
@@ -69,20 +84,21 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
     os.environ.update(QUIET)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the C++ core writes its hints to the terminal
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    head = address()
     try:
         ray.init(
-            address=os.environ.get("RAY_ADDRESS") or None,
+            address=head,
             namespace="raypipe",
             log_to_driver=log_to_driver,
             logging_level=logging.WARNING,
             runtime_env={"env_vars": {**QUIET, "PYTHONPATH": path}},
-            include_dashboard=False if not os.environ.get("RAY_ADDRESS") else None,
+            include_dashboard=False if head == "local" else None,
         )
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers: {error}",
             f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}",
-            "start it, or unset RAY_ADDRESS",
+            "start it, or unset RAY_ADDRESS; `make stop` ends what is left of a local one",
         ) from error
     board: Any = ray.remote(Board).options(name=BOARD, get_if_exists=True, num_cpus=0, max_concurrency=4).remote()
     stop = threading.Event()
