@@ -87,7 +87,8 @@ def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, An
     import torch
 
     from raypipe.backbones import registry
-    from raypipe.backbones.fit import optimizer_of, validate
+    from raypipe.backbones.adam import Adam
+    from raypipe.backbones.fit import validate
     from raypipe.seeding import generator
 
     options = registry.options(task, name, given)
@@ -99,14 +100,14 @@ def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, An
     parameters = list(model.parameters())
     rows, spent, batches = 0, 0.0, 0
     if parameters:
-        optimizer = optimizer_of(model, options)
+        optimizer = Adam(model, model.lazy, options.learning_rate)
         model.train()
         epoch = 0
         while spent < seconds:
             began = time.perf_counter()
             done = True
             for batch in model.batches(data, generator(0, "epoch", epoch)):
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 model.loss(*batch).backward()
                 optimizer.step()
                 batches += 1

@@ -18,14 +18,13 @@ def built(toy, task, name, **given):
 def fields_of(model, user, item):
     """[F, d] factors of one pair, made large enough to matter."""
     with torch.no_grad():
-        model.factors.weight.normal_()
-        model.linear.weight.normal_()
+        model.table.weight.normal_()
     rows = model.fields.rows(torch.tensor([user]), torch.tensor([item]))[0]
-    return model.factors.weight[rows], model.linear.weight[rows].sum()
+    return model.table.weight[rows, 1:], model.table.weight[rows, 0].sum()
 
 
 def said(model, user, item):
-    return model(torch.tensor([user]), torch.tensor([item]))[0].item()
+    return model(model.fields.rows(torch.tensor([user]), torch.tensor([item])))[0].item()
 
 
 def test_fields_are_distinct_rows(toy):
@@ -64,10 +63,13 @@ def test_afm_weighs_the_pairs(toy):
 
 def test_dcn_crosses_with_the_outer_product(toy):
     _, model = built(toy, "rating", "dcn")
+    with torch.no_grad():
+        model.bias.normal_()
     x = start = torch.randn(model.weight.shape[1])
+    out = torch.randn(model.weight.shape[1])
     for w, b in zip(model.weight, model.bias, strict=True):
         x = torch.outer(start, x) @ w + b + x  # eq. 3 as written: x_0 x_l^T w_l + b_l + x_l
-    assert torch.allclose(model.cross(start[None])[0], x, atol=1e-4)
+    assert model.cross(start[None], out).item() == pytest.approx((x @ out).item(), rel=1e-4)
 
 
 def test_xdeepfm_compresses_all_products(toy):

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from raypipe.backbones import graph, registry, scoring
+from raypipe.backbones import adam, graph, negatives, registry, scoring
 from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
 from raypipe.backbones.fit import Worker, fit
-from raypipe.backbones.negatives import Negatives
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.backbones.tables import Augmented
 from raypipe.seeding import derive, generator
@@ -175,13 +174,6 @@ def test_judged_pairs_are_trained_on(toy):
     assert (scores[:, 1] > scores[:, 2]).float().mean() > 0.8
 
 
-def test_negatives_are_never_training_items(toy):
-    data = toy.fit_data("direct")
-    drawn = Negatives(data).draw(data.user, 3, generator(0, "x"))
-    known = set(zip(data.user, data.item, strict=True))
-    assert not known & {(u, i) for u, row in zip(data.user, drawn, strict=True) for i in row}
-
-
 def test_light_gcn_agrees_with_torch_geometric(toy):
     from torch_geometric.nn.models import LightGCN
 
@@ -224,6 +216,7 @@ def _two_workers(rank, port, folder, task, name, queue):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
+    adam.LAZY_FROM = 0 if name == "mf" else adam.LAZY_FROM
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     data = checkerboard(task)
     chosen = options(task, name, epochs=12, patience=12, dropout=0.0)
@@ -234,8 +227,9 @@ def _two_workers(rank, port, folder, task, name, queue):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("task,name", [("direct", "light_gcn"), ("sequential", "sasrec"), ("rating", "deepfm")])
-def test_two_workers_give_what_one_gives(task, name, tmp_path):
+@pytest.mark.parametrize("task,name", [("direct", "light_gcn"), ("direct", "mf"), ("sequential", "sasrec"), ("rating", "deepfm")])
+def test_two_workers_give_what_one_gives(task, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(adam, "LAZY_FROM", 0 if name == "mf" else adam.LAZY_FROM)
     data = checkerboard(task)
     alone = fit(registry.find(task, name).Model, data, options(task, name, epochs=12, patience=12, dropout=0.0), 0, QUIET, QUIET)
     with socket.socket() as probe:
@@ -274,3 +268,74 @@ def test_two_steps_of_the_loop_are_adam_by_hand(toy):
         mean, square = 0.9 * mean + 0.1 * grad, 0.999 * square + 0.001 * grad**2
         x = x - chosen.learning_rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + 1e-8)
         assert torch.allclose(seen[step - 1], x, atol=1e-6), step
+
+
+@pytest.mark.parametrize("task,name", [("direct", "mf"), ("direct", "ncf"), ("rating", "deepfm")])
+def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monkeypatch):
+    """The first step of lazy Adam is that of Adam; later ones leave rows that the batch lacks where they are."""
+    data = toy.fit_data(task)
+    tables = {}
+    for limit in (0, 10**9):
+        monkeypatch.setattr(adam, "LAZY_FROM", limit)
+        torch.manual_seed(3)
+        model = registry.find(task, name).Model(data, options(task, name, dropout=0.0))
+        model.train()
+        assert bool(model.lazy) == (limit == 0)
+        optimizer = adam.Adam(model, model.lazy, 0.01)
+        one, two = (
+            tuple(part[rows] for part in next(model.batches(data, generator(0, "b")))) for rows in (slice(0, 8), slice(8, 16))
+        )
+        seen = []
+        for batch in (one, two):
+            optimizer.zero_grad()
+            model.loss(*batch).backward()
+            optimizer.step()
+            seen.append({k: v.detach().clone() for k, v in model.named_parameters()})
+            if batch is one:
+                slope = {k: v.grad.to_dense().abs() for k, v in model.named_parameters()}
+        tables[limit] = seen
+    for key, dense in tables[10**9][0].items():
+        steep = slope[key] > 1e-4  # where the gradient is tiny, the two differ by where they add eps
+        assert torch.allclose(tables[0][0][key][steep], dense[steep], atol=2e-4), key
+    first, second = (step[model.lazy[0] if model.lazy else LAZY[name]] for step in tables[0])
+    moved = (first != second).any(1)
+    assert 0 < moved.sum() < len(moved)
+    dense_moved = (tables[10**9][0][LAZY[name]] != tables[10**9][1][LAZY[name]]).any(1)
+    assert dense_moved.sum() > moved.sum(), "dense Adam goes on moving the rows of the first batch"
+
+
+LAZY = {"mf": "embedding", "ncf": "user.weight", "deepfm": "table.weight"}
+
+
+def test_a_lazy_fit_continues_exactly(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(adam, "LAZY_FROM", 0)
+    data, build = toy.fit_data("direct"), registry.find("direct", "mf").Model
+    chosen = options("direct", "mf", epochs=6, patience=6, batch_size=64)
+
+    def keep(write):
+        if write.keywords["state"].epoch == 3:
+            write(tmp_path)
+
+    whole = fit(build, data, chosen, 1, QUIET, keep)
+    rest = fit(build, data, chosen, 1, QUIET, QUIET, resume=tmp_path)
+    assert [line["loss"] for line in rest.curve] == [line["loss"] for line in whole.curve]
+    assert torch.equal(rest.model.embedding, whole.model.embedding)
+
+
+@pytest.mark.parametrize("slots", [7, 10**9])
+def test_negatives_are_never_training_items(slots, toy, monkeypatch):
+    monkeypatch.setattr(negatives, "SLOTS", slots)
+    data = toy.fit_data("direct")
+    sampler = negatives.Negatives(data)
+    every = np.arange(data.n_users * data.n_items)
+    pairs = data.user * data.n_items + data.item
+    assert (sampler.known(every) == np.isin(every, pairs)).all()
+    drawn = sampler.draw(data.user, 3, generator(0, "n"))
+    assert not np.isin(data.user[:, None] * data.n_items + drawn, pairs).any()
+
+
+def test_large_logs_make_larger_batches_of_light_gcn(toy):
+    data = toy.fit_data("direct")
+    model = registry.find("direct", "light_gcn").Model(data, options("direct", "light_gcn", batch_size=8, steps=5))
+    sizes = [len(batch[0]) for batch in model.batches(data, generator(0, "b"))]
+    assert len(sizes) == 5 and sum(sizes) == len(data.user)

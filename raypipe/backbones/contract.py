@@ -21,6 +21,9 @@ from torch import nn
 
 from raypipe.config import Config
 
+#: batches that are drawn at once, so that they share the overhead of a draw
+AHEAD = 64
+
 
 class Options(Config):
     """Hyper-parameters that every backbone has; each names its own beside them."""
@@ -133,6 +136,8 @@ class Backbone(nn.Module):
     task: ClassVar[str]
     #: whether bfloat16 arithmetic pays on a GPU
     mixed_precision: ClassVar[bool] = False
+    #: tables by name whose gradients are sparse: the optimizer changes the rows of a batch alone
+    lazy: tuple[str, ...] = ()
 
     def __init__(self, data: FitData, options: Options) -> None:
         super().__init__()

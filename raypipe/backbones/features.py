@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from raypipe.backbones import contract
+from raypipe.backbones import adam, contract
 from raypipe.backbones.contract import FitData
 from raypipe.backbones.dropout import Dropout
 
@@ -68,10 +69,12 @@ class FieldRater(contract.Rater):
     def __init__(self, data: FitData, options: Options) -> None:
         super().__init__(data, options)
         self.fields = Fields(data)
-        self.linear = nn.Embedding(self.fields.size, 1)
-        self.factors = nn.Embedding(self.fields.size, options.embedding_size)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.normal_(self.factors.weight, std=0.05)
+        lazy = adam.pays(self.fields.size, options.batch_size * self.fields.count)
+        # w_f in the first column, v_f in the others: one look-up, and one scatter on the way back
+        self.table = nn.Embedding(self.fields.size, 1 + options.embedding_size, sparse=lazy)
+        self.lazy = ("table.weight",) if lazy else ()
+        nn.init.zeros_(self.table.weight[:, 0])
+        nn.init.normal_(self.table.weight[:, 1:], std=0.05)
         self.low, self.high = float(data.rating.min()), float(data.rating.max())
         self.register_buffer("mean", torch.tensor(float(data.rating.mean())))
 
@@ -79,33 +82,39 @@ class FieldRater(contract.Rater):
         """[B] what the fields say together."""
         raise NotImplementedError
 
-    def forward(self, user_B: torch.Tensor, item_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, rows_BF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """[B] prediction before clipping, and the scalar L2 norm of the batch's embeddings, per row."""
-        rows = self.fields.rows(user_B, item_B)
-        w, v = self.linear(rows).squeeze(-1), self.factors(rows)
-        norm = (w.pow(2).sum() + v.pow(2).sum()) / len(rows)
-        return self.mean + w.sum(1) + self.interaction(v), norm
+        found = self.table(rows_BF)
+        w, v = found.split([1, found.shape[2] - 1], dim=2)
+        flat = found.flatten()
+        return self.mean + w.sum((1, 2)) + self.interaction(v.contiguous()), flat.dot(flat) / len(rows_BF)
 
     def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
-        for rows in contract.shuffled(len(data.user), self.options.batch_size, rng):
-            yield tuple(torch.from_numpy(a[rows]) for a in (data.user, data.item, data.rating))
+        """Rows of the table [B, F] and ratings [B]."""
+        size = self.options.batch_size
+        user, item = (r.cpu().numpy() for r in (self.fields.user_rows, self.fields.item_rows))
+        for rows in contract.shuffled(len(data.user), size * contract.AHEAD, rng):
+            fields = np.concatenate([user[data.user[rows]], item[data.item[rows]]], axis=1)
+            made = (torch.from_numpy(fields), torch.from_numpy(data.rating[rows]))
+            yield from zip(*(a.split(size) for a in made), strict=True)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        user_B, item_B, rating_B = batch
-        prediction, norm = self(user_B, item_B)
-        return (prediction - rating_B).pow(2).mean() + self.options.reg * norm
+        rows_BF, rating_B = batch
+        prediction, norm = self(rows_BF)
+        return F.mse_loss(prediction, rating_B) + self.options.reg * norm
 
     def predict(self, user_B: torch.Tensor, item_B: torch.Tensor) -> torch.Tensor:
-        return self(user_B, item_B)[0].clamp(self.low, self.high)
+        return self(self.fields.rows(user_B, item_B))[0].clamp(self.low, self.high)
 
     def user_embeddings(self, data: FitData) -> torch.Tensor:
         """The factors of the user ids (LO20)."""
-        return self.factors.weight[: self.n_users].detach()
+        return self.table.weight[: self.n_users, 1:].detach()
 
 
 def pair_sum(v_BFd: torch.Tensor) -> torch.Tensor:
     """[B, d] sum over pairs of fields of v_f * v_g, in linear time: half of (sum v)^2 - sum v^2."""
-    return (v_BFd.sum(1).pow(2) - v_BFd.pow(2).sum(1)) / 2
+    total = v_BFd.sum(1)
+    return (total * total - (v_BFd * v_BFd).sum(1)) / 2
 
 
 def mlp(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:

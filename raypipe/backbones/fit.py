@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from raypipe.backbones.adam import Adam, average
 from raypipe.backbones.contract import Backbone, FitData, Options, Ranker, Rater, RatingQueries
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.evaluation import metrics
@@ -79,7 +80,7 @@ def fit(
     torch.manual_seed(derive(seed, "init"))
     model = build(data, options).to(worker.device)
     half = torch.autocast(worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda")
-    optimizer = optimizer_of(model, options)
+    optimizer = Adam(model, model.lazy, options.learning_rate)
     state = Progress(epoch=0, best=-np.inf, best_epoch=0, waited=0, curve=[])
     best = copy.deepcopy(model.state_dict())
     if resume is not None:
@@ -95,12 +96,12 @@ def fit(
             if size < worker.world:
                 continue
             own = [part[worker.rank :: worker.world].to(worker.device) for part in batch]
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             with half:
                 loss = model.loss(*own) * (len(own[0]) * worker.world / size)
             loss.backward()
             if worker.world > 1:
-                average(model, worker)
+                average(model, worker.rank, worker.world, worker.add)
             optimizer.step()
             total += loss.detach()
             count += 1
@@ -130,20 +131,6 @@ def fit(
     return Fitted(model, state.curve)
 
 
-def optimizer_of(model: Backbone, options: Options) -> torch.optim.Optimizer:
-    """Adam over all weights; a closed form has none, and Adam wants one."""
-    return torch.optim.Adam(list(model.parameters()) or [torch.zeros(())], lr=options.learning_rate, fused=True)
-
-
-def average(model: Backbone, worker: Worker) -> None:
-    """Make every gradient the mean over the workers, in one exchange."""
-    owners = [p for p in model.parameters() if p.requires_grad]
-    flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in owners])
-    worker.add(flat)
-    for p, part in zip(owners, (flat / worker.world).split([p.numel() for p in owners]), strict=True):
-        p.grad = part.view_as(p)
-
-
 class Progress:
     """Where a fit stands."""
 
@@ -151,27 +138,21 @@ class Progress:
         self.epoch, self.best, self.best_epoch, self.waited, self.curve = epoch, best, best_epoch, waited, curve
 
 
-def store(folder: Path, model: Backbone, optimizer: torch.optim.Optimizer, state: Progress, best: dict[str, torch.Tensor]) -> None:
+def store(folder: Path, model: Backbone, optimizer: Adam, state: Progress, best: dict[str, torch.Tensor]) -> None:
     """Write a checkpoint: weights, best weights and Adam's moments as safetensors, the rest as JSON."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"best.{k}": v for k, v in best.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{k}": v for k, v in moments.items()}
+    tensors |= {f"adam.{k}": v for k, v in optimizer.tensors().items()}
     save_file({k: v.clone().contiguous() for k, v in tensors.items()}, folder / "state.safetensors")
     (folder / "progress.json").write_text(json.dumps(vars(state)))
 
 
-def restore(folder: Path, model: Backbone, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, torch.Tensor]]:
+def restore(folder: Path, model: Backbone, optimizer: Adam) -> tuple[Progress, dict[str, torch.Tensor]]:
     """Read a checkpoint into model and optimizer."""
     tensors = load_file(folder / "state.safetensors")
-    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}}
-    moments: dict[int, dict[str, torch.Tensor]] = {}
+    groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "adam": {}}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
-        if kind == "adam":
-            index, _, key = rest.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
-        else:
-            groups[kind][rest] = tensor
+        groups[kind][rest] = tensor
     model.load_state_dict(groups["model"])
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load(groups["adam"])
     return Progress(**json.loads((folder / "progress.json").read_text())), groups["best"]

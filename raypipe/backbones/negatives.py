@@ -6,29 +6,35 @@ import numpy as np
 
 from raypipe.backbones.contract import FitData
 
-#: up to so many user-item pairs a byte is kept for each: looking one up is then a hundred times faster than searching
-BYTES = 2**27
+#: bytes of the table that a pair is looked up in first: a hundred times faster than a search. A prime, so that the remainders
+#: of codes spread evenly
+SLOTS = 2**27 - 39
 
 
 class Negatives:
-    """Draws un-interacted items by rejection against the training pairs, held as codes user * I + item."""
+    """Draws un-interacted items by rejection against the training pairs, held as codes user * I + item.
+
+    Each pair marks a byte; where there are more possible pairs than bytes, what meets a marked one is searched among the codes.
+    """
 
     def __init__(self, data: FitData) -> None:
         self.n_items = data.n_items
         codes = data.user * data.n_items + data.item
-        self.taken: np.ndarray | None = None
-        if data.n_users * data.n_items <= BYTES:
-            self.taken = np.zeros(data.n_users * data.n_items, dtype=bool)
-            self.taken[codes] = True
-        else:
-            self.codes = np.unique(codes)
+        self.slots = min(data.n_users * data.n_items, SLOTS)
+        self.taken = np.zeros(self.slots, dtype=bool)
+        self.shared = self.slots < data.n_users * data.n_items
+        self.taken[codes % self.slots if self.shared else codes] = True
+        self.codes = np.unique(codes) if self.shared else codes
 
     def known(self, code: np.ndarray) -> np.ndarray:
         """Whether each code is a training pair."""
-        if self.taken is not None:
+        if not self.shared:
             return self.taken[code]
-        at = np.minimum(np.searchsorted(self.codes, code), len(self.codes) - 1)
-        return self.codes[at] == code
+        found = self.taken[code % self.slots]
+        doubtful = np.flatnonzero(found)
+        at = np.minimum(np.searchsorted(self.codes, code[doubtful]), len(self.codes) - 1)
+        found[doubtful] = self.codes[at] == code[doubtful]
+        return found
 
     def draw(self, user_B: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """[B, count] items; a user who has taken nearly everything may keep a known one after 20 tries."""

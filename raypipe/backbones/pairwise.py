@@ -13,11 +13,8 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from raypipe.backbones import contract, losses
+from raypipe.backbones import adam, contract, losses
 from raypipe.backbones.negatives import Negatives
-
-#: batches whose negatives are drawn at once
-AHEAD = 64
 
 
 class Options(contract.Options):
@@ -26,6 +23,7 @@ class Options(contract.Options):
     learning_rate: float = Field(5e-3, gt=0)
     patience: int = Field(20, ge=1)
     negatives: int = Field(1, ge=1, description="negatives drawn a positive, each uniform over items not in the user's training")
+    init_std: float = Field(0.1, gt=0, description="standard deviation of the first embeddings")
 
 
 class Triples:
@@ -39,8 +37,10 @@ class Triples:
     def batches(self, size: int, negatives: int, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         """user [B], positive [B], negative [B, S], judged [B]; a judged row repeats the item that the LLM put second."""
         order = rng.permutation(len(self.user))
-        for first in range(0, len(order), size * AHEAD):  # drawn for many batches at once: the overhead of a draw is shared
-            rows = order[first : first + size * AHEAD]
+        for first in range(
+            0, len(order), size * contract.AHEAD
+        ):  # drawn for many batches at once: the overhead of a draw is shared
+            rows = order[first : first + size * contract.AHEAD]
             user = self.user[rows]
             negative = self.sampler.draw(user, negatives, rng)
             judged = rows >= self.n
@@ -59,7 +59,10 @@ class DotRanker(contract.Ranker):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
-        nn.init.normal_(self.embedding, std=0.1)
+        nn.init.normal_(self.embedding, std=options.init_std)
+        looked_up = options.batch_size * (2 + options.negatives)
+        if type(self).forward is DotRanker.forward and adam.pays(len(self.embedding), looked_up):
+            self.lazy = ("embedding",)
         self._triples = Triples(data)
         self._final: torch.Tensor | None = None
 
@@ -78,7 +81,7 @@ class DotRanker(contract.Ranker):
         user_B, positive_B, negative_BS, _ = batch
         b, s = negative_BS.shape
         nodes = torch.cat([user_B, positive_B + self.n_users, negative_BS.T.flatten() + self.n_users])
-        rows = F.embedding(nodes, final_Nd)  # one gather, so one scatter on the way back
+        rows = F.embedding(nodes, final_Nd, sparse=bool(self.lazy))  # one gather, so one scatter on the way back
         user, positive, negative = rows.split([b, b, b * s])
         margin = (user * (positive - negative.view(s, b, -1))).sum(-1)
         raw = rows if final_Nd is self.embedding else F.embedding(nodes[: 3 * b], self.embedding)

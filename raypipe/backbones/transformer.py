@@ -107,9 +107,14 @@ class SequenceRanker(contract.Ranker):
         """[N, I] scores of all items."""
         return state_Nd @ self.items.weight[: self.n_items].T
 
-    def penalty(self, count: int) -> torch.Tensor:
-        """The L2 penalty on the item table, per target."""
-        return self.options.reg * self.items.weight.pow(2).sum() / 2 / count
+    def item_loss(self, state_Nd: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of the right item over all items, and the L2 penalty on the item table, per target."""
+        table_Id = self.items.weight[: self.n_items]
+        if state_Nd.device.type == "cpu":  # in pieces that stay in the cache, with their gradients: a third faster there
+            cross = F.linear_cross_entropy(state_Nd, table_Id, item_N, options=nn.LinearCrossEntropyOptions(batch_chunk_size=512))
+        else:
+            cross = F.cross_entropy(state_Nd @ table_Id.T, item_N)
+        return cross + self.options.reg * self.items.weight.pow(2).sum() / 2 / len(item_N)
 
     def windows(self, data: contract.FitData, width: int, stride: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Batches [B, width] of padded windows that cover every sequence of two items or more from its end."""

@@ -3,12 +3,16 @@
 E^(l+1) = D^-1/2 A D^-1/2 E^(l); the final embedding is the mean of E^(0) .. E^(L) (eq. 7, 8); y_ui = e_u . e_i; BPR loss
 with an L2 penalty on E^(0) (eq. 15).
 
-Deviations: several negatives may share a positive (`negatives`; the paper draws one). Pairs judged by the LLM enter the same
-loss (Llama4Rec L7).
+Deviations: several negatives may share a positive (`negatives`; the paper draws one). A batch propagates over the whole graph,
+so its size grows with the rows (`steps`); with a fixed size, the cost of an epoch would grow with their square. Pairs judged by
+the LLM enter the same loss (Llama4Rec L7).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -19,6 +23,7 @@ class Options(pairwise.Options):
     """Hyper-parameters of LightGCN."""
 
     layers: int = Field(2, ge=0)
+    steps: int = Field(64, ge=1, description="batches an epoch at most; where there are more rows, the batches are larger")
 
 
 class Model(pairwise.DotRanker):
@@ -29,6 +34,10 @@ class Model(pairwise.DotRanker):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         self.graph = graph.Propagation(data, options.layers)
+
+    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+        size = max(self.options.batch_size, -(-len(self._triples.user) // self.options.steps))
+        return self._triples.batches(size, self.options.negatives, rng)
 
     def forward(self) -> torch.Tensor:
         """[U + I, d] mean over the layers."""

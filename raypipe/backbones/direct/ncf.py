@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from raypipe.backbones import contract, features, losses, pairwise
+from raypipe.backbones import adam, contract, features, losses, pairwise
 from raypipe.backbones.dropout import dropout
 
 
@@ -38,7 +38,10 @@ class Model(contract.Ranker):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         d = options.embedding_size
-        self.user, self.item = nn.Embedding(data.n_users, 2 * d), nn.Embedding(data.n_items, 2 * d)
+        looked_up = options.batch_size * (2 + options.negatives)
+        lazy = adam.pays(data.n_users + data.n_items, looked_up)
+        self.user, self.item = (nn.Embedding(n, 2 * d, sparse=lazy) for n in (data.n_users, data.n_items))
+        self.lazy = ("user.weight", "item.weight") if lazy else ()
         for table in (self.user, self.item):
             nn.init.normal_(table.weight, std=0.01)
         # the MLP's first layer over [user, item] is the sum of one layer on each: scoring all items needs I + B of them, not I B

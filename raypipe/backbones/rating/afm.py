@@ -42,7 +42,8 @@ class Model(features.FieldRater):
         self.project = nn.Parameter(torch.ones(options.embedding_size))
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        pairs_BPd = v_BFd[:, self.one] * v_BFd[:, self.two]
-        share_BP = self.weigh(F.relu(self.attend(pairs_BPd))).squeeze(-1).softmax(1)
-        pooled = torch.einsum("bp,bpd->bd", share_BP, pairs_BPd) * len(self.one)
-        return dropout(pooled, self.options.dropout, self.training) @ self.project
+        v_FBd = v_BFd.transpose(0, 1).contiguous()  # whole fields are then taken and summed, not single vectors
+        pairs_PBd = v_FBd.index_select(0, self.one) * v_FBd.index_select(0, self.two)
+        share_PB = self.weigh(F.relu(self.attend(pairs_PBd))).squeeze(-1).softmax(0)
+        pooled_Bd = (share_PB[..., None] * pairs_PBd).sum(0) * len(self.one)
+        return dropout(pooled_Bd, self.options.dropout, self.training) @ self.project

@@ -36,13 +36,19 @@ class Model(features.FieldRater):
         self.deep = features.mlp(width, options.hidden, options.dropout)
         self.out = nn.Linear(width + (width, *options.hidden)[-1], 1)
 
-    def cross(self, x_BD: torch.Tensor) -> torch.Tensor:
-        """[B, D] after the last cross layer, D = F d."""
-        x = x_BD
-        for w, b in zip(self.weight, self.bias, strict=True):
-            x = x_BD * (x @ w)[:, None] + b + x
-        return x
+    def cross(self, x_BD: torch.Tensor, out_D: torch.Tensor) -> torch.Tensor:
+        """[B] out . x_L after the last cross layer, D = F d.
+
+        By induction x_l = a_l x_0 + c_l with a number a_l for each row and c_l = b_1 + ... + b_l, so that a_{l+1} = a_l + x_l . w_l
+        and all products with x_0 are one.
+        """
+        onto = x_BD @ torch.cat([self.weight, out_D[None]]).T  # [B, layers + 1]
+        a, c = torch.ones_like(onto[:, 0]), torch.zeros_like(out_D)
+        for layer, (w, b) in enumerate(zip(self.weight, self.bias, strict=True)):
+            a, c = a + a * onto[:, layer] + c @ w, c + b
+        return a * onto[:, -1] + c @ out_D
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
         x = v_BFd.flatten(1)
-        return self.out(torch.cat([self.cross(x), self.deep(x)], dim=1)).squeeze(-1)
+        for_cross, for_deep = self.out.weight[0].split([x.shape[1], self.out.in_features - x.shape[1]])
+        return self.cross(x, for_cross) + self.deep(x) @ for_deep + self.out.bias

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
 from raypipe.backbones import contract, transformer
@@ -48,8 +47,7 @@ class Model(transformer.SequenceRanker):
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         window_BT, hidden_BT = batch
         state = self(torch.where(hidden_BT, self.n_items + 1, window_BT))
-        logits = self.logits(state[hidden_BT])
-        return F.cross_entropy(logits, window_BT[hidden_BT]) + self.penalty(len(logits))
+        return self.item_loss(state[hidden_BT], window_BT[hidden_BT])
 
     def last_state(self, history_BT: torch.Tensor) -> torch.Tensor:
         mask = torch.full_like(history_BT[:, :1], self.n_items + 1)

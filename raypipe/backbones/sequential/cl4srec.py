@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
 from raypipe.backbones import contract, losses, transformer
@@ -66,8 +65,7 @@ class Model(transformer.SequenceRanker):
         b = len(window_BT)
         state = self(torch.cat([window_BT[:, :-1], one_BT, two_BT]))
         learn = (window_BT[:, :-1] != self.n_items) & (window_BT[:, 1:] != self.n_items)
-        logits = self.logits(state[:b][learn])
-        following = F.cross_entropy(logits, window_BT[:, 1:][learn]) + self.penalty(len(logits))
+        following = self.item_loss(state[:b][learn], window_BT[:, 1:][learn])
         return following + self.options.contrast * losses.two_views(
             state[b : 2 * b, -1], state[2 * b :, -1], self.options.temperature
         )

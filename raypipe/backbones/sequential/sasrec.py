@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from raypipe.backbones import contract, transformer
 
@@ -36,5 +35,4 @@ class Model(transformer.SequenceRanker):
         (window_BT,) = batch
         state = self(window_BT[:, :-1])
         learn = (window_BT[:, :-1] != self.n_items) & (window_BT[:, 1:] != self.n_items)
-        logits = self.logits(state[learn])
-        return F.cross_entropy(logits, window_BT[:, 1:][learn]) + self.penalty(len(logits))
+        return self.item_loss(state[learn], window_BT[:, 1:][learn])
