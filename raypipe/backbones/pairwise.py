@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from raypipe.backbones import adam, contract, losses
+from raypipe.backbones import adam, contract, graph, losses
 from raypipe.backbones.negatives import Negatives
 
 
@@ -97,3 +97,23 @@ class DotRanker(contract.Ranker):
 
     def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
         return self().detach()[: self.n_users]
+
+
+class GraphOptions(Options):
+    """Hyper-parameters that the graph models share."""
+
+    layers: int = Field(2, ge=1, description="steps of propagation")
+
+
+class GraphRanker(DotRanker):
+    """A `DotRanker` whose final embeddings are the mean over the layers of LightGCN (eq. 7, 8)."""
+
+    options: GraphOptions
+
+    def __init__(self, data: contract.FitData, options: GraphOptions) -> None:
+        super().__init__(data, options)
+        self.graph = graph.Propagation(data, options.layers)
+
+    def forward(self) -> torch.Tensor:
+        """[U + I, d] mean over the layers."""
+        return graph.layer_mean(self.graph(self.embedding))

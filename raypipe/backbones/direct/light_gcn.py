@@ -16,29 +16,20 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from raypipe.backbones import contract, graph, pairwise
+from raypipe.backbones import contract, pairwise
 
 
-class Options(pairwise.Options):
+class Options(pairwise.GraphOptions):
     """Hyper-parameters of LightGCN."""
 
-    layers: int = Field(2, ge=0)
     steps: int = Field(64, ge=1, description="batches an epoch at most; where there are more rows, the batches are larger")
 
 
-class Model(pairwise.DotRanker):
+class Model(pairwise.GraphRanker):
     """LightGCN over the training graph."""
 
     options: Options
 
-    def __init__(self, data: contract.FitData, options: Options) -> None:
-        super().__init__(data, options)
-        self.graph = graph.Propagation(data, options.layers)
-
     def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         size = max(self.options.batch_size, -(-len(self._triples.user) // self.options.steps))
         return self._triples.batches(size, self.options.negatives, rng)
-
-    def forward(self) -> torch.Tensor:
-        """[U + I, d] mean over the layers."""
-        return graph.layer_mean(self.graph(self.embedding))

@@ -11,30 +11,21 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from raypipe.backbones import contract, graph, losses, pairwise
+from raypipe.backbones import graph, losses, pairwise
 
 
-class Options(pairwise.Options):
+class Options(pairwise.GraphOptions):
     """Hyper-parameters of MixGCF; defaults by search (docs/backbones.md)."""
 
     learning_rate: float = Field(6e-3, gt=0)
     reg: float = Field(2e-5, ge=0, description="L2 penalty")
-    layers: int = Field(2, ge=1)
     negatives: int = Field(8, ge=1, description="S, negatives that a layer chooses from")
 
 
-class Model(pairwise.DotRanker):
+class Model(pairwise.GraphRanker):
     """LightGCN with hop mixing."""
 
     options: Options
-
-    def __init__(self, data: contract.FitData, options: Options) -> None:
-        super().__init__(data, options)
-        self.graph = graph.Propagation(data, options.layers)
-
-    def forward(self) -> torch.Tensor:
-        """[U + I, d] mean over the layers."""
-        return graph.layer_mean(self.graph(self.embedding))
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         user_B, positive_B, negative_BS, judged_B = batch

@@ -18,29 +18,23 @@ from pydantic import Field
 from raypipe.backbones import contract, graph, losses, pairwise
 
 
-class Options(pairwise.Options):
+class Options(pairwise.GraphOptions):
     """Hyper-parameters of SGL."""
 
-    layers: int = Field(2, ge=1)
     view: Literal["edge", "node", "walk"] = "edge"
     drop: float = Field(0.1, ge=0, lt=1, description="share of edges or nodes that a view lacks")
     contrast: float = Field(0.1, ge=0, description="weight of the contrastive loss")
     temperature: float = Field(0.2, gt=0)
 
 
-class Model(pairwise.DotRanker):
+class Model(pairwise.GraphRanker):
     """LightGCN and two thinned graphs."""
 
     options: Options
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        self.graph = graph.Propagation(data, options.layers)
         self._views: list[list[torch.Tensor]] = []
-
-    def forward(self) -> torch.Tensor:
-        """[U + I, d] mean over the layers of the whole graph."""
-        return graph.layer_mean(self.graph(self.embedding))
 
     def thinned(self, data: contract.FitData, rng: np.random.Generator) -> torch.Tensor:
         """The adjacency of a random part of the graph."""

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from raypipe.backbones import contract, graph, losses, pairwise
+from raypipe.backbones import graph, losses, pairwise
 
 
-class Options(pairwise.Options):
+class Options(pairwise.GraphOptions):
     """Hyper-parameters of SimGCL; defaults by search (docs/backbones.md)."""
 
     learning_rate: float = Field(1.8e-2, gt=0)
@@ -26,14 +26,10 @@ class Options(pairwise.Options):
     temperature: float = Field(0.2, gt=0)
 
 
-class Model(pairwise.DotRanker):
+class Model(pairwise.GraphRanker):
     """LightGCN and two noisy views."""
 
     options: Options
-
-    def __init__(self, data: contract.FitData, options: Options) -> None:
-        super().__init__(data, options)
-        self.graph = graph.Propagation(data, options.layers)
 
     def forward(self, noisy: bool = False) -> torch.Tensor:
         """[U + I, d] mean over the layers 1 to L."""

@@ -42,10 +42,11 @@ class Attention(nn.Module):
     def forward(self, x_BFw: torch.Tensor) -> torch.Tensor:
         b, f, _ = x_BFw.shape
         made = self.project(x_BFw)
-        q, k, v = made[..., : 3 * self.size].view(b, f, 3, self.heads, self.size // self.heads).permute(2, 0, 3, 1, 4)
-        # F is small, so plain products are faster than the fused kernel
-        share = (q @ k.transpose(-1, -2) * (self.size // self.heads) ** -0.5).softmax(-1)
-        return F.relu((share @ v).transpose(1, 2).reshape(b, f, self.size) + made[..., 3 * self.size :])
+        # [3, heads, size of a head, F, B]: F is small, so products over the long last axis beat a tiny matrix product a row
+        q, k, v = made[..., : 3 * self.size].reshape(b, f, 3, self.heads, -1).permute(2, 3, 4, 1, 0).contiguous()
+        share_HFFB = (q[:, :, :, None] * k[:, :, None]).sum(1).mul((self.size // self.heads) ** -0.5).softmax(2)
+        seen_HdFB = (share_HFFB[:, None] * v[:, :, None]).sum(3)
+        return F.relu(seen_HdFB.permute(3, 2, 0, 1).reshape(b, f, self.size) + made[..., 3 * self.size :])
 
 
 class Model(features.FieldRater):
