@@ -256,3 +256,15 @@ def test_popularity_counts(toy):
     data, model = built(toy, "direct", "popularity")
     got = model.score(torch.tensor([0, 1]), torch.zeros(2, 1))
     assert got[0].tolist() == got[1].tolist() == [int((data.item == i).sum()) for i in range(data.n_items)]
+
+
+def test_item_loss_is_the_mean_cross_entropy_and_the_penalty(toy):
+    data, model = built(toy, "sequential", "sasrec", reg=0.5)
+    state, item = torch.randn(700, 16), torch.randint(0, data.n_items, (700,))  # more rows than a piece has
+    table = model.items.weight[: data.n_items]
+    cross = torch.nn.functional.cross_entropy(state @ table.T, item)
+    wanted = cross + 0.5 * model.items.weight.pow(2).sum() / 2 / 700
+    got = model.item_loss(state, item)
+    assert got.item() == pytest.approx(wanted.item(), rel=1e-5)
+    gradient = torch.autograd.grad(wanted, model.items.weight, retain_graph=True)[0]
+    assert torch.allclose(torch.autograd.grad(got, model.items.weight)[0], gradient, atol=1e-6)

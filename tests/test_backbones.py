@@ -1,6 +1,7 @@
 """The contract, over every backbone that the folders hold."""
 
 import socket
+import threading
 
 import numpy as np
 import pandas as pd
@@ -339,3 +340,36 @@ def test_large_logs_make_larger_batches_of_light_gcn(toy):
     model = registry.find("direct", "light_gcn").Model(data, options("direct", "light_gcn", batch_size=8, steps=5))
     sizes = [len(batch[0]) for batch in model.batches(data, generator(0, "b"))]
     assert len(sizes) == 5 and sum(sizes) == len(data.user)
+
+
+def test_workers_average_dense_and_sparse_gradients():
+    """Two workers as threads, whose `add` meets at a barrier; the mean is that of both gradients, row by row."""
+    models = [torch.nn.ModuleList([torch.nn.Embedding(5, 2, sparse=True), torch.nn.Linear(2, 1)]) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    rows = [torch.tensor([0, 1, 1]), torch.tensor([1, 4])]
+    for (table, line), own in zip(models, rows, strict=True):
+        line(table(own)).pow(2).sum().backward()
+    wanted = [
+        (one.grad.to_dense() + two.grad.to_dense()) / 2
+        for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True)
+    ]
+    meet, given = threading.Barrier(2), {}
+
+    def work(rank):
+        def add(tensor):
+            given[rank] = tensor.clone()
+            meet.wait()
+            tensor.copy_(given[0] + given[1])
+            meet.wait()
+
+        adam.average(models[rank], rank, 2, add)
+
+    crew = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join(timeout=30)
+    for model in models:
+        for p, mean in zip(model.parameters(), wanted, strict=True):
+            assert torch.allclose(p.grad.to_dense(), mean, atol=1e-6)
+        assert model[0].weight.grad.is_sparse
