@@ -8,14 +8,19 @@ Deviations: see `features.FieldRater`.
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from raypipe.backbones import contract, features
 
 
 class Options(features.Options):
-    """Hyper-parameters of DeepFM."""
+    """Hyper-parameters of DeepFM; defaults by search (docs/backbones.md)."""
 
+    embedding_size: int = Field(8, ge=1)
+    learning_rate: float = Field(4.7e-3, gt=0)
+    reg: float = Field(4.5e-3, ge=0, description="L2 penalty on the embeddings of the batch")
+    dropout: float = Field(0.28, ge=0, lt=1)
     hidden: tuple[int, ...] = (64, 32)
 
 

@@ -9,6 +9,7 @@ Deviations: see `features.FieldRater`; no batch normalisation.
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from raypipe.backbones import contract, features
@@ -16,8 +17,12 @@ from raypipe.backbones.dropout import Dropout
 
 
 class Options(features.Options):
-    """Hyper-parameters of NFM."""
+    """Hyper-parameters of NFM; defaults by search (docs/backbones.md)."""
 
+    embedding_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1.05e-3, gt=0)
+    reg: float = Field(4.6e-2, ge=0, description="L2 penalty on the embeddings of the batch")
+    dropout: float = Field(0.35, ge=0, lt=1)
     hidden: tuple[int, ...] = (64,)
 
 
