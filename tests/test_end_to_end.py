@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -63,9 +64,11 @@ def kill_when(out, log, ready, what):
         assert process.poll() is None, f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
         assert time.monotonic() < deadline, f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
         time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(3)  # Ray's processes notice that their driver is gone
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert not left, f"a killed run leaves processes behind: {[p.cmdline() for p in left]}"
 
 
 @pytest.fixture(scope="module")

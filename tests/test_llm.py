@@ -1,12 +1,17 @@
 """The embedded LLM, tokens of options, the transformers engine, and the tuning pieces."""
 
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
 from raypipe.config import EmbeddedConfig
-from raypipe.llm import embedded
+from raypipe.llm import embedded, orphans
 from raypipe.llm.options import first_token, tokens
 from raypipe.llm.scripted import script
 from raypipe.llm.transformers import Question, Scorer
@@ -129,3 +134,33 @@ def test_cosine_schedule():
     assert sft.cosine(55, 100, 10, 1.0) == pytest.approx(0.5)
     assert sft.cosine(100, 100, 10, 1.0) == pytest.approx(0.0)
     assert sft.cosine(1, 20, 50, 1.0) == pytest.approx(1.0), "a warm-up of 50 of 20 steps is cut to 2"
+
+
+CHAIN = """
+import multiprocessing, os, sys, time
+from raypipe.llm.orphans import watch
+
+def child():
+    watch()
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=child).start()
+    time.sleep(120)
+"""
+
+
+def test_an_engine_ends_with_the_process_that_started_it(tmp_path):
+    (tmp_path / "chain.py").write_text(CHAIN)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "chain.py")], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert child.is_running()
+    parent.kill()
+    parent.wait()
+    child.wait(timeout=20)
+
+
+def test_vllm_finds_the_plugin():
+    (found,) = entry_points(group="vllm.general_plugins", name="raypipe_orphans")
+    assert found.load() is orphans.watch
