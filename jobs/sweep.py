@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 
 import _start
@@ -50,24 +51,24 @@ def main() -> int:
         from raypipe.pipeline.store import Store
         from raypipe.reports.environment import commit
 
-        folder = Path(options.out or f"runs/sweep-{Path(out).name}").expanduser().resolve() / name
-        Store(str(folder)).check_writable()
+        place = options.out or f"runs/sweep-{Path(out).name}"
+        store = Store(f"{place.rstrip('/')}/{name}")
+        store.check_writable()
         with session.connected(say):
-            found = session.in_worker(sweep.run, config, task, name, space, str(folder), options.samples, options.finalists, cpus=0)
+            found = session.in_worker(sweep.run, config, task, name, space, store.uri, options.samples, options.finalists, cpus=0)
         command = "python jobs/sweep.py " + shlex.join(sys.argv[1:])
-        (folder / "sweep.json").write_text(
-            json.dumps(
-                {"command": command, "commit": commit(), "config": config.model_dump(mode="json"), **found._asdict()}, indent=1
-            )
-        )
+        record = {"command": command, "commit": commit(), "config": config.model_dump(mode="json"), **found._asdict()}
         preset = yaml.safe_dump(
             {"data": config.data.model_dump(include={"name", "protocol"}), "backbone_options": {name: {**base, **found.options}}}
         )
-        (folder / "preset.yaml").write_text(f"# chosen on validation by: {command}\n{preset}")
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "sweep.json").write_text(json.dumps(record, indent=1))
+            Path(folder, "preset.yaml").write_text(f"# chosen on validation by: {command}\n{preset}")
+            store.publish(Path(folder), "")
         for part, values in (("validation", found.validation), ("test", found.test)):
             means = "  ".join(f"{m} {np.mean(v):.4f} +- {np.std(v, ddof=min(1, len(v) - 1)):.4f}" for m, v in values.items())
             say(f"{name} {part:10s} {means}  ({config.seeds} seeds)")
-        say(f"{folder / 'preset.yaml'}")
+        say(f"{store.uri}/preset.yaml")
         return 0
     except RaypipeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
