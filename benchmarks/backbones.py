@@ -36,7 +36,7 @@ PUBLIC = {
 
 def synthetic(rows: int, seed: int = 0) -> Any:
     """A log of `rows` distinct pairs with a long tail on both sides: rows / 50 users, at most 100,000 items."""
-    from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries  # noqa: F401
+    from raypipe.backbones.contract import FitData, Queries, Ragged
     from raypipe.seeding import generator
 
     rng = generator(seed, "synthetic", rows)
@@ -98,7 +98,7 @@ def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, An
     model = registry.find(task, name).Model(data, options)
     built = time.perf_counter() - began
     parameters = list(model.parameters())
-    rows, spent, batches = 0, 0.0, 0
+    rows, spent = 0, 0.0
     if parameters:
         optimizer = Adam(model, model.lazy, options.learning_rate)
         model.train()
@@ -110,7 +110,6 @@ def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, An
                 optimizer.zero_grad()
                 model.loss(*batch).backward()
                 optimizer.step()
-                batches += 1
                 rows += len(batch[0])
                 if time.perf_counter() - began + spent > max(seconds, 1) * 3:
                     done = False

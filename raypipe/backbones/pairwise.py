@@ -37,10 +37,9 @@ class Triples:
     def batches(self, size: int, negatives: int, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         """user [B], positive [B], negative [B, S], judged [B]; a judged row repeats the item that the LLM put second."""
         order = rng.permutation(len(self.user))
-        for first in range(
-            0, len(order), size * contract.AHEAD
-        ):  # drawn for many batches at once: the overhead of a draw is shared
-            rows = order[first : first + size * contract.AHEAD]
+        at_once = size * contract.AHEAD
+        for first in range(0, len(order), at_once):
+            rows = order[first : first + at_once]
             user = self.user[rows]
             negative = self.sampler.draw(user, negatives, rng)
             judged = rows >= self.n

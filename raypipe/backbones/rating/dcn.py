@@ -18,7 +18,6 @@ from raypipe.backbones import contract, features
 class Options(features.Options):
     """Hyper-parameters of DCN; defaults by search (docs/backbones.md)."""
 
-    embedding_size: int = Field(16, ge=1)
     learning_rate: float = Field(1.3e-3, gt=0)
     reg: float = Field(7.7e-3, ge=0, description="L2 penalty on the embeddings of the batch")
     dropout: float = Field(0.18, ge=0, lt=1)
