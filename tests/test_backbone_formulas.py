@@ -268,3 +268,20 @@ def test_item_loss_is_the_mean_cross_entropy_and_the_penalty(toy):
     assert got.item() == pytest.approx(wanted.item(), rel=1e-5)
     gradient = torch.autograd.grad(wanted, model.items.weight, retain_graph=True)[0]
     assert torch.allclose(torch.autograd.grad(got, model.items.weight)[0], gradient, atol=1e-6)
+
+
+def test_sampled_item_loss_by_hand_and_near_the_full_one(toy, monkeypatch):
+    data, model = built(toy, "sequential", "sasrec", negatives=100)
+    torch.nn.init.normal_(model.items.weight, std=0.2)
+    state, item = torch.randn(300, 16), torch.randint(0, data.n_items, (300,))
+    scores = state @ model.items.weight[: data.n_items].T
+    torch.manual_seed(1)
+    drawn = np.mean([model.item_loss(state, item).item() for _ in range(200)])
+    assert drawn == pytest.approx(torch.nn.functional.cross_entropy(scores, item).item(), abs=0.02)
+    model.options = model.options.model_copy(update={"negatives": 3})
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([4, 7, 7]))
+    weight = (data.n_items - 1) / 3
+    for target, terms in ((2, (4, 7, 7)), (7, (4,))):  # a drawn item that is the target does not count against itself
+        others = sum(weight * np.exp(scores[0, i].item()) for i in terms)
+        wanted = np.log(np.exp(scores[0, target].item()) + others) - scores[0, target].item()
+        assert model.item_loss(state[:1], torch.tensor([target])).item() == pytest.approx(wanted, abs=1e-5)

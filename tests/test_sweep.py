@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from raypipe import config
-from raypipe.backbones import registry
+from raypipe.backbones import registry, sweep
+from raypipe.backbones.tables import Tables
+from raypipe.data.dataset import read
+from raypipe.data.split import make_split
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -39,7 +42,15 @@ def test_a_search_ends_in_a_preset_and_can_be_continued(tmp_path):
     assert configured in [f["options"] for f in found["finalists"]], "what is configured is always compared"
     best = max(found["finalists"], key=lambda f: f["mean"])
     assert found["options"] == best["options"]
-    assert best["mean"] == pytest.approx(np.mean([f["mean"] for f in found["finalists"] if f["options"] == best["options"]]))
+    settings = config.RunConfig(**found["config"])
+    dataset = read(settings.data)
+    source = Tables(dataset, make_split(dataset.interactions, settings.data, settings.llm.tune.holdout))
+    own = {**settings.backbone_options["mf"], **found["options"]}
+    alone = [sweep.measure(own, source, "direct", "mf", settings.seed + n) for n in range(2)]
+    assert best["mean"] == pytest.approx(np.mean([a["validation"] for a in alone]), abs=1e-6), "the values are the winner's own"
+    for part in ("validation", "test"):
+        for metric, values in found[part].items():
+            assert values == pytest.approx([a[f"{part} {metric}"] for a in alone], abs=1e-6)
     assert all(len(v) == 2 for v in found["test"].values()) and set(found["test"]) == {"H@3", "N@3", "H@5", "N@5"}
     loaded = config.load(str(tmp_path / "sweep" / "mf" / "preset.yaml"))
     assert loaded.backbone_options["mf"] == {"epochs": 12, "embedding_size": 8, **best["options"]}

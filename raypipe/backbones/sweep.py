@@ -1,6 +1,7 @@
 """Hyper-parameter search for one backbone: many points with one seed, the best few with several, the winner by the mean.
 
-Everything is decided on validation. The test part is read once, for the winner.
+Everything is decided on validation. The fits of the last comparison are asked for test too, but those values are looked at for the
+winner alone, when it is known.
 """
 
 from __future__ import annotations
@@ -87,12 +88,12 @@ def draw(space: dict[str, tuple[str, list[Any]]], first: dict[str, Any], samples
     return points
 
 
-def measure(point: dict[str, Any], source: Tables, task: str, name: str, seed: int, parts: tuple[str, ...]) -> dict[str, float]:
-    """Fit once and return the metrics of `parts`, as "PART METRIC", and the value that validation decides by."""
+def measure(point: dict[str, Any], source: Tables, task: str, name: str, seed: int) -> dict[str, float]:
+    """Fit once and return the metrics of both parts, as "PART METRIC", and the value that validation decides by."""
     options = registry.options(task, name, point)
     fitted = fit(registry.find(task, name).Model, source.fit_data(task), options, derive(seed, name), _silent, _silent)
     found = {"validation": max(line["validation"] for line in fitted.curve), "epochs": float(len(fitted.curve))}
-    for part in parts:
+    for part in ("validation", "test"):
         queries = source.queries(task, part)
         if isinstance(queries, RatingQueries):
             got: dict[str, Any] = metrics.rating(predict(fitted.model, queries), queries.rating)  # type: ignore[arg-type]
@@ -116,7 +117,7 @@ def sweep(
     seed: int,
     say: Callable[[str], None],
 ) -> Found:
-    """Search, then compare the best points over `seeds` seeds, then read the test part for the winner.
+    """Search, then compare the best points over `seeds` seeds, then read the test values of the winner.
 
     Args:
         base: options that stay as they are.
@@ -133,24 +134,20 @@ def sweep(
         say(f"    {len(points)} points tried, best {points[0]['validation']:.4f}")
     best = [{k: p[k] for k in space} for p in points[:finalists]]
     best += [first] if first not in best else []
-    every = list(range(seed, seed + seeds))
+    grid = {"finalist": list(range(len(best))), "seed": list(range(seed, seed + seeds))}
+    rows = tune.grid(_finalist, grid, (source, task, name, base, best), f"{scratch}/finalists", say)
     table: list[dict[str, Any]] = []
-    if len(best) > 1:
-        grid: dict[str, list[Any]] = {"finalist": list(range(len(best))), "seed": every}
-        rows = tune.grid(_finalist, grid, (source, task, name, base, best, ("validation",)), f"{scratch}/finalists", say)
-        for number, point in enumerate(best):
-            values = [r["validation"] for r in rows if r["finalist"] == number]
-            spread = float(np.std(values, ddof=1)) if seeds > 1 else 0.0
-            table.append({"options": point, "mean": float(np.mean(values)), "std": spread})
-            say(f"    {table[-1]['mean']:.4f} +- {spread:.4f}  {point}")
-    winner = max(table, key=lambda row: float(row["mean"]))["options"] if table else best[0]
-    grid = {"finalist": [0], "seed": every}
-    rows = tune.grid(_finalist, grid, (source, task, name, base, [winner], ("validation", "test")), f"{scratch}/winner", say)
+    for number, point in enumerate(best):
+        values = [r["validation"] for r in rows if r["finalist"] == number]
+        table.append({"options": point, "mean": float(np.mean(values)), "std": float(np.std(values, ddof=min(1, seeds - 1)))})
+        say("    {mean:.4f} +- {std:.4f}  {options}".format_map(table[-1]))
+    winner = int(np.argmax([row["mean"] for row in table]))
+    rows = [r for r in rows if r["finalist"] == winner]
 
     def of(part: str) -> dict[str, list[float]]:
         return {k.removeprefix(f"{part} "): [r[k] for r in rows] for k in rows[0] if k.startswith(f"{part} ")}
 
-    return Found(winner, of("validation"), of("test"), table, points)
+    return Found(best[winner], of("validation"), of("test"), table, points)
 
 
 def run(
@@ -176,5 +173,5 @@ def _trial(point: dict[str, Any], data: Any, report: Callable[[dict[str, float]]
 
 def _finalist(point: dict[str, Any], data: Any) -> dict[str, float]:
     torch.set_num_threads(1)
-    source, task, name, base, best, parts = data
-    return measure({**base, **best[point["finalist"]]}, source, task, name, point["seed"], parts)
+    source, task, name, base, best = data
+    return measure({**base, **best[point["finalist"]]}, source, task, name, point["seed"])
