@@ -33,6 +33,28 @@ def test_fields_are_distinct_rows(toy):
     assert len(set(rows.tolist())) == len(rows) == 2 + data.user_codes.shape[1] + data.item_codes.shape[1]
 
 
+def test_ridge_starts_at_damped_means_and_pulls_rare_embeddings_more(toy):
+    data, model = built(toy, "rating", "afm", ridge=4.0, reg=0.5)
+    mean = data.rating.astype(float).mean()
+    item = [(data.rating[data.item == i] - mean).sum() / ((data.item == i).sum() + 4) for i in range(data.n_items)]
+    of = data.user == 3
+    user = sum(r - mean - item[i] for r, i in zip(data.rating[of], data.item[of], strict=True)) / (of.sum() + 4)
+    rows = model.fields.rows(torch.tensor([3]), torch.tensor([4]))
+    user_row, item_row = rows[0, 0], rows[0, 1 + data.user_codes.shape[1]]
+    assert model.table.weight[user_row, 0].item() == pytest.approx(user, abs=1e-5)
+    assert model.table.weight[item_row, 0].item() == pytest.approx(item[4], abs=1e-5)
+    wanted = 0.0
+    for row in rows[0]:
+        columns = [*data.user_codes[data.user].T, *data.item_codes[data.item].T]
+        times = {int(user_row): of.sum(), int(item_row): (data.item == 4).sum()}.get(int(row))
+        if times is None:  # a side feature: how many training rows share it
+            n = [int(r) for r in rows[0] if int(r) not in (int(user_row), int(item_row))].index(int(row))
+            code = [*data.user_codes[3], *data.item_codes[4]][n]
+            times = (columns[n] == code).sum()
+        wanted += (0.5 + 4 / max(times, 1)) * model.table.weight[row].pow(2).sum().item()
+    assert model(rows)[1].item() == pytest.approx(wanted, rel=1e-4)
+
+
 def test_deepfm_is_a_sum_over_pairs_and_an_mlp(toy):
     _, model = built(toy, "rating", "deepfm")
     v, w = fields_of(model, 3, 4)

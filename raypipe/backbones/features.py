@@ -45,6 +45,12 @@ class Fields(nn.Module):
         """[B, count] rows of a batch."""
         return torch.cat([self.user_rows[user_B], self.item_rows[item_B]], dim=1)
 
+    def times(self, data: FitData) -> torch.Tensor:
+        """[size] how often each row occurs in training."""
+        sides = ((self.user_rows, data.user), (self.item_rows, data.item))
+        columns = ((column.numpy(), ids) for rows, ids in sides for column in rows.T)
+        return torch.from_numpy(sum(np.bincount(column[ids], minlength=self.size) for column, ids in columns))
+
 
 class Options(contract.Options):
     """Hyper-parameters that the rating backbones share."""
@@ -53,6 +59,7 @@ class Options(contract.Options):
     epochs: int = Field(40, ge=1)
     batch_size: int = Field(1024, ge=1)
     reg: float = Field(0.02, ge=0, description="L2 penalty on the embeddings of the batch")
+    ridge: float = Field(0.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
     dropout: float = Field(0.2, ge=0, lt=1)
     patience: int = Field(4, ge=1)
 
@@ -61,10 +68,13 @@ class FieldRater(contract.Rater):
     """y = mean + sum of w_f + interaction(v_1, ..., v_F), a regression of the rating with squared error (Llama4Rec Table V).
 
     A backbone gives the interaction. The rating is centred on the training mean, and predictions are clipped to the range of
-    training ratings: both are our additions to all six papers, which predict clicks.
+    training ratings: both are our additions to all six papers, which predict clicks. With `ridge` = n, w of users and items starts
+    at their mean deviations damped by n ratings, so that the interaction does not overfit while w is still on its way, and an
+    embedding that occurs m times is penalised by n / m each time, as in ridge regression.
     """
 
     options: Options
+    pull: torch.Tensor
 
     def __init__(self, data: FitData, options: Options) -> None:
         super().__init__(data, options)
@@ -75,6 +85,12 @@ class FieldRater(contract.Rater):
         self.lazy = ("table.weight",) if lazy else ()
         nn.init.zeros_(self.table.weight[:, 0])
         nn.init.normal_(self.table.weight[:, 1:], std=0.05)
+        if options.ridge:
+            self.register_buffer("pull", options.reg + options.ridge / self.fields.times(data).clamp(min=1), persistent=False)
+            first = int(self.fields.item_rows[0, 0])
+            item, user = (torch.from_numpy(w).float() for w in damped_means(data, options.ridge))
+            self.table.weight.data[: self.n_users, 0] = user
+            self.table.weight.data[first : first + self.n_items, 0] = item
         self.low, self.high = float(data.rating.min()), float(data.rating.max())
         self.register_buffer("mean", torch.tensor(float(data.rating.mean())))
 
@@ -83,11 +99,14 @@ class FieldRater(contract.Rater):
         raise NotImplementedError
 
     def forward(self, rows_BF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B] prediction before clipping, and the scalar L2 norm of the batch's embeddings, per row."""
+        """[B] prediction before clipping, and the scalar L2 penalty on the batch's embeddings, per row."""
         found = self.table(rows_BF)
         w, v = found.split([1, found.shape[2] - 1], dim=2)
-        flat = found.flatten()
-        return self.mean + w.sum((1, 2)) + self.interaction(v.contiguous()), flat.dot(flat) / len(rows_BF)
+        if self.options.ridge:
+            penalty = found.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten())
+        else:
+            penalty = self.options.reg * found.flatten().dot(found.flatten())
+        return self.mean + w.sum((1, 2)) + self.interaction(v.contiguous()), penalty / len(rows_BF)
 
     def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         """Rows of the table [B, F] and ratings [B]."""
@@ -100,8 +119,8 @@ class FieldRater(contract.Rater):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         rows_BF, rating_B = batch
-        prediction, norm = self(rows_BF)
-        return F.mse_loss(prediction, rating_B) + self.options.reg * norm
+        prediction, penalty = self(rows_BF)
+        return F.mse_loss(prediction, rating_B) + penalty
 
     def predict(self, user_B: torch.Tensor, item_B: torch.Tensor) -> torch.Tensor:
         return self(self.fields.rows(user_B, item_B))[0].clamp(self.low, self.high)
@@ -109,6 +128,16 @@ class FieldRater(contract.Rater):
     def user_embeddings(self, data: FitData) -> torch.Tensor:
         """The factors of the user ids (LO20)."""
         return self.table.weight[: self.n_users, 1:].detach()
+
+
+def damped_means(data: FitData, ridge: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each item [I] the mean deviation from the training mean, and of each user [U] the mean of what is left of it, as if
+    `ridge` ratings of no deviation were among them (Koren, "Factor in the Neighbors", ACM TKDD 2010).
+    """
+    left = data.rating - data.rating.mean(dtype=np.float64)
+    item = np.bincount(data.item, left, data.n_items) / (np.bincount(data.item, minlength=data.n_items) + ridge)
+    left = left - item[data.item]
+    return item, np.bincount(data.user, left, data.n_users) / (np.bincount(data.user, minlength=data.n_users) + ridge)
 
 
 def pair_sum(v_BFd: torch.Tensor) -> torch.Tensor:
