@@ -1,9 +1,13 @@
 """From answers to ranks, choosing on validation, and the published values."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from raypipe.backbones import registry
 from raypipe.papers.llama4rec import choose, ranks
 from raypipe.reports import tables
 
@@ -79,12 +83,18 @@ def test_published_values():
     assert tables.published("ML-100K", "light_gcn", "base", "H@3") == 0.0492
     assert tables.published("ML-100K", "sasrec", "llama4rec", "N@5") == 0.0240
     assert tables.published("ML-100K", "deepfm", "ift", "RMSE") == 1.2792
+    assert tables.published("ML-100K", "mf", "base", "H@3") == 0.0455
+    assert tables.published("ML-100K", "mix_gcf", "base", "N@5") == 0.0496
     assert tables.published("", "light_gcn", "base", "H@3") is None
+    with open(Path(tables.__file__).parent / "published.csv", newline="") as stream:
+        printed = {r["backbone"] for r in csv.DictReader(stream) if r["table"] in ("II", "IV", "V")} - {"", "LLaMA"}
+    ours = {registry.title(name) for task in registry.FOLDERS for name in registry.names(task)}
+    assert len(printed) == 13 and printed <= ours, "every backbone of the paper is found under the paper's name"
 
 
 def test_results_average_over_seeds():
     def row(value):
-        return {"task": "direct", "backbone": "b", "variant": "base", "metric": "H@3", "value": value, "n_users": 2,
+        return {"task": "direct", "backbone": "mf", "variant": "base", "metric": "H@3", "value": value, "n_users": 2,
                 "slices": {"tail": value}}  # fmt: skip
 
     (got,) = tables.results("d", "", "all", [[row(0.1)], [row(0.3)]])

@@ -23,6 +23,11 @@ def find(task: str, name: str) -> ModuleType:
     return discovery.find(FOLDERS[task], name, f"{task} backbone")
 
 
+def title(name: str) -> str:
+    """What the field calls a backbone: the first words of its file, up to the colon."""
+    return (find(task_of(name), name).__doc__ or name).partition(":")[0]
+
+
 def task_of(name: str) -> str:
     """The task whose folder holds the backbone."""
     for task in FOLDERS:

@@ -19,6 +19,7 @@ import jinja2
 import pandas as pd
 import pyarrow.parquet as pq
 
+from raypipe.backbones import registry
 from raypipe.cluster import session
 from raypipe.config import RunConfig
 from raypipe.data.split import PARTS, Split, evaluated_users
@@ -160,13 +161,13 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: i
             lines.append({"variant": tables.TITLES[variant], "cells": cells})
         main = "RMSE" if task == "rating" else "N@5"
         blocks.append({
-            "task": task, "backbone": tables.NAMES.get(backbone, backbone), "metrics": names, "lines": lines,
+            "task": task, "backbone": registry.title(backbone), "metrics": names, "lines": lines,
             "n_users": own[0]["n_users"], "p": [corrected[id(cell["llama4rec", m])] for m in names], "slice_metric": main,
             "slices": [{"name": n, "base": cell["base", main]["slices"][n], "ours": cell["llama4rec", main]["slices"][n]}
                        for n in cell["base", main]["slices"]],
         })  # fmt: skip
     maps = [
-        plots.heat_map(c["grid"], (c["alpha_1"], c["alpha_2"]), f"{c['task']} · {tables.NAMES.get(c['backbone'], c['backbone'])}")
+        plots.heat_map(c["grid"], (c["alpha_1"], c["alpha_2"]), f"{c['task']} · {registry.title(c['backbone'])}")
         for c in chosen
         if c["seed"] == seed and c["grid"]
     ]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-#: the paper's names of our backbones
-NAMES = {"light_gcn": "LightGCN", "sasrec": "SASRec", "deepfm": "DeepFM"}
+from raypipe.backbones import registry
+
 TITLES = {"base": "Base", "ift": "IFT", "llama4rec": "Llama4Rec"}
 
 
@@ -26,7 +26,7 @@ def _published() -> dict[tuple[str, str, str, str], float]:
 
 def published(dataset: str, backbone: str, variant: str, metric: str) -> float | None:
     """The value that Llama4Rec prints (Tables II, IV, V), or None. IFT of the rating task is one row, "LLaMA"."""
-    table, name = _published(), NAMES.get(backbone, backbone)
+    table, name = _published(), registry.title(backbone)
     own = table.get((dataset, name, TITLES[variant], metric))
     return own if own is not None or variant != "ift" else table.get((dataset, "LLaMA", "IFT", metric))
 
