@@ -10,14 +10,7 @@ import sys
 import time
 
 import _start  # noqa: F401
-from options import configuration, parser
-
-from raypipe.errors import RaypipeError
-
-
-def say(line: str) -> None:
-    """Progress, at once."""
-    print(line, flush=True)
+from options import configuration, guarded, parser, say
 
 
 def main() -> int:
@@ -29,46 +22,42 @@ def main() -> int:
     p.add_argument("--verbose", action="store_true", help="show the output of all workers")
     options = p.parse_args()
     began = time.time()
-    try:
-        config, out = configuration(options)
-        from raypipe.papers.llama4rec.stages import check_resources, plan
-        from raypipe.pipeline.runner import Runner
-        from raypipe.pipeline.store import Store
+    config, out = configuration(options)
+    from raypipe.papers.llama4rec.stages import check_resources, plan
+    from raypipe.pipeline.runner import Runner
+    from raypipe.pipeline.store import Store
 
-        store = Store(out)
-        stages = plan(config)
-        if options.list:
-            for stage in stages:
-                say(stage.name)
-            return 0
-        if not options.dry_run:
-            store.check_writable()
-            store.check_space(1.0)
-        runner = Runner(stages, store, say=say)
-        if options.dry_run:
-            for planned in runner.plan():
-                state = "done" if planned.cached else "to run"
-                say(f"{planned.stage.name:40s} {planned.key[:12]}  {state:7s} {planned.stage.resources}")
-            return 0
-        for option, name in (("--from", options.start), ("--only", options.only)):
-            if name:
-                runner.matching(name, option)
-        from raypipe.cluster import session
-        from raypipe.pipeline.runner import perform
-        from raypipe.reports.publish import publish
-
-        with session.connected(say, options.verbose):
-            check_resources(config)
-            runner.submit = lambda *arguments: session.in_worker(perform, *arguments)
-            record = runner.run(options.start, options.only)
-            if options.only:
-                return 0
-            say(publish(config, store, record, began))
+    store = Store(out)
+    stages = plan(config)
+    if options.list:
+        for stage in stages:
+            say(stage.name)
         return 0
-    except RaypipeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return 2
+    if not options.dry_run:
+        store.check_writable()
+        store.check_space(1.0)
+    runner = Runner(stages, store, say=say)
+    if options.dry_run:
+        for planned in runner.plan():
+            state = "done" if planned.cached else "to run"
+            say(f"{planned.stage.name:40s} {planned.key[:12]}  {state:7s} {planned.stage.resources}")
+        return 0
+    for option, name in (("--from", options.start), ("--only", options.only)):
+        if name:
+            runner.matching(name, option)
+    from raypipe.cluster import session
+    from raypipe.pipeline.runner import perform
+    from raypipe.reports.publish import publish
+
+    with session.connected(say, options.verbose):
+        check_resources(config)
+        runner.submit = lambda *arguments: session.in_worker(perform, *arguments)
+        record = runner.run(options.start, options.only)
+        if options.only:
+            return 0
+        say(publish(config, store, record, began))
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,23 @@ import yaml
 
 from raypipe.backbones import registry
 from raypipe.config import TASKS, RunConfig, load, parse_set, presets
+from raypipe.errors import RaypipeError
 
 GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
+
+
+def say(line: str) -> None:
+    """Progress, at once."""
+    print(line, flush=True)
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """The exit code of a job; an error that says what to do is one line, without a stack."""
+    try:
+        return main()
+    except RaypipeError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 2
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -17,17 +17,12 @@ from pathlib import Path
 import _start
 import numpy as np
 import yaml
-from options import configuration, parser
+from options import configuration, guarded, parser, say
 
 from raypipe.backbones import registry, sweep
-from raypipe.errors import ConfigError, RaypipeError
+from raypipe.errors import ConfigError
 
 SPACES = _start.ROOT / "tune_configs" / "backbones"
-
-
-def say(line: str) -> None:
-    """Progress, at once."""
-    print(line, flush=True)
 
 
 def main() -> int:
@@ -38,42 +33,38 @@ def main() -> int:
     p.add_argument("--space", type=Path, help=f"search space (default: {SPACES.name}/NAME.yaml)")
     p.set_defaults(seeds=5)
     options = p.parse_args()
-    try:
-        name = options.backbone.replace("-", "_")
-        task = registry.task_of(name)
-        config, out = configuration(options)
-        base = config.backbone_options.get(name, {})
-        registry.options(task, name, base)
-        space = sweep.read_space(options.space or SPACES / f"{name}.yaml", task, name)
-        if min(options.samples, options.finalists - 1, config.seeds - 1) < 0:
-            raise ConfigError("too small a number", "--samples, --finalists, --seeds", "at least 0, 1 and 1")
-        from raypipe.cluster import session
-        from raypipe.pipeline.store import Store
-        from raypipe.reports.environment import commit
+    name = options.backbone.replace("-", "_")
+    task = registry.task_of(name)
+    config, out = configuration(options)
+    base = config.backbone_options.get(name, {})
+    registry.options(task, name, base)
+    space = sweep.read_space(options.space or SPACES / f"{name}.yaml", task, name)
+    if min(options.samples, options.finalists - 1, config.seeds - 1) < 0:
+        raise ConfigError("too small a number", "--samples, --finalists, --seeds", "at least 0, 1 and 1")
+    from raypipe.cluster import session
+    from raypipe.pipeline.store import Store
+    from raypipe.reports.environment import commit
 
-        place = options.out or f"runs/sweep-{Path(out).name}"
-        store = Store(f"{place.rstrip('/')}/{name}")
-        store.check_writable()
-        with session.connected(say):
-            found = session.in_worker(sweep.run, config, task, name, space, store.uri, options.samples, options.finalists, cpus=0)
-        command = "python jobs/sweep.py " + shlex.join(sys.argv[1:])
-        record = {"command": command, "commit": commit(), "config": config.model_dump(mode="json"), **found._asdict()}
-        preset = yaml.safe_dump(
-            {"data": config.data.model_dump(include={"name", "protocol"}), "backbone_options": {name: {**base, **found.options}}}
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "sweep.json").write_text(json.dumps(record, indent=1))
-            Path(folder, "preset.yaml").write_text(f"# chosen on validation by: {command}\n{preset}")
-            store.publish(Path(folder), "")
-        for part, values in (("validation", found.validation), ("test", found.test)):
-            means = "  ".join(f"{m} {np.mean(v):.4f} +- {np.std(v, ddof=min(1, len(v) - 1)):.4f}" for m, v in values.items())
-            say(f"{name} {part:10s} {means}  ({config.seeds} seeds)")
-        say(f"{store.uri}/preset.yaml")
-        return 0
-    except RaypipeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return 2
+    place = options.out or f"runs/sweep-{Path(out).name}"
+    store = Store(f"{place.rstrip('/')}/{name}")
+    store.check_writable()
+    with session.connected(say):
+        found = session.in_worker(sweep.run, config, task, name, space, store.uri, options.samples, options.finalists, cpus=0)
+    command = "python jobs/sweep.py " + shlex.join(sys.argv[1:])
+    record = {"command": command, "commit": commit(), "config": config.model_dump(mode="json"), **found._asdict()}
+    preset = yaml.safe_dump(
+        {"data": config.data.model_dump(include={"name", "protocol"}), "backbone_options": {name: {**base, **found.options}}}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "sweep.json").write_text(json.dumps(record, indent=1))
+        Path(folder, "preset.yaml").write_text(f"# chosen on validation by: {command}\n{preset}")
+        store.publish(Path(folder), "")
+    for part, values in (("validation", found.validation), ("test", found.test)):
+        means = "  ".join(f"{m} {np.mean(v):.4f} +- {np.std(v, ddof=min(1, len(v) - 1)):.4f}" for m, v in values.items())
+        say(f"{name} {part:10s} {means}  ({config.seeds} seeds)")
+    say(f"{store.uri}/preset.yaml")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ray import tune
-from ray.tune import ResultGrid
 from ray.tune.schedulers import ASHAScheduler
 
 
@@ -69,12 +68,8 @@ def grid(
             callbacks=[_Progress(name, math.prod(map(len, space.values())), say)] if say else None,
         ),
     )
-    results: ResultGrid = tuner.fit()
-    if results.errors:
-        raise results.errors[0]
     rows = []
-    for number in range(len(results)):
-        result = results[number]
+    for result in _finished(tuner):
         assert result.metrics is not None and result.config is not None
         known = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
         rows.append({**known, **{k: result.config[k] for k in space}})
@@ -116,16 +111,20 @@ def search(
             tune_config=tune.TuneConfig(metric="validation", mode="max", scheduler=scheduler),
             run_config=tune.RunConfig(name=name, storage_path=parent, verbose=0, callbacks=[_Progress("search", len(points), say)]),
         )
-    results = tuner.fit()
-    if results.errors:
-        raise results.errors[0]
     rows = []
-    for number in range(len(results)):
-        result = results[number]
+    for result in _finished(tuner):
         assert result.config is not None and result.metrics_dataframe is not None
         curve = result.metrics_dataframe["validation"]
         rows.append({**result.config["point"], "validation": float(curve.max()), "reports": len(curve)})
     return sorted(rows, key=lambda row: -row["validation"])
+
+
+def _finished(tuner: tune.Tuner) -> list[tune.Result]:
+    """Every point's result, or the error of the first that failed."""
+    results = tuner.fit()
+    if results.errors:
+        raise results.errors[0]
+    return [results[number] for number in range(len(results))]
 
 
 def _quiet() -> None:
