@@ -211,6 +211,15 @@ def test_causal_models_do_not_look_ahead(toy, name):
     assert not torch.allclose(model(one)[:, -1], model(two)[:, -1])
 
 
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "cl4srec"])
+def test_the_last_state_alone_is_the_last_of_all_states(toy, name):
+    data, model = built(toy, "sequential", name, context=6, heads=2, layers=2)
+    torch.nn.init.normal_(model.items.weight)
+    history = torch.randint(0, data.n_items, (5, 6))
+    history[1, :4] = history[2] = data.n_items  # padded, and empty
+    assert torch.allclose(model(history, last=True)[:, 0], model(history)[:, -1], atol=1e-5)
+
+
 def test_bert4rec_looks_both_ways_and_never_at_what_is_masked(toy):
     data, model = built(toy, "sequential", "bert4rec", context=10)
     one = torch.arange(10)[None]
@@ -220,7 +229,7 @@ def test_bert4rec_looks_both_ways_and_never_at_what_is_masked(toy):
     hidden = torch.zeros(1, 10, dtype=torch.bool)
     hidden[0, -1] = True
     seen = []
-    model.forward, plain = lambda h: (seen.append(h), plain(h))[1], model.forward
+    model.forward, plain = lambda h, last=False: (seen.append(h), plain(h, last))[1], model.forward
     model.loss(one, hidden)
     assert seen[0][0].tolist() == [*range(9), data.n_items + 1]
     model.last_state(one)

@@ -38,8 +38,23 @@ class Block(nn.Module):
             rate = self.dropout if self.training else 0.0
             seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None], dropout_p=rate)
         x_BTd = x_BTd + dropout(self.out(seen.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
+        return self.feed_forward(x_BTd)
+
+    def feed_forward(self, x_BTd: torch.Tensor) -> torch.Tensor:
+        """The point-wise half, with its residual."""
         hidden = dropout(F.relu(self.up(self.norm_2(x_BTd))), self.dropout, self.training)
         return x_BTd + dropout(self.down(hidden), self.dropout, self.training)
+
+    def last(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor) -> torch.Tensor:
+        """[B, 1, d] what `forward` gives for the last position, in evaluation: the others only lend their keys and values."""
+        b, t, d = x_BTd.shape
+        q_Bd, kv_BTd = self.norm_1(x_BTd[:, -1:]), self.norm_1(x_BTd)
+        w_q, w_kv = self.qkv.weight.split([d, 2 * d])
+        b_q, b_kv = self.qkv.bias.split([d, 2 * d])
+        q = F.linear(q_Bd, w_q, b_q).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
+        k, v = F.linear(kv_BTd, w_kv, b_kv).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None, -1:])
+        return self.feed_forward(x_BTd[:, -1:] + self.out(seen.transpose(1, 2).reshape(b, 1, d)))
 
 
 def causal_mask(known_BT: torch.Tensor) -> torch.Tensor:
@@ -94,14 +109,15 @@ class SequenceRanker(contract.Ranker):
         self.blocks = nn.ModuleList(Block(options.embedding_size, options.heads, options.dropout) for _ in range(options.layers))
         self.norm = nn.LayerNorm(options.embedding_size, eps=1e-8)
 
-    def forward(self, history_BT: torch.Tensor) -> torch.Tensor:
-        """[B, T, d] states at each position of the padded history."""
+    def forward(self, history_BT: torch.Tensor, last: bool = False) -> torch.Tensor:
+        """[B, T, d] states at each position of the padded history; with `last` [B, 1, d], that of the last alone (evaluation)."""
         known = history_BT != self.n_items
         x = self.items(history_BT) * self.options.embedding_size**0.5 + self.places[-history_BT.shape[1] :]
         x = dropout(x * known[..., None], self.options.dropout, self.training)
         mask = causal_mask(known) if self.causal else two_sided_mask(known)
-        for block in self.blocks:
-            x = block(x, mask)
+        for number, block in enumerate(self.blocks, 1):
+            assert isinstance(block, Block)
+            x = block.last(x, mask) if last and number == len(self.blocks) else block(x, mask)
         return self.norm(x)
 
     def logits(self, state_Nd: torch.Tensor) -> torch.Tensor:
@@ -157,4 +173,4 @@ class SequenceRanker(contract.Ranker):
 
     def last_state(self, history_BT: torch.Tensor) -> torch.Tensor:
         """[B, d] the state that predicts what comes after the history."""
-        return self(history_BT)[:, -1]
+        return self(history_BT, last=True)[:, -1]

@@ -51,4 +51,4 @@ class Model(transformer.SequenceRanker):
 
     def last_state(self, history_BT: torch.Tensor) -> torch.Tensor:
         mask = torch.full_like(history_BT[:, :1], self.n_items + 1)
-        return self(torch.cat([history_BT[:, 1:], mask], dim=1))[:, -1]
+        return self(torch.cat([history_BT[:, 1:], mask], dim=1), last=True)[:, -1]
