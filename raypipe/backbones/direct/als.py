@@ -15,11 +15,11 @@ from raypipe.errors import ConfigError
 
 
 class Options(closed_form.Options):
-    """Hyper-parameters of ALS."""
+    """Hyper-parameters of ALS; defaults by search (docs/backbones.md)."""
 
-    embedding_size: int = Field(32, ge=1)
-    reg: float = Field(10.0, ge=0)
-    alpha: float = Field(3.0, gt=0, description="confidence of a training row above that of a missing one")
+    embedding_size: int = Field(128, ge=1)
+    reg: float = Field(3.3, ge=0)
+    alpha: float = Field(1.3, gt=0, description="confidence of a training row above that of a missing one")
     iterations: int = Field(20, ge=1)
 
 

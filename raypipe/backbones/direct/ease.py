@@ -19,7 +19,7 @@ MOST = 20_000
 class Options(closed_form.Options):
     """Hyper-parameters of EASE."""
 
-    reg: float = Field(500.0, gt=0)
+    reg: float = Field(83.0, gt=0)
 
 
 class Model(closed_form.ClosedRanker):

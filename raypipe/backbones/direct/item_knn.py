@@ -17,10 +17,10 @@ from raypipe.backbones import closed_form, contract
 
 
 class Options(closed_form.Options):
-    """Hyper-parameters of ItemKNN."""
+    """Hyper-parameters of ItemKNN; defaults by search (docs/backbones.md)."""
 
-    neighbours: int = Field(100, ge=1)
-    shrink: float = Field(10.0, ge=0)
+    neighbours: int = Field(400, ge=1)
+    shrink: float = Field(4.7, ge=0)
 
 
 class Model(closed_form.ClosedRanker):

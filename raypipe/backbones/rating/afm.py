@@ -22,9 +22,11 @@ from raypipe.backbones.dropout import dropout
 class Options(features.Options):
     """Hyper-parameters of AFM; defaults by search (docs/backbones.md)."""
 
-    learning_rate: float = Field(1.3e-3, gt=0)
-    reg: float = Field(7.7e-3, ge=0, description="L2 penalty on the embeddings of the batch")
-    dropout: float = Field(0.18, ge=0, lt=1)
+    embedding_size: int = Field(8, ge=1)
+    learning_rate: float = Field(4.5e-3, gt=0)
+    reg: float = Field(2.3e-4, ge=0, description="L2 penalty on the embeddings of the batch")
+    ridge: float = Field(10.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    dropout: float = Field(0.07, ge=0, lt=1)
     attention_size: int = Field(16, ge=1)
 
 

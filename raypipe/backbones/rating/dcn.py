@@ -18,9 +18,11 @@ from raypipe.backbones import contract, features
 class Options(features.Options):
     """Hyper-parameters of DCN; defaults by search (docs/backbones.md)."""
 
-    learning_rate: float = Field(1.3e-3, gt=0)
-    reg: float = Field(7.7e-3, ge=0, description="L2 penalty on the embeddings of the batch")
-    dropout: float = Field(0.18, ge=0, lt=1)
+    embedding_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1.9e-3, gt=0)
+    reg: float = Field(4.1e-4, ge=0, description="L2 penalty on the embeddings of the batch")
+    ridge: float = Field(3.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1, description="cross layers")
     hidden: tuple[int, ...] = (64, 32)
 
