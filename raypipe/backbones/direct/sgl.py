@@ -19,12 +19,16 @@ from raypipe.backbones import contract, graph, losses, pairwise
 
 
 class Options(pairwise.GraphOptions):
-    """Hyper-parameters of SGL."""
+    """Hyper-parameters of SGL; defaults by search (docs/backbones.md)."""
 
+    learning_rate: float = Field(1.8e-2, gt=0)
+    reg: float = Field(2.7e-5, ge=0, description="L2 penalty")
+    init_std: float = Field(0.03, gt=0, description="standard deviation of the first embeddings")
+    layers: int = Field(3, ge=1, description="steps of propagation")
     view: Literal["edge", "node", "walk"] = "edge"
     drop: float = Field(0.1, ge=0, lt=1, description="share of edges or nodes that a view lacks")
-    contrast: float = Field(0.1, ge=0, description="weight of the contrastive loss")
-    temperature: float = Field(0.2, gt=0)
+    contrast: float = Field(7e-4, ge=0, description="weight of the contrastive loss")
+    temperature: float = Field(0.1, gt=0)
 
 
 class Model(pairwise.GraphRanker):
