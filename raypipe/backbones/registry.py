@@ -24,8 +24,9 @@ def find(task: str, name: str) -> ModuleType:
 
 
 def title(name: str) -> str:
-    """What the field calls a backbone: the first words of its file, up to the colon."""
-    return (find(task_of(name), name).__doc__ or name).partition(":")[0]
+    """What the field calls a backbone: the first words of its file, up to the colon; its name where the file has no such head."""
+    head, colon, _ = (find(task_of(name), name).__doc__ or "").partition(":")
+    return head if colon and "\n" not in head else name
 
 
 def task_of(name: str) -> str:
