@@ -25,7 +25,7 @@ CLOSED = ("als", "ease", "item_knn", "popularity")
 
 def options(task, name, **given):
     """Small options; those that a backbone lacks, or a closed form has no use for, are left out."""
-    wanted = {"embedding_size": 16, "batch_size": 64, "learning_rate": 0.01, "reg": 0.0, **given}
+    wanted = {"embedding_size": 16, "batch_size": 64, "learning_rate": 0.01, "reg": 0.0, "ridge": 0.0, **given}
     if name in CLOSED:
         wanted = {k: v for k, v in wanted.items() if k not in ("epochs", "reg")}
     known = registry.find(task, name).Options.model_fields
