@@ -19,9 +19,13 @@ from raypipe.backbones.fit import fit
 FILE = Path(__file__).with_suffix(".json")
 TRAINED = [(task, name) for task in registry.FOLDERS for name in registry.names(task) if name not in CLOSED]
 
+#: options whose defaults have moved since the losses were put on record
+SETTLED = {"sgl": {"layers": 2, "contrast": 0.1, "temperature": 0.2, "init_std": 0.1}}
+
 
 def losses(task, name):
     own = {"negatives": 2} if task == "direct" else {}
+    own |= SETTLED.get(name, {})
     chosen = options(task, name, epochs=3, patience=3, dropout=0.2, reg=0.01, **own)  # whatever the defaults are
     found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 11, QUIET, QUIET)
     return [line["loss"] for line in found.curve]
