@@ -48,11 +48,11 @@ class Block(nn.Module):
     def last(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor) -> torch.Tensor:
         """[B, 1, d] what `forward` gives for the last position, in evaluation: the others only lend their keys and values."""
         b, t, d = x_BTd.shape
-        q_Bd, kv_BTd = self.norm_1(x_BTd[:, -1:]), self.norm_1(x_BTd)
+        normed_BTd = self.norm_1(x_BTd)
         w_q, w_kv = self.qkv.weight.split([d, 2 * d])
         b_q, b_kv = self.qkv.bias.split([d, 2 * d])
-        q = F.linear(q_Bd, w_q, b_q).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
-        k, v = F.linear(kv_BTd, w_kv, b_kv).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q = F.linear(normed_BTd[:, -1:], w_q, b_q).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
+        k, v = F.linear(normed_BTd, w_kv, b_kv).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None, -1:])
         return self.feed_forward(x_BTd[:, -1:] + self.out(seen.transpose(1, 2).reshape(b, 1, d)))
 

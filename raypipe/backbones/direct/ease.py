@@ -17,7 +17,7 @@ MOST = 20_000
 
 
 class Options(closed_form.Options):
-    """Hyper-parameters of EASE."""
+    """Hyper-parameters of EASE; defaults by search (docs/backbones.md)."""
 
     reg: float = Field(83.0, gt=0)
 
