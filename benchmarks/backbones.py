@@ -88,11 +88,13 @@ def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, An
 
     from raypipe.backbones import registry
     from raypipe.backbones.adam import Adam
+    from raypipe.backbones.allocator import keep_freed
     from raypipe.backbones.fit import validate
     from raypipe.seeding import generator
 
     options = registry.options(task, name, given)
     before = peak()
+    keep_freed()
     torch.manual_seed(0)
     began = time.perf_counter()
     model = registry.find(task, name).Model(data, options)

@@ -98,15 +98,16 @@ class FieldRater(contract.Rater):
         """[B] what the fields say together."""
         raise NotImplementedError
 
-    def forward(self, rows_BF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B] prediction before clipping, and the scalar L2 penalty on the batch's embeddings, per row."""
-        found = self.table(rows_BF)
-        w, v = found.split([1, found.shape[2] - 1], dim=2)
+    def forward(self, found_BFe: torch.Tensor) -> torch.Tensor:
+        """[B] prediction before clipping, from the rows of the table; e = 1 + d."""
+        w, v = found_BFe.split([1, found_BFe.shape[2] - 1], dim=2)
+        return self.mean + w.sum((1, 2)) + self.interaction(v.contiguous())
+
+    def penalty(self, found_BFe: torch.Tensor, rows_BF: torch.Tensor) -> torch.Tensor:
+        """Scalar L2 penalty on the batch's embeddings, per row."""
         if self.options.ridge:
-            penalty = found.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten())
-        else:
-            penalty = self.options.reg * found.flatten().dot(found.flatten())
-        return self.mean + w.sum((1, 2)) + self.interaction(v.contiguous()), penalty / len(rows_BF)
+            return found_BFe.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten()) / len(rows_BF)
+        return self.options.reg * found_BFe.flatten().dot(found_BFe.flatten()) / len(rows_BF)
 
     def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         """Rows of the table [B, F] and ratings [B]."""
@@ -119,11 +120,11 @@ class FieldRater(contract.Rater):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         rows_BF, rating_B = batch
-        prediction, penalty = self(rows_BF)
-        return F.mse_loss(prediction, rating_B) + penalty
+        found_BFe = self.table(rows_BF)
+        return F.mse_loss(self(found_BFe), rating_B) + self.penalty(found_BFe, rows_BF)
 
     def predict(self, user_B: torch.Tensor, item_B: torch.Tensor) -> torch.Tensor:
-        return self(self.fields.rows(user_B, item_B))[0].clamp(self.low, self.high)
+        return self(self.table(self.fields.rows(user_B, item_B))).clamp(self.low, self.high)
 
     def user_embeddings(self, data: FitData) -> torch.Tensor:
         """The factors of the user ids (LO20)."""

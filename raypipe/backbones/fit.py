@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from raypipe.backbones.adam import Adam, average
+from raypipe.backbones.allocator import keep_freed
 from raypipe.backbones.contract import Backbone, FitData, Options, Ranker, Rater, RatingQueries
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.evaluation import metrics
@@ -77,6 +78,7 @@ def fit(
         resume: a folder that such a function wrote.
         worker: this process among those that fit the model together.
     """
+    keep_freed()
     torch.manual_seed(derive(seed, "init"))
     model = build(data, options).to(worker.device)
     half = torch.autocast(worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda")

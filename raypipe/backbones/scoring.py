@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from raypipe.backbones.allocator import keep_freed
 from raypipe.backbones.contract import Queries, Ranker, Rater, RatingQueries
 from raypipe.seeding import generator
 
@@ -26,6 +27,7 @@ def top_k(model: Ranker, queries: Queries, k: int, seed: int, chunk: int = 1024)
 
     Equal scores are ordered by a random permutation of the items (seeded), never by whether one is the target.
     """
+    keep_freed()
     model.eval()
     model.begin_scoring()
     device = model.device

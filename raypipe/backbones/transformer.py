@@ -27,34 +27,28 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, inner * width), nn.Linear(inner * width, width)
 
-    def forward(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor) -> torch.Tensor:
-        """[B, T, d]; mask_BTT is True where row may look at column."""
+    def forward(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor, last: bool = False) -> torch.Tensor:
+        """[B, T, d]; mask_BTT is True where row may look at column. With `last` [B, 1, d], the last position alone, to which the
+        others only lend their keys and values.
+        """
         b, t, d = x_BTd.shape
-        q, k, v = self.qkv(self.norm_1(x_BTd)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        normed_BTd = self.norm_1(x_BTd)
+        asked_BQd = normed_BTd
+        if last:
+            x_BTd, asked_BQd, mask_BTT = x_BTd[:, -1:], normed_BTd[:, -1:], mask_BTT[:, -1:]
+        w_q, w_kv = self.qkv.weight.split([d, 2 * d])
+        b_q, b_kv = self.qkv.bias.split([d, 2 * d])
+        q = F.linear(asked_BQd, w_q, b_q).view(b, -1, self.heads, d // self.heads).transpose(1, 2)
+        k, v = F.linear(normed_BTd, w_kv, b_kv).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         if self.training and self.dropout and x_BTd.device.type == "cpu":  # the fused kernel draws its mask slowly there
             share = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).masked_fill(~mask_BTT[:, None], -torch.inf).softmax(-1)
             seen = dropout(share, self.dropout, True) @ v
         else:
             rate = self.dropout if self.training else 0.0
             seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None], dropout_p=rate)
-        x_BTd = x_BTd + dropout(self.out(seen.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
-        return self.feed_forward(x_BTd)
-
-    def feed_forward(self, x_BTd: torch.Tensor) -> torch.Tensor:
-        """The point-wise half, with its residual."""
+        x_BTd = x_BTd + dropout(self.out(seen.transpose(1, 2).reshape(b, -1, d)), self.dropout, self.training)
         hidden = dropout(F.relu(self.up(self.norm_2(x_BTd))), self.dropout, self.training)
         return x_BTd + dropout(self.down(hidden), self.dropout, self.training)
-
-    def last(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor) -> torch.Tensor:
-        """[B, 1, d] what `forward` gives for the last position, in evaluation: the others only lend their keys and values."""
-        b, t, d = x_BTd.shape
-        normed_BTd = self.norm_1(x_BTd)
-        w_q, w_kv = self.qkv.weight.split([d, 2 * d])
-        b_q, b_kv = self.qkv.bias.split([d, 2 * d])
-        q = F.linear(normed_BTd[:, -1:], w_q, b_q).view(b, 1, self.heads, d // self.heads).transpose(1, 2)
-        k, v = F.linear(normed_BTd, w_kv, b_kv).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None, -1:])
-        return self.feed_forward(x_BTd[:, -1:] + self.out(seen.transpose(1, 2).reshape(b, 1, d)))
 
 
 def causal_mask(known_BT: torch.Tensor) -> torch.Tensor:
@@ -110,14 +104,13 @@ class SequenceRanker(contract.Ranker):
         self.norm = nn.LayerNorm(options.embedding_size, eps=1e-8)
 
     def forward(self, history_BT: torch.Tensor, last: bool = False) -> torch.Tensor:
-        """[B, T, d] states at each position of the padded history; with `last` [B, 1, d], that of the last alone (evaluation)."""
+        """[B, T, d] states at each position of the padded history; with `last` [B, 1, d], that of the last alone."""
         known = history_BT != self.n_items
         x = self.items(history_BT) * self.options.embedding_size**0.5 + self.places[-history_BT.shape[1] :]
         x = dropout(x * known[..., None], self.options.dropout, self.training)
         mask = causal_mask(known) if self.causal else two_sided_mask(known)
         for number, block in enumerate(self.blocks, 1):
-            assert isinstance(block, Block)
-            x = block.last(x, mask) if last and number == len(self.blocks) else block(x, mask)
+            x = block(x, mask, last=last and number == len(self.blocks))
         return self.norm(x)
 
     def logits(self, state_Nd: torch.Tensor) -> torch.Tensor:

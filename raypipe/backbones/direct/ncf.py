@@ -73,7 +73,7 @@ class Model(contract.Ranker):
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         width = max(2 * self.options.embedding_size, *self.options.hidden)
-        at_once = max(1, 2**25 // (self.n_items * width))  # numbers in the largest layer
+        at_once = max(1, 2**22 // (self.n_items * width))  # numbers in the largest layer: some MB stay near the processor
         parts = [self(self.user(u), self.item.weight[None]) for u in user_B.split(at_once)]
         return torch.cat(parts)
 

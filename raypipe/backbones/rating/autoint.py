@@ -36,21 +36,23 @@ class Options(features.Options):
 
 
 class Attention(nn.Module):
-    """One interacting layer [B, F, width] -> [B, F, size]."""
+    """One interacting layer [width, F, B] -> [size, F, B].
+
+    The batch is the last axis: F is small, so products over long rows beat a tiny matrix product a row.
+    """
 
     def __init__(self, width: int, size: int, heads: int) -> None:
         super().__init__()
         self.heads, self.size = heads, size
         self.project = nn.Linear(width, 4 * size, bias=False)  # query, key, value, residual
 
-    def forward(self, x_BFw: torch.Tensor) -> torch.Tensor:
-        b, f, _ = x_BFw.shape
-        made = self.project(x_BFw)
-        # [3, heads, size of a head, F, B]: F is small, so products over the long last axis beat a tiny matrix product a row
-        q, k, v = made[..., : 3 * self.size].reshape(b, f, 3, self.heads, -1).permute(2, 3, 4, 1, 0).contiguous()
-        share_HFFB = (q[:, :, :, None] * k[:, :, None]).sum(1).mul((self.size // self.heads) ** -0.5).softmax(2)
-        seen_HdFB = (share_HFFB[:, None] * v[:, :, None]).sum(3)
-        return F.relu(seen_HdFB.permute(3, 2, 0, 1).reshape(b, f, self.size) + made[..., 3 * self.size :])
+    def forward(self, x_wFB: torch.Tensor) -> torch.Tensor:
+        _, f, b = x_wFB.shape
+        made = (self.project.weight @ x_wFB.flatten(1)).view(4, self.heads, -1, f, b)
+        q_HdFB, k_HdFB, v_HdFB, residual_HdFB = made.unbind()
+        share_HFFB = (q_HdFB[:, :, :, None] * k_HdFB[:, :, None]).sum(1).mul((self.size // self.heads) ** -0.5).softmax(2)
+        seen_HdFB = (share_HFFB[:, None] * v_HdFB[:, :, None]).sum(3)
+        return F.relu(seen_HdFB + residual_HdFB).view(self.size, f, b)
 
 
 class Model(features.FieldRater):
@@ -68,5 +70,6 @@ class Model(features.FieldRater):
         self.out = nn.Linear(options.hidden[-1], 1) if options.hidden else None
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        y = self.attended(self.attention(v_BFd).flatten(1)).squeeze(-1)
+        seen_sFB = self.attention(v_BFd.permute(2, 1, 0).contiguous())
+        y = self.attended(seen_sFB.permute(2, 1, 0).flatten(1)).squeeze(-1)
         return y if self.out is None else y + self.out(self.deep(v_BFd.flatten(1))).squeeze(-1)

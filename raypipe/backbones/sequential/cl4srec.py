@@ -62,10 +62,8 @@ class Model(transformer.SequenceRanker):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         window_BT, one_BT, two_BT = batch
-        b = len(window_BT)
-        state = self(torch.cat([window_BT[:, :-1], one_BT, two_BT]))
+        state = self(window_BT[:, :-1])
+        one_Bd, two_Bd = self(torch.cat([one_BT, two_BT]), last=True)[:, -1].chunk(2)
         learn = (window_BT[:, :-1] != self.n_items) & (window_BT[:, 1:] != self.n_items)
-        following = self.item_loss(state[:b][learn], window_BT[:, 1:][learn])
-        return following + self.options.contrast * losses.two_views(
-            state[b : 2 * b, -1], state[2 * b :, -1], self.options.temperature
-        )
+        following = self.item_loss(state[learn], window_BT[:, 1:][learn])
+        return following + self.options.contrast * losses.two_views(one_Bd, two_Bd, self.options.temperature)
