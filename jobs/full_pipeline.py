@@ -24,7 +24,7 @@ def main() -> int:
     began = time.time()
     config, out = configuration(options)
     from raypipe.papers.llama4rec.stages import check_resources, plan
-    from raypipe.pipeline.runner import Runner
+    from raypipe.papers.run import runner as make_runner
     from raypipe.pipeline.store import Store
 
     store = Store(out)
@@ -36,7 +36,7 @@ def main() -> int:
     if not options.dry_run:
         store.check_writable()
         store.check_space(1.0)
-    runner = Runner(stages, store, say=say)
+    runner = make_runner(stages, store, say)
     if options.dry_run:
         for planned in runner.plan():
             state = "done" if planned.cached else "to run"
@@ -46,12 +46,10 @@ def main() -> int:
         if name:
             runner.matching(name, option)
     from raypipe.cluster import session
-    from raypipe.pipeline.runner import perform
     from raypipe.reports.publish import publish
 
     with session.connected(say, options.verbose):
         check_resources(config)
-        runner.submit = lambda *arguments: session.in_worker(perform, *arguments)
         record = runner.run(options.start, options.only)
         if options.only:
             return 0

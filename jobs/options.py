@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from raypipe.backbones import registry
-from raypipe.config import TASKS, RunConfig, load, parse_set, presets
+from raypipe.config import TASKS, VARIANTS, RunConfig, load, parse_set, presets
 from raypipe.errors import RaypipeError
 
 GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
@@ -41,17 +41,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--tasks", help=f"comma-separated among {', '.join(TASKS)}")
     p.add_argument("--llm", help="embedded, a local LLaMA-type folder, or a hub id")
     p.add_argument("--engine", help="vllm, transformers or scripted")
+    p.add_argument("--variants", help=f"comma-separated among {', '.join(VARIANTS)} (default: base,ift,llama4rec)")
     p.add_argument("--seeds", type=int, help="repetitions")
     p.add_argument("--out", help="run folder or URI (default: runs/NAME-OF-DATA)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, e.g. llm.tune.epochs=3")
     return p
 
 
-def configuration(options: argparse.Namespace) -> tuple[RunConfig, str]:
-    """The configuration and the run folder. A preset with the dataset's name is used where none is named."""
+def configuration(options: argparse.Namespace, settings: dict[str, Any] | None = None) -> tuple[RunConfig, str]:
+    """The configuration and the run folder. A preset with the dataset's name is used where none is named.
+
+    Args:
+        settings: dotted settings of the job's own, over those of the preset and under those that the user gives.
+    """
     data = (options.data or "").replace("-", "_")
     preset = options.preset or (data.replace("_", "-") if data.replace("_", "-") in presets() else "toy")
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = dict(settings or {})
     if data:
         overrides["data.name"] = data
     if options.data_dir:
@@ -69,6 +74,8 @@ def configuration(options: argparse.Namespace) -> tuple[RunConfig, str]:
         overrides["llm.source"] = str(local.resolve()) if local.is_dir() else options.llm
     if options.engine:
         overrides["llm.engine.name"] = options.engine
+    if options.variants:
+        overrides["variants"] = [v.strip() for v in options.variants.split(",")]
     if options.seeds is not None:
         overrides["seeds"] = options.seeds
     grid = yaml.safe_load(GRID.read_text())

@@ -18,6 +18,8 @@ from raypipe.errors import ConfigError
 PRESETS = Path(__file__).parent / "presets"
 TASKS = ("direct", "sequential", "rating")
 Task = Literal["direct", "sequential", "rating"]
+VARIANTS = ("base", "ift", "wo_da", "wo_pa", "wo_aa", "llama4rec")
+Variant = Literal["base", "ift", "wo_da", "wo_pa", "wo_aa", "llama4rec"]
 C = TypeVar("C", bound="Config")
 
 
@@ -94,6 +96,9 @@ class TuneConfig(Config):
     """Instruction tuning (L28 to L31)."""
 
     instructions: int = Field(1500, ge=1, description="instructions per task")
+    backbones: dict[Task, tuple[str, ...]] = Field(
+        default_factory=dict, description="tasks, and the backbones whose hints are learnt from; empty: those of the run"
+    )
     epochs: int = Field(2, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(16, ge=1)
@@ -177,8 +182,11 @@ class RunConfig(Config):
     rerank: RerankConfig = RerankConfig()
     aggregation: AggregationConfig = AggregationConfig()
     checkpoint_seconds: float = Field(15.0, ge=0, description="least time between two checkpoints of a training")
+    variants: tuple[Variant, ...] = Field(
+        ("base", "ift", "llama4rec"), description="what is compared; base and llama4rec always are (L38, L44)"
+    )
     seed: int = Field(0, ge=0)
-    seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...")
+    seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first")
 
     @field_validator("tasks")
     @classmethod
@@ -186,6 +194,21 @@ class RunConfig(Config):
         if not tasks or len(set(tasks)) != len(tasks):
             raise ValueError("name at least one task, each once")
         return tasks
+
+    @field_validator("variants")
+    @classmethod
+    def _in_order(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(v for v in VARIANTS if v in {*variants, "base", "llama4rec"})
+
+    @property
+    def learnt(self) -> dict[Task, tuple[str, ...]]:
+        """Tasks that the LLM is tuned for, and the backbones whose hints it learns from."""
+        return self.llm.tune.backbones or {task: self.backbones[task] for task in self.tasks}
+
+    @property
+    def repetitions(self) -> range:
+        """The seeds of the run."""
+        return range(self.seed, self.seed + self.seeds)
 
 
 def presets() -> list[str]:

@@ -136,7 +136,7 @@ def test_the_job_works_from_any_folder_and_refuses_with_one_message(tmp_path):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
     listed = job("--list")
-    assert listed.returncode == 0 and "seed0/evaluate" in listed.stdout
+    assert listed.returncode == 0 and "seed0/base/light_gcn" in listed.stdout
     dry = job("--dry-run")
     assert dry.returncode == 0 and "to run" in dry.stdout and not (tmp_path / "runs").exists()
     refused = job("--set", "llm.tune.epocs=3")

@@ -29,6 +29,7 @@ SETTINGS = [
     "rerank.pointwise_users=20",
     "aggregation.alpha_1=[0.3, 0.7]",
     "aggregation.alpha_2=[0.1, 0.5]",
+    'variants=["ift", "wo_aa"]',
 ]
 
 
@@ -79,17 +80,17 @@ def undisturbed(tmp_path_factory):
 
 def test_report_follows_its_contract(undisturbed):
     _, report = undisturbed
-    assert report["schema"] == "raypipe-report/1"
+    assert report["schema"] == "raypipe-report/2"
     assert {"id", "commit", "config", "machine", "versions"} <= set(report["run"])
     assert all({"name", "seconds", "cached", "rows"} <= set(s) for s in report["stages"])
     keys = {"dataset", "protocol", "task", "backbone", "variant", "split", "metric", "mean", "std", "values", "n_users"}
     assert all(keys <= set(r) for r in report["results"])
     cells = {(r["task"], r["variant"], r["metric"]) for r in report["results"]}
-    assert len(cells) == 3 * (4 + 4 + 2)
+    assert len(cells) == 4 * (4 + 4 + 2)
     llm = report["llm"]
-    waves = {s["name"]: s["facts"] for s in report["stages"] if "/completions/" in s["name"]}
+    waves = {s["name"]: s["facts"] for s in report["stages"] if s["name"].startswith("completions/")}
     for name in ("ift", "llama4rec"):
-        assert waves[f"seed0/completions/{name}"]["pieces"] > 1, "answers are kept while others are still asked for"
+        assert waves[f"completions/{name}"]["pieces"] > 1, "answers are kept while others are still asked for"
     assert llm["engine"] == "vllm" and llm["rejected"] == {} and llm["prompts"] > 500 and llm["tokens_in"] > 10_000
     assert {a["task"] for a in report["aggregation"]} == {"direct", "sequential", "rating"}
     assert all(a["alpha_1"] in (0.3, 0.7) and a["alpha_2"] in (0.1, 0.5) for a in report["aggregation"])
@@ -131,7 +132,7 @@ def test_final_ranks_are_the_aggregation_of_both(undisturbed):
 
 def test_the_llm_was_tuned_by_deepspeed_on_two_workers(undisturbed):
     _, report = undisturbed
-    tuned = next(s["facts"] for s in report["stages"] if s["name"] == "seed0/llm/augmented")
+    tuned = next(s["facts"] for s in report["stages"] if s["name"] == "llm/augmented")
     assert tuned["zero_stage"] == 3 and tuned["workers"] == min(2, os.cpu_count() or 1)
     assert tuned["steps"] > 5 and np.isfinite(tuned["loss"])
 
@@ -154,9 +155,9 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
     log.write_text("")
 
     def scratch(stage, inside):
-        return lambda: any((out / "scratch").glob(f"seed0.{stage}-*/{inside}"))
+        return lambda: any((out / "scratch").glob(f"{stage}-*/{inside}"))
 
-    kill_when(out, log, scratch("hint.sasrec", "checkpoint_*"), "a checkpoint of a backbone")
+    kill_when(out, log, scratch("hint.sasrec", "latest"), "a checkpoint of a backbone")
     kill_when(out, log, scratch("llm.augmented", "checkpoint_*"), "a checkpoint of the LLM")
     kill_when(out, log, scratch("completions.llama4rec", "completions/*.parquet"), "an answer of the LLM")
     report = finish(out, log)
@@ -241,13 +242,16 @@ def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
     assert done.returncode == 2 and "500 workers do not fit" in done.stderr and "[ 1/" not in done.stdout
 
 
-def test_a_given_llm_folder_and_the_transformers_engine(undisturbed, tmp_path):
-    """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter; two workers fit each backbone."""
+def test_a_given_llm_folder_the_transformers_engine_and_every_variant(undisturbed, tmp_path):
+    """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter; two workers fit each backbone;
+    two seeds share the LLM.
+    """
     llm = undisturbed[0] / "bundle" / "llm"
     settings = [part for s in SETTINGS if not s.startswith("llm.embedded") for part in ("--set", s)]
     done = run_job(
-        tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings
-    )
+        tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings,
+        "--seeds", "2", "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["llm"]["engine"] == "transformers" and report["llm"]["rejected"] == {}
@@ -255,8 +259,15 @@ def test_a_given_llm_folder_and_the_transformers_engine(undisturbed, tmp_path):
     assert sorted(f.name for f in lists.iterdir()) == ["part-0.parquet", "part-1.parquet"]
     base = next(r for r in report["results"] if (r["variant"], r["metric"]) == ("base", "N@5"))
     assert base["n_users"] == len(pd.read_parquet(lists)) / 2
-    prompts = pd.concat(
-        pd.read_parquet(f) for f in (tmp_path / "run" / "stages").glob("seed0.prompts.llama4rec-*/prompts/*.parquet")
-    )
+    prompts = pd.concat(pd.read_parquet(f) for f in (tmp_path / "run" / "stages").glob("prompts.llama4rec-*/prompts/*.parquet"))
     listwise = prompts[prompts["template"] == "listwise"].iloc[0]
+    assert {p.split("/")[0] for p in prompts["prompt_id"]} == {"0", "1"}
+    rows = {(r["variant"], r["metric"]): r for r in report["results"]}
+    assert list(dict.fromkeys(v for v, _ in rows)) == ["base", "ift", "wo_da", "wo_pa", "wo_aa", "llama4rec"]
+    assert all(len(r["values"]) == 2 for r in rows.values())
+    folder = tmp_path / "run" / "predictions"
+    weights = {v: pd.read_parquet(folder / f"sequential.sasrec.{v}.parquet")["alpha"].nunique() for v in ("wo_aa", "wo_da")}
+    assert weights["wo_aa"] == 1 < weights["wo_da"], "one weight for all users, or one by the length of the history"
+    second = pd.read_parquet(folder / "seed1" / "sequential.sasrec.base.parquet")
+    assert not second.equals(pd.read_parquet(folder / "sequential.sasrec.base.parquet"))
     assert list(listwise["options"]) == [f" {c}" for c in "ABCDEFGHIJ"] and '(J) "' in listwise["prompt"]

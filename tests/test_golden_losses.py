@@ -20,7 +20,10 @@ FILE = Path(__file__).with_suffix(".json")
 TRAINED = [(task, name) for task in registry.FOLDERS for name in registry.names(task) if name not in CLOSED]
 
 #: options whose defaults have moved since the losses were put on record
-SETTLED = {"sgl": {"layers": 2, "contrast": 0.1, "temperature": 0.2, "init_std": 0.1}}
+SETTLED = {
+    "sgl": {"layers": 2, "contrast": 0.1, "temperature": 0.2, "init_std": 0.1},
+    "cl4srec": {"layers": 2, "contrast": 0.1, "temperature": 0.2},
+}
 
 
 def losses(task, name):

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from raypipe.backbones import registry
-from raypipe.papers.llama4rec import choose, ranks
+from raypipe.config import load
+from raypipe.papers.llama4rec import choose, evaluate, ranks, stages, variants
 from raypipe.reports import tables
 
 
@@ -18,10 +19,10 @@ def answered(*rows):
 
 def test_answers_become_values_and_rejections_are_counted():
     frame = answered(
-        ("b/listwise/direct/test/u/1", "", [-2.0, -1.0], [" x", " y"], ["i1", "i2"]),
-        ("b/pointwise/direct/test/u/1/7", "", [np.log(0.5), np.log(0.5)], [" 1", " 5"], ["1", "5"]),
-        ("b/pointwise/rating/test/u/1", "", [0.0, -50.0], [" 1", " 5"], ["1", "5"]),
-        ("b/listwise/direct/test/v", "", [], [" x", " y"], ["i1", "i2"]),
+        ("3/b/listwise/direct/test/u/1", "", [-2.0, -1.0], [" x", " y"], ["i1", "i2"]),
+        ("3/b/pointwise/direct/test/u/1/7", "", [np.log(0.5), np.log(0.5)], [" 1", " 5"], ["1", "5"]),
+        ("3/b/pointwise/rating/test/u/1", "", [0.0, -50.0], [" 1", " 5"], ["1", "5"]),
+        ("3/b/listwise/direct/test/v", "", [], [" x", " y"], ["i1", "i2"]),
     )
     got, rejected = ranks.values(frame)
     assert rejected == {"no_answer": 1}
@@ -31,6 +32,7 @@ def test_answers_become_values_and_rejections_are_counted():
         ["u/1", "7", pytest.approx(3.0)],
         ["u/1", "", pytest.approx(1.0)],
     ], "user ids may hold slashes"
+    assert got["seed"].tolist() == [3] * 4 and got["split"].tolist() == ["test"] * 4
 
 
 def test_a_rejected_answer_keeps_the_conventional_order():
@@ -93,10 +95,65 @@ def test_published_values():
 
 
 def test_results_average_over_seeds():
-    def row(value):
-        return {"task": "direct", "backbone": "mf", "variant": "base", "metric": "H@3", "value": value, "n_users": 2,
-                "slices": {"tail": value}}  # fmt: skip
-
-    (got,) = tables.results("d", "", "all", [[row(0.1)], [row(0.3)]])
+    measured = [{"task": "direct", "backbone": "light_gcn", "variant": "base", "metric": "H@3", "values": [0.1, 0.3], "n_users": 2}]
+    (got,) = tables.results("d", "ML-100K", "all", measured)
     assert (got["mean"], got["values"]) == (pytest.approx(0.2), [0.1, 0.3])
-    assert got["std"] == pytest.approx(0.2 / 2**0.5) and got["slices"]["tail"] == pytest.approx(0.2)
+    assert got["std"] == pytest.approx(0.2 / 2**0.5) and got["published"] == 0.0492
+
+
+def predictions(ranks):
+    """Users a, b, ... with three items each; the target of user n stands at rank ranks[n]."""
+    rows = [(u, str(r), r, str(rank)) for u, rank in zip("abcdef", ranks, strict=False) for r in (1, 2, 3)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "rank", "target"])
+
+
+def test_variants_are_measured_per_seed_slice_and_against_the_better_baseline():
+    frames = {
+        "base": [predictions([1, 2, 2, 3]), predictions([1, 2, 2, 3])],
+        "ift": [predictions([3, 3, 3, 3]), predictions([3, 3, 3, 3])],
+        "llama4rec": [predictions([1, 1, 2, 2]), predictions([1, 2, 1, 3])],
+    }
+    groups = {"history": np.array([0, 0, 2, 2])}
+    rows = evaluate.measure("direct", "mf", frames, groups)
+    row = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "N@3"))
+    two, three = 1 / np.log2(3), 1 / 2
+    assert row["values"] == pytest.approx([(2 + 2 * two) / 4, (2 + two + three) / 4])
+    assert row["slices"]["history"] == {
+        "tail": pytest.approx((1 + 1 + 1 + two) / 4), "head": pytest.approx((two + two + 1 + three) / 4)
+    }  # fmt: skip
+    gain = np.array([0, (1 - two) / 2, (1 - two) / 2, (two - three) / 2])  # over Base, each user's mean of both seeds
+    assert row["against"] == "base" and row["effect"] == pytest.approx(gain.mean() / gain.std(ddof=1))
+    assert "p" not in next(r for r in rows if r["variant"] == "ift")
+
+
+def test_rating_variants_gain_where_errors_fall():
+    def rated(*errors):
+        return pd.DataFrame({"user_id": list("ab"), "truth": 3.0, "prediction": 3.0 + np.array(errors)})
+
+    frames = {"base": [rated(1.0, -1.0)], "llama4rec": [rated(0.5, -0.2)]}
+    rows = evaluate.measure("rating", "deepfm", frames, {"history": np.array([0, 2])})
+    row = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "RMSE"))
+    assert row["values"] == [pytest.approx((0.29 / 2) ** 0.5)] and row["effect"] > 0
+    assert row["slices"]["history"] == {"tail": pytest.approx(0.5), "head": pytest.approx(0.2)}
+
+
+def test_one_weight_serves_all_seeds_and_a_uniform_one_is_found_too():
+    turned, kept = [[2, 1], [2, 1]], [[1, 2], [1, 2]]
+    cases = [case("listwise", "all", turned, rec=(2, 2)), case("listwise", "all", kept, rec=(2, 2))]  # two seeds
+    grid = [choose._evaluate_weights({"alpha_1": a, "alpha_2": 0.9}, cases) | {"alpha_1": a, "alpha_2": 0.9} for a in (0.1, 0.9)]
+    (name,) = {c["name"] for c in cases}
+    two = 1 / np.log2(3)
+    assert [g[name] for g in grid] == pytest.approx([two, (1 + two) / 2]), "the mean over both seeds"
+    weights = {name: [{"alpha_1": g["alpha_1"], "alpha_2": g["alpha_2"], "value": g[name]} for g in grid]}
+    (chosen,) = choose._decide(cases, weights, (0.1, 0.3, 0.7, 0.9))
+    assert (chosen["alpha_1"], chosen["uniform"]) == (0.9, 0.7), "equal values go to the smaller weight"
+
+
+def test_waves_of_variants():
+    assert list(variants.waves(("base", "llama4rec"))) == ["llama4rec"]
+    assert variants.source("wo_aa") == "llama4rec" and variants.WAVES["wo_pa"].llm == "plain"
+    run = load("toy", {"variants": ["wo_pa"], "seeds": 2})
+    assert run.variants == ("base", "wo_pa", "llama4rec")
+    names = [s.name for s in stages.plan(run)]
+    assert {"llm/plain", "completions/augment_plain", "seed1/augmented_plain/sasrec", "prompts/wo_pa"} <= set(names)
+    assert not [n for n in names if "ift" in n or "wo_da" in n] and names.count("llm/augmented") == 1

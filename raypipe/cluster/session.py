@@ -59,6 +59,11 @@ def gpus() -> int:
     return int(resources().get("GPU", 0))
 
 
+def places() -> int:
+    """How many single-device trainings fit on the cluster at once: its GPUs, or its CPUs where there are none."""
+    return gpus() or int(resources().get("CPU", 1))
+
+
 def address() -> str:
     """RAY_ADDRESS; else the head that `ray start` recorded on this machine, if it still listens; else "local", a new one."""
     if given := os.environ.get("RAY_ADDRESS"):

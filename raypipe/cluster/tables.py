@@ -31,6 +31,11 @@ def quiet() -> None:
         llm.addHandler(logging.NullHandler())
 
 
+def place(uri: str) -> tuple[fs.FileSystem, str]:
+    """File system and path of a folder or URI."""
+    return fs.FileSystem.from_uri(uri) if "://" in uri else (fs.LocalFileSystem(), uri)
+
+
 def read(path: Path | str, blocks: int | None = None) -> Any:
     """A Parquet folder or file as a Ray Dataset, in so many blocks; a file is one block at most after the first map."""
     import ray.data
@@ -58,7 +63,7 @@ def blocks(rows: int) -> int:
 
 def finished(folder: str) -> tuple[int, list[str]]:
     """Rows in the readable Parquet files of a folder (path or URI), and those files; a half-written file is passed over."""
-    filesystem, root = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
+    filesystem, root = place(folder)
     rows, files = 0, []
     for info in filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True)):
         if info.extension != "parquet":
@@ -73,7 +78,7 @@ def finished(folder: str) -> tuple[int, list[str]]:
 
 def read_finished(folder: str, columns: list[str] | None = None) -> pd.DataFrame:
     """The readable rows of a folder, in a worker."""
-    filesystem, _ = fs.FileSystem.from_uri(folder) if "://" in folder else (fs.LocalFileSystem(), folder)
+    filesystem, _ = place(folder)
     parts = [pq.read_table(f, filesystem=filesystem, columns=columns).to_pandas() for f in finished(folder)[1]]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 

@@ -11,17 +11,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray.train
 import torch
+from pyarrow import fs
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raypipe.cluster import session
+from raypipe.cluster.tables import place
 from raypipe.errors import ConfigError
 
 FINAL = "final"
@@ -95,6 +97,63 @@ class Session:
             ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
 
+class Alone:
+    """What a training loop sees that no other worker shares: the same as `Session`, with checkpoints of its own."""
+
+    rank, world = 0, 1
+
+    def __init__(self, scratch: str, out: Path, every_seconds: float) -> None:
+        self.device = ray.train.torch.get_device()
+        self._out, self._every, self._last, self._count = out, every_seconds, time.monotonic(), 0
+        self._files, self._root = place(scratch)
+
+    def save(self, write: Callable[[Path], None], step: int = 0) -> None:
+        """Write a checkpoint if the last is old enough; it counts once the file `latest` names it."""
+        if time.monotonic() - self._last < self._every:
+            return
+        before = self._latest()
+        number = int(before.rpartition("_")[2]) + 1 if before else 0
+        target = f"{self._root}/checkpoint_{number:06d}"
+        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
+            write(Path(folder))
+            self._files.create_dir(target, recursive=True)
+            fs.copy_files(folder, target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._files)
+        with self._files.open_output_stream(f"{self._root}/latest.new") as stream:
+            stream.write(target.rpartition("/")[2].encode())
+        self._files.move(f"{self._root}/latest.new", f"{self._root}/latest")
+        if before:
+            self._files.delete_dir(f"{self._root}/{before}")
+        self._last = time.monotonic()
+
+    def finish(self, write: Callable[[Path], Any], together: bool = False) -> None:
+        """Hand over the result."""
+        write(self._out)
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """There is nothing to add."""
+
+    @contextmanager
+    def resume(self) -> Iterator[Path | None]:
+        """The folder of the last checkpoint, or None."""
+        latest = self._latest()
+        if latest is None:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
+            fs.copy_files(
+                f"{self._root}/{latest}", folder, source_filesystem=self._files, destination_filesystem=fs.LocalFileSystem()
+            )
+            session.post(f"    continuing from a checkpoint ({self._root.rpartition('/')[2]})")
+            yield Path(folder)
+
+    def _latest(self) -> str | None:
+        path = f"{self._root}/latest"
+        if self._files.get_file_info(path).type != fs.FileType.File:
+            return None
+        with self._files.open_input_stream(path) as stream:
+            return stream.read().decode()
+
+
 class Workers(NamedTuple):
     """Workers of a training run."""
 
@@ -136,14 +195,48 @@ def run(
 
     A run of the same `scratch` that was cut off continues from its last checkpoint.
     """
-    threads = str(int(crew.cpus))
 
     def body(settings: dict[str, Any]) -> None:
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(int(crew.cpus))
         work = Session(every_seconds)
         if not work.finished():
             loop(work, settings)
 
+    checkpoint = _train(body, config, scratch, crew, environment)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def side_by_side(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], of: int, scratch: str) -> None:
+    """Call `function(*job)` for each job, in Ray Train workers that share nothing: at most one a GPU, or one a CPU.
+
+    Many short trainings cost one start of processes.
+
+    Args:
+        function: is given a job again if a worker is lost, and must see that it is done.
+        of: jobs of the whole run; decides the threads of each, so that what is left of a run that was cut off rounds alike.
+    """
+    share = workers(min(of, session.places()), 1)
+    crew = share._replace(number=min(len(jobs), share.number))
+
+    def body(settings: dict[str, Any]) -> None:
+        torch.set_num_threads(int(crew.cpus))
+        context = ray.train.get_context()
+        for job in jobs[context.get_world_rank() :: context.get_world_size()]:
+            function(*job)
+
+    _train(body, {}, scratch, crew)
+
+
+def _train(
+    body: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    scratch: str,
+    crew: Workers,
+    environment: dict[str, str] | None = None,
+) -> Checkpoint | None:
+    """Run `body(config)` on each worker; the last checkpoint reported."""
+    threads = str(int(crew.cpus))
     # waiting threads must sleep: spinning ones starve a machine whose cores are shared
     variables = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
     if not crew.gpu:
@@ -170,7 +263,6 @@ def run(
     result = trainer.fit()
     if result.error is not None:
         raise result.error
-    assert result.checkpoint is not None
     return result.checkpoint
 
 

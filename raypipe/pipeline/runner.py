@@ -32,6 +32,10 @@ class Planned:
     cached: bool
 
 
+#: one call of `perform`: store, stage, key, and the stage and key of each input
+Job = tuple[Store, Stage, str, dict[str, tuple[str, str]]]
+
+
 def perform(store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """Run one body and commit its output; may be called in any process that reaches the store."""
     started = time.time()
@@ -43,13 +47,26 @@ def perform(store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, s
     return manifest
 
 
+def perform_missing(store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]) -> None:
+    """`perform`, unless the artifact is there: a trainer that was lost is given all its jobs again."""
+    if store.manifest(stage.name, key) is None:
+        perform(store, stage, key, inputs)
+
+
+def one_by_one(jobs: Sequence[Job], of: int) -> None:
+    """Perform jobs in this process; what stands in for trainers where there is no cluster."""
+    for job in jobs:
+        perform(*job)
+
+
 class Runner:
     """Runs a list of stages, each after its inputs.
 
     Args:
         stages: in an order in which every input comes before its use.
         store: where artifacts live.
-        submit: runs `perform` for a stage that is not `on_driver`, e.g. in a Ray worker.
+        submit: runs `perform` for a stage whose place is a worker.
+        train: performs the jobs of stages whose place is a trainer, side by side; gets also how many such stages there are in all.
         say: prints progress.
     """
 
@@ -58,9 +75,10 @@ class Runner:
         stages: Sequence[Stage],
         store: Store,
         submit: Callable[..., dict[str, Any]] = perform,
+        train: Callable[[Sequence[Job], int], None] = one_by_one,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.stages, self.store, self.submit, self.say = list(stages), store, submit, say
+        self.stages, self.store, self.submit, self.train, self.say = list(stages), store, submit, train, say
         self.keys: dict[str, str] = {}
         for stage in self.stages:
             absent = set(stage.inputs.values()) - set(self.keys)
@@ -93,24 +111,43 @@ class Runner:
         chosen = self.matching(only, "--only") if only else {s.name for s in self.stages}
         if only:
             again |= chosen
-        record = []
-        for number, stage in enumerate(self.stages, 1):
-            key = self.keys[stage.name]
-            manifest = self.store.manifest(stage.name, key)
+        for stage in self.stages:
+            if stage.name in chosen & again:
+                self.store.forget(stage.name, self.keys[stage.name])
+        there = {s.name for s in self.stages if self._manifest(s) is not None}
+        record: list[Done] = []
+        for number, stage in enumerate(self.stages):
             if stage.name not in chosen:
                 continue
-            if manifest is not None and stage.name in again:
-                self.store.forget(stage.name, key)
-                manifest = None
-            label = f"[{number:2d}/{len(self.stages)}] {stage.name}"
-            if manifest is not None:
-                self.say(f"{label}: done before ({manifest['seconds']:.1f} s)")
-                record.append(Done(stage.name, key, manifest["seconds"], True, manifest["facts"]))
-                continue
-            self.say(f"{label} ...")
-            inputs = {local: (name, self.keys[name]) for local, name in stage.inputs.items()}
-            manifest = (perform if stage.on_driver else self.submit)(self.store, stage, key, inputs)
-            rows = manifest["facts"].get("rows")
-            self.say(f"{label}: {manifest['seconds']:.1f} s" + (f", {rows:,} rows" if isinstance(rows, int) else ""))
-            record.append(Done(stage.name, key, manifest["seconds"], False, manifest["facts"]))
+            fresh = self._manifest(stage) is None
+            if fresh and stage.place == "trainer":
+                side_by_side = [s for s in self.stages[number:] if s.name in chosen and s.place == "trainer" and self._ready(s)]
+                for one in side_by_side:
+                    self.say(f"{self._label(one)} ...")
+                self.train([self._job(s) for s in (side_by_side or [stage])], sum(s.place == "trainer" for s in self.stages))
+            elif fresh:
+                self.say(f"{self._label(stage)} ...")
+                (perform if stage.place == "driver" else self.submit)(*self._job(stage))
+            manifest = self._manifest(stage)
+            assert manifest is not None
+            rows, seconds = manifest["facts"].get("rows"), manifest["seconds"]
+            cached = stage.name in there
+            told = f"done before ({seconds:.1f} s)" if cached else f"{seconds:.1f} s"
+            self.say(f"{self._label(stage)}: {told}" + (f", {rows:,} rows" if isinstance(rows, int) and not cached else ""))
+            record.append(Done(stage.name, self.keys[stage.name], seconds, cached, manifest["facts"]))
         return record
+
+    def _manifest(self, stage: Stage) -> dict[str, Any] | None:
+        return self.store.manifest(stage.name, self.keys[stage.name])
+
+    def _ready(self, stage: Stage) -> bool:
+        """Whether its inputs are there and its artifact is not."""
+        needed = (self.store.manifest(name, self.keys[name]) for name in stage.inputs.values())
+        return all(manifest is not None for manifest in needed) and self._manifest(stage) is None
+
+    def _job(self, stage: Stage) -> Job:
+        inputs = {local: (name, self.keys[name]) for local, name in stage.inputs.items()}
+        return self.store, stage, self.keys[stage.name], inputs
+
+    def _label(self, stage: Stage) -> str:
+        return f"[{self.stages.index(stage) + 1:2d}/{len(self.stages)}] {stage.name}"

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raypipe.pipeline.store import Store
 
@@ -48,7 +48,8 @@ class Stage:
         inputs: local name -> name of the stage that makes it.
         config: the settings that decide its output; anything JSON can hold.
         code: files and folders of the package, relative to it, whose change invalidates the output.
-        on_driver: True where the body only orchestrates Ray Data, Train or Tune; else it runs in one Ray worker.
+        place: "worker": the body runs in one Ray worker. "driver": it only orchestrates Ray Data, Train or Tune. "trainer": it
+            trains alone, and those that are ready run side by side.
         resources: shown by --dry-run, e.g. "2 x 1 CPU".
     """
 
@@ -57,7 +58,7 @@ class Stage:
     inputs: Mapping[str, str] = field(default_factory=dict)
     config: Any = None
     code: tuple[str, ...] = ()
-    on_driver: bool = False
+    place: Literal["worker", "driver", "trainer"] = "worker"
     resources: str = "1 CPU"
 
     def key(self, input_keys: Mapping[str, str]) -> str:

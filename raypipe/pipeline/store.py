@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,15 @@ class Store:
         """Remove a finished artifact, so that its stage runs again."""
         if self.manifest(name, key) is not None:
             self.filesystem.delete_dir(self.path(name, key))
+
+    def fetch(self, place: str, files: Iterable[str], to: str) -> str:
+        """Copy published files of `place` to a local folder below `to`; returns that folder."""
+        target = Path(to) / place
+        target.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            with self.filesystem.open_input_stream(f"{self.root}/{place}/{file}") as stream:
+                (target / file).write_bytes(stream.read())
+        return str(target)
 
     def publish(self, folder: Path, to: str) -> str:
         """Copy a local folder to `to` below the store's root (the run folder's user-facing files); returns its URI."""

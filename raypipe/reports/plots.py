@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -38,6 +39,17 @@ def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: s
     at = ones.index(chosen[0]), twos.index(chosen[1])
     axes.add_patch(plt.Rectangle((at[1] - 0.48, at[0] - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
     figure.colorbar(image, ax=axes)
+    return _svg(figure)
+
+
+def over_runs(labels: Sequence[str], lines: dict[str, list[float]], metric: str) -> str:
+    """A metric over runs that differ in one thing, a line for each backbone and variant (the paper's Figures 5 and 6)."""
+    figure, axes = plt.subplots(figsize=(4.6, 3.0))
+    for name, values in lines.items():
+        axes.plot(range(len(labels)), values, marker="o", label=name)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_ylabel(metric)
+    axes.legend(fontsize=7)
     return _svg(figure)
 
 

@@ -28,31 +28,32 @@ from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, plots, tables
 
-SCHEMA = "raypipe-report/1"
+SCHEMA = "raypipe-report/2"
 
 
-def publish(config: RunConfig, store: Store, record: Sequence[Done], began: float) -> str:
-    """Write the run folder; returns the summary for the terminal."""
+def publish(config: RunConfig, store: Store, record: Sequence[Done], began: float, to: str = "") -> str:
+    """Write the run folder, `to` below the store's root; returns the summary for the terminal."""
     machine = environment.machine(session.resources())
-    report, summary = session.in_worker(_publish, config, store, list(record), began, machine)
+    report, summary = session.in_worker(_publish, config, store, list(record), began, machine, to)
     return f"\n{summary}\n\nreport  {report}/report.html\nbundle  {report}/bundle"
 
 
-def _publish(config: RunConfig, store: Store, record: list[Done], began: float, machine: dict[str, Any]) -> tuple[str, str]:
+def _publish(
+    config: RunConfig, store: Store, record: list[Done], began: float, machine: dict[str, Any], to: str
+) -> tuple[str, str]:
     done = {d.name: d for d in record}
 
     def of(stage: str) -> Path:
         return store.local(stage, done[stage].key)
 
-    seeds = [config.seed + n for n in range(config.seeds)]
     facts = done["data"].facts
     rows = tables.results(
         config.data.name,
         facts["published_as"],
         config.data.label,
-        [json.loads((of(f"seed{s}/evaluate") / "metrics.json").read_text()) for s in seeds],
+        json.loads((of("evaluate") / "metrics.json").read_text()),
     )
-    chosen = [{"seed": s, **c} for s in seeds for c in json.loads((of(f"seed{s}/chosen/llama4rec") / "chosen.json").read_text())]
+    chosen = json.loads((of("chosen/llama4rec") / "chosen.json").read_text())
     stages = [
         {"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
          "facts": {k: v for k, v in d.facts.items() if k != "model"}}
@@ -70,27 +71,28 @@ def _publish(config: RunConfig, store: Store, record: list[Done], began: float, 
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "seconds": time.time() - began,
     }
-    llm = _llm(config, record, seeds)
+    llm = _llm(config, record)
     report = {"schema": SCHEMA, "run": run, "stages": stages, "results": rows, "llm": llm,
               "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"],
               "audit": done["split"].facts["audit"]}  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        (folder / "report.html").write_text(_page(report, chosen, of, seeds[0], record, config))
+        (folder / "report.html").write_text(_page(report, chosen, of, record, config))
         _write_split(Split.load(of("split")), folder / "split")
-        for seed in seeds:
-            target = folder / "predictions" / ("" if seed == seeds[0] else f"seed{seed}")
+        for seed in config.repetitions:
+            target = folder / "predictions" / ("" if seed == config.seed else f"seed{seed}")
             target.mkdir(parents=True, exist_ok=True)
-            for file in of(f"seed{seed}/evaluate").glob("*.parquet"):
+            for file in (of("evaluate") / f"seed{seed}").glob("*.parquet"):
                 shutil.copy2(file, target / file.name)
         shutil.copytree(of("bundle"), folder / "bundle")
+        place = f"{store.uri}/{to}".rstrip("/")
         for old in ("predictions", "split", "bundle"):
-            store.remove(f"{store.uri}/{old}")
-        store.publish(folder, "")
+            store.remove(f"{place}/{old}")
+        store.publish(folder, to)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return store.uri, tables.summary(rows)
+    return place, tables.summary(rows)
 
 
 def _write_split(split: Split, folder: Path) -> None:
@@ -107,22 +109,21 @@ def _write_split(split: Split, folder: Path) -> None:
             rows.to_parquet(target / f"{part}.parquet", index=False)
 
 
-def _llm(config: RunConfig, record: list[Done], seeds: list[int]) -> dict[str, Any]:
+def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
     """The LLM's costs, and what share of the LLM stages' time went where."""
-    waves = [d for d in record if "/completions/" in d.name]
+    waves = [d for d in record if d.name.startswith("completions/")]
     rejected: Counter[str] = Counter()
     for d in record:
-        if d.name.endswith(("/evaluate", "/augmentation")):
-            rejected.update(d.facts.get("rejected", {}))
+        rejected.update(d.facts.get("rejected", {}))
     start = sum(d.facts["engine_start_seconds"] for d in waves)
     busy = sum(d.facts["generation_seconds"] for d in waves)
     whole = sum(d.seconds for d in waves)
-    wording = sum(d.seconds for d in record if "/prompts/" in d.name)
-    tuning = sum(d.seconds for d in record if "/llm/" in d.name)
+    wording = sum(d.seconds for d in record if d.name.startswith("prompts/"))
+    tuning = sum(d.seconds for d in record if d.name.startswith("llm/"))
     parts = [("building prompts", wording), ("starting engines", start), ("generating", busy),
              ("stopping engines, merging", max(0.0, whole - start - busy))]  # fmt: skip
     total = sum(s for _, s in parts) or 1.0
-    tuned = [d for d in record if d.name == f"seed{seeds[0]}/llm/augmented"]
+    tuned = [d for d in record if d.name == "llm/augmented"]
     return {
         "model": config.llm.source,
         "parameters": tuned[0].facts.get("parameters") if tuned else None,
@@ -139,20 +140,21 @@ def _llm(config: RunConfig, record: list[Done], seeds: list[int]) -> dict[str, A
     }
 
 
-def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: int, record: list[Done], config: RunConfig) -> str:
+def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record: list[Done], config: RunConfig) -> str:
+    seed = config.seed
     rows = report["results"]
     tested = [r for r in rows if r["variant"] == "llama4rec"]
-    corrected = dict(zip([id(r) for r in tested], significance.holm([r["p_by_seed"][0] for r in tested]), strict=True))
+    corrected = dict(zip([id(r) for r in tested], significance.holm([r["p"] for r in tested]), strict=True))
     blocks = []
     for task, backbone in dict.fromkeys((r["task"], r["backbone"]) for r in rows):
         own = [r for r in rows if (r["task"], r["backbone"]) == (task, backbone)]
         names = list(dict.fromkeys(r["metric"] for r in own))
         cell = {(r["variant"], r["metric"]): r for r in own}
         lines = []
-        for variant in tables.TITLES:
+        for variant in config.variants:
             cells = []
             for m in names:
-                of_metric = [cell[v, m]["mean"] for v in tables.TITLES]
+                of_metric = [cell[v, m]["mean"] for v in config.variants]
                 best = min(of_metric) if m in metrics.RATING else max(of_metric)
                 r = cell[variant, m]
                 better = r["mean"] == best
@@ -163,13 +165,15 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: i
         blocks.append({
             "task": task, "backbone": registry.title(backbone), "metrics": names, "lines": lines,
             "n_users": own[0]["n_users"], "p": [corrected[id(cell["llama4rec", m])] for m in names], "slice_metric": main,
-            "slices": [{"name": n, "base": cell["base", main]["slices"][n], "ours": cell["llama4rec", main]["slices"][n]}
-                       for n in cell["base", main]["slices"]],
+            "detectable": [cell["llama4rec", m]["detectable"] for m in names],
+            "slices": {of_what: [{"name": n, "base": base, "ours": cell["llama4rec", main]["slices"][of_what][n]}
+                                 for n, base in thirds.items()]
+                       for of_what, thirds in cell["base", main]["slices"].items()},
         })  # fmt: skip
     maps = [
         plots.heat_map(c["grid"], (c["alpha_1"], c["alpha_2"]), f"{c['task']} · {registry.title(c['backbone'])}")
         for c in chosen
-        if c["seed"] == seed and c["grid"]
+        if c["grid"]
     ]
     curves = {
         d.name: json.loads((of(d.name) / "curve.json").read_text())
@@ -180,12 +184,12 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: i
     return template.render(
         run=report["run"],
         blocks=blocks,
-        aggregation=[c for c in chosen if c["seed"] == seed],
+        aggregation=chosen,
         heat_maps=maps,
         quality=report["data"],
         audit=report["audit"],
         llm=report["llm"],
-        samples=_samples(of, seed),
+        samples=_samples(of),
         curves=plots.curves(curves),
         stages=report["stages"],
         total_seconds=sum(s["seconds"] for s in report["stages"]),
@@ -194,17 +198,17 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, seed: i
     )
 
 
-def _samples(of: Any, seed: int, each: int = 2) -> list[dict[str, Any]]:
+def _samples(of: Any, each: int = 2) -> list[dict[str, Any]]:
     """A few prompts of each template with their answers."""
     made = []
     for wave in ("augment", "llama4rec"):
-        folder = of(f"seed{seed}/prompts/{wave}") / "prompts"
+        folder = of(f"prompts/{wave}") / "prompts"
         files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
         if not files:
             continue
         asked = pd.concat([pq.read_table(f).to_pandas() for f in files])
         asked = asked.sort_values("prompt_id").groupby("template").head(each)
-        got = pd.read_parquet(of(f"seed{seed}/completions/{wave}") / "completions.parquet").set_index("prompt_id")
+        got = pd.read_parquet(of(f"completions/{wave}") / "completions.parquet").set_index("prompt_id")
         for row in asked.itertuples():
             answer = got.loc[row.prompt_id]
             if len(answer["logprobs"]):

@@ -18,10 +18,13 @@ from raypipe.backbones import contract, losses, transformer
 
 
 class Options(transformer.Options):
-    """Hyper-parameters of CL4SRec."""
+    """Hyper-parameters of CL4SRec; defaults by search (docs/backbones.md)."""
 
-    contrast: float = Field(0.1, ge=0, description="weight of the contrastive loss")
-    temperature: float = Field(0.2, gt=0)
+    batch_size: int = Field(128, ge=1, description="windows a step")
+    learning_rate: float = Field(4.7e-3, gt=0)
+    layers: int = Field(1, ge=1)
+    contrast: float = Field(0.021, ge=0, description="weight of the contrastive loss")
+    temperature: float = Field(1.0, gt=0)
     crop: float = Field(0.6, gt=0, le=1, description="share of the sequence that cropping keeps")
     mask: float = Field(0.3, gt=0, le=1, description="share of the items that masking hides")
     reorder: float = Field(0.6, gt=0, le=1, description="share of the sequence that reordering shuffles")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from raypipe.cluster import session
 from raypipe.papers.llama4rec.generation import answers
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected
@@ -19,20 +18,18 @@ PARSERS: dict[str, Any] = {"pair": pair, "pick": pick, "attribute": attribute}
 
 
 def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
-    """pairs.parquet, insertions.parquet and attributes.parquet from the completions of the wave `augment`."""
-    return session.in_worker(_parse, ctx, seed)
-
-
-def _parse(ctx: Context, seed: int) -> dict[str, Any]:
+    """pairs.parquet, insertions.parquet and attributes.parquet from the seed's completions of data augmentation."""
     rejected: Counter[str] = Counter()
     pairs, insertions = [], []
     attributes: dict[str, dict[str, str]] = {}
-    for row in answers(ctx, "prompts", "completions").sort_values("prompt_id").itertuples():
+    every = answers(ctx, "prompts", "completions")
+    own = every[every["prompt_id"].str.startswith(f"{seed}/")]
+    for row in own.sort_values("prompt_id").itertuples():
         got = PARSERS[row.template].parse(Completion(row.answer, list(row.logprobs)), list(row.options), list(row.payload))
         if isinstance(got, Rejected):
             rejected[got.kind] += 1
             continue
-        rest = row.prompt_id.partition("/")[2]
+        rest = row.prompt_id.split("/", 2)[2]
         if row.template == "attribute":
             name, _, item = rest.partition("/")
             attributes.setdefault(item, {})[name] = got

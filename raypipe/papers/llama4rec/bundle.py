@@ -20,8 +20,8 @@ from raypipe.pipeline.stage import Context
 FORMAT = 2
 
 
-def bundle(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Write the bundle of one seed."""
+def bundle(ctx: Context, config: RunConfig) -> dict[str, Any]:
+    """Write the bundle of the first seed."""
     for source, target in (("data", "dataset"), ("split", "split"), ("augmentation", "augmentation")):
         shutil.copytree(ctx.input(source), ctx.out / target, ignore=shutil.ignore_patterns("manifest.json"))
     for task in config.tasks:
@@ -33,7 +33,7 @@ def bundle(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
     facts = {
         "format": FORMAT,
         "raypipe": __version__,
-        "seed": seed,
+        "seed": config.seed,
         "config": config.model_dump(mode="json"),
         "chosen": [
             {k: c[k] for k in ("task", "backbone", "ranking", "alpha_1", "alpha_2")}

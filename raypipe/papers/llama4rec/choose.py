@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,22 @@ from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.generation import answers
 from raypipe.papers.llama4rec.ranks import llm_ranks, values
 from raypipe.papers.llama4rec.training import tables
+from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.schema import USER
 
 RANKINGS = ("listwise", "pointwise")
 
 
-def choose(ctx: Context, config: RunConfig, variant: str, seed: int) -> dict[str, Any]:
-    """chosen.json: per backbone the ranking and, for llama4rec, alpha_1, alpha_2 and the whole grid.
+def choose(ctx: Context, config: RunConfig, variant: str) -> dict[str, Any]:
+    """chosen.json: per backbone the ranking and, for variants that mix, alpha_1, alpha_2 and the whole grid.
 
-    Inputs: prompts, completions, model/NAME. Only validation rows are read.
+    One choice for all seeds, by the mean over them of the value on validation. Inputs: prompts, completions, model/SEED/NAME.
+    Only validation rows are read.
     """
     cases = session.in_worker(_cases, ctx, config)
     weights: dict[str, Any] = {}
-    if variant == "llama4rec":
+    if WAVES[variant].mixed:
         grid = tune.grid(
             _evaluate_weights,
             {"alpha_1": list(config.aggregation.alpha_1), "alpha_2": list(config.aggregation.alpha_2)},
@@ -40,7 +42,7 @@ def choose(ctx: Context, config: RunConfig, variant: str, seed: int) -> dict[str
         )
         for name in {c["name"] for c in cases}:
             weights[name] = [{"alpha_1": g["alpha_1"], "alpha_2": g["alpha_2"], "value": g[name]} for g in grid]
-    chosen = _decide(cases, weights)
+    chosen = _decide(cases, weights, config.aggregation.alpha_1)
     (ctx.out / "chosen.json").write_text(json.dumps(chosen, indent=1))
     return {"rows": len(chosen), "chosen": {c["backbone"]: [c["ranking"], c["alpha_1"], c["alpha_2"]] for c in chosen}}
 
@@ -54,10 +56,10 @@ def _cases(ctx: Context, config: RunConfig) -> list[dict[str, Any]]:
     said, _ = values(asked[asked["prompt_id"].str.contains("/validation/")])
     cases = []
     for task in config.tasks:
-        for backbone in config.backbones[task]:
-            own = said[(said["backbone"] == backbone) & (said["task"] == task)]
+        for backbone, seed in itertools.product(config.backbones[task], config.repetitions):
+            own = said[(said["seed"] == seed) & (said["backbone"] == backbone) & (said["task"] == task)]
             if task == "rating":
-                frame = pd.read_parquet(ctx.input(f"model/{backbone}") / "predictions.parquet")
+                frame = pd.read_parquet(ctx.input(f"model/{seed}/{backbone}") / "predictions.parquet")
                 frame = frame[frame["split"] == "validation"].merge(own[["user_id", "value"]], on=USER, how="left")
                 llm = frame["value"].fillna(frame["prediction"]).to_numpy(float)
                 cases.append(
@@ -65,7 +67,7 @@ def _cases(ctx: Context, config: RunConfig) -> list[dict[str, Any]]:
                     | {"rec": frame["prediction"].to_numpy(float), "llm": llm, "truth": frame["truth"].to_numpy(float)}
                 )
                 continue
-            lists = pd.read_parquet(ctx.input(f"model/{backbone}") / "lists.parquet")
+            lists = pd.read_parquet(ctx.input(f"model/{seed}/{backbone}") / "lists.parquet")
             lists = lists[lists["split"] == "validation"]
             compared = set(own.loc[own["template"] == "pointwise", USER])
             for ranking in RANKINGS:
@@ -126,29 +128,45 @@ def _evaluate_weights(point: dict[str, float], cases: list[dict[str, Any]]) -> d
         low, high = case["range"]
         return aggregation.llm_weight(case["ell"], low, high, point["alpha_1"], point["alpha_2"])
 
-    return {c["name"]: quality(c, weight(c)) for c in cases}
+    of_seeds: dict[str, list[float]] = {}
+    for case in cases:
+        of_seeds.setdefault(case["name"], []).append(quality(case, weight(case)))
+    return {name: float(np.mean(values)) for name, values in of_seeds.items()}
 
 
-def _decide(cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """The better ranking on the compared users, then its best weights; equal values go to the smaller weights."""
+def _decide(
+    cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float]]], uniform: Sequence[float] = ()
+) -> list[dict[str, Any]]:
+    """The better ranking on the compared users, then its best weights; equal values go to the smaller weights.
 
-    def best_of(case: dict[str, Any]) -> dict[str, Any]:
+    Args:
+        cases: those of a backbone stand together, one for each seed, ranking and scope.
+        weights: name of a case -> grid with the mean value over seeds; empty where the LLM alone decides.
+        uniform: weights for all users alike, of which the best for the chosen ranking is found too (L26).
+    """
+
+    def mean(of: list[dict[str, Any]], alpha: float | None) -> float:
+        return float(np.mean([quality(c, None if alpha is None else np.full(len(c["ell"]), alpha)) for c in of]))
+
+    def best_of(of: list[dict[str, Any]]) -> dict[str, Any]:
         if not weights:
-            return {"alpha_1": None, "alpha_2": None, "value": quality(case, None)}
-        return max(weights[case["name"]], key=lambda g: (round(g["value"], 9), -g["alpha_1"], -g["alpha_2"]))
+            return {"alpha_1": None, "alpha_2": None, "value": mean(of, None)}
+        return max(weights[of[0]["name"]], key=lambda g: (round(g["value"], 9), -g["alpha_1"], -g["alpha_2"]))
 
     chosen = []
     key: Callable[[dict[str, Any]], tuple[str, str]] = lambda c: (c["task"], c["backbone"])  # noqa: E731
     for (task, backbone), group in itertools.groupby(cases, key=key):
-        own = {(c["ranking"], c["scope"]): c for c in group}
+        own: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for case in group:
+            own.setdefault((case["ranking"], case["scope"]), []).append(case)
         compared = {r: best_of(c)["value"] for (r, s), c in own.items() if s == "compared"}
         if task == "rating":
             ranking = "pointwise"
         else:
             ranking = max(compared, key=lambda r: (compared[r], r == "listwise")) if compared else "listwise"
-        case = own.get((ranking, "all"), own.get((ranking, "compared")))
-        assert case is not None
-        best = best_of(case)
+        decided = own[ranking, "all" if (ranking, "all") in own else "compared"]
+        best = best_of(decided)
+        values = {alpha: round(mean(decided, alpha), 9) for alpha in uniform} if weights else {}
         chosen.append(
             {
                 "task": task,
@@ -158,13 +176,14 @@ def _decide(cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float
                 "alpha_2": best["alpha_2"],
                 "validation": best["value"],
                 "compared": compared,
-                "grid": weights.get(case["name"], []),
+                "uniform": max(values, key=lambda a: (values[a], -a)) if values else None,
+                "grid": weights.get(decided[0]["name"], []),
             }
         )
     return chosen
 
 
-def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict[str, Any]], with_hints: bool, seed: int) -> None:
+def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict[str, Any]], with_hints: bool) -> None:
     """Write asks for the test candidates of those backbones whose chosen ranking is pointwise; mostly none."""
     from raypipe.papers.llama4rec import asks
     from raypipe.papers.llama4rec.generation import similar_of
@@ -172,22 +191,22 @@ def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict
     source = tables(ctx)
     past = Histories(source)
     parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
-    for choice in chosen:
+    for seed, choice in itertools.product(config.repetitions, chosen):
         if choice["task"] == "rating" or choice["ranking"] != "pointwise":
             continue
-        folder = ctx.input(f"model/{choice['backbone']}")
+        folder = ctx.input(f"model/{seed}/{choice['backbone']}")
         similar = similar_of(folder) if with_hints else None
         lists = pd.read_parquet(folder / "lists.parquet")
         made = asks.listwise(source, past, choice["task"], "test", lists, similar, config.prompts, config.rerank.k_prime, seed)
         single = asks.pointwise_candidates(made, past, similar, config.prompts)
-        parts.append(single.assign(ask_id=f"{choice['backbone']}/" + single["ask_id"]))
+        parts.append(single.assign(ask_id=f"{seed}/{choice['backbone']}/" + single["ask_id"]))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
 
 
-def pointwise_test_prompts(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> dict[str, Any]:
+def pointwise_test_prompts(ctx: Context, config: RunConfig, with_hints: bool) -> dict[str, Any]:
     """prompts/ for the test part of chosen pointwise rankings."""
     from raypipe.papers.llama4rec.generation import word_prompts
 
     chosen = json.loads((ctx.input("chosen") / "chosen.json").read_text())
-    session.in_worker(write_pointwise_test_asks, ctx, config, chosen, with_hints, seed)
+    session.in_worker(write_pointwise_test_asks, ctx, config, chosen, with_hints)
     return word_prompts(ctx, config)

@@ -1,16 +1,16 @@
-"""The test set, read once: predictions of base, ift and llama4rec, and their metrics."""
+"""The test set, read once: predictions of every variant, and their metrics."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from raypipe import aggregation
-from raypipe.cluster import session
+from raypipe.backbones.tables import Tables
 from raypipe.config import RunConfig
 from raypipe.evaluation import metrics, significance, slices
 from raypipe.papers.llama4rec.asks import Histories
@@ -18,143 +18,179 @@ from raypipe.papers.llama4rec.choose import coefficients
 from raypipe.papers.llama4rec.generation import answers
 from raypipe.papers.llama4rec.ranks import llm_scores, values
 from raypipe.papers.llama4rec.training import tables
+from raypipe.papers.llama4rec.variants import WAVES, source, waves
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, USER
 
-VARIANTS = ("base", "ift", "llama4rec")
+#: what the others are measured against, the better of them for each metric (L40)
+BASELINES = ("base", "ift")
+
+
+class Told(NamedTuple):
+    """What a wave's LLM said of the test set, and what was chosen for it on validation, by backbone."""
+
+    said: pd.DataFrame
+    chosen: dict[str, dict[str, Any]]
 
 
 def evaluate(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    """TASK.BACKBONE.VARIANT.parquet for every variant, metrics.json with means, per-slice means and tests."""
-    return session.in_worker(_evaluate, ctx, config)
-
-
-def _evaluate(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    source = tables(ctx)
-    past = Histories(source)
-    numbers = {item: n for n, item in enumerate(source.items)}
-    chosen: dict[str, Any] = {}
-    said: dict[str, pd.DataFrame] = {}
+    """seedN/TASK.BACKBONE.VARIANT.parquet for every variant and seed; metrics.json with values, slices and tests."""
+    data = tables(ctx)
+    past = Histories(data)
+    numbers = {item: n for n, item in enumerate(data.items)}
+    told: dict[str, Told] = {}
     rejected: Counter[str] = Counter()
-    for variant in ("ift", "llama4rec"):
-        read = json.loads((ctx.input(f"chosen/{variant}") / "chosen.json").read_text())
-        chosen[variant] = {c["backbone"]: c for c in read}
+    for name in waves(config.variants):
+        read = json.loads((ctx.input(f"chosen/{name}") / "chosen.json").read_text())
         parts = []
-        for wave in (variant, f"{variant}-pointwise"):
-            asked = answers(ctx, f"prompts/{wave}", f"completions/{wave}")
-            frame, kinds = values(asked)
+        for wave in (name, f"{name}-pointwise"):
+            frame, kinds = values(answers(ctx, f"prompts/{wave}", f"completions/{wave}"))
             rejected.update(kinds)
-            parts.append(frame)
-        frame = pd.concat(parts, ignore_index=True)
-        said[variant] = frame[frame["split"] == "test"]
+            parts.append(frame[frame["split"] == "test"])
+        told[name] = Told(pd.concat(parts, ignore_index=True), {c["backbone"]: c for c in read})
     results, rows = [], 0
     for task in config.tasks:
         for backbone in config.backbones[task]:
-            if task == "rating":
-                frames = _rating(ctx, backbone, chosen, said, past)
-            else:
-                frames = _ranking(ctx, config, task, backbone, chosen, said, past, numbers)
-            results += _measure(task, backbone, frames, past)
-            for variant, frame in frames.items():
-                frame.to_parquet(ctx.out / f"{task}.{backbone}.{variant}.parquet", index=False)
-                rows += len(frame)
+            frames: dict[str, list[pd.DataFrame]] = {}
+            for variant in config.variants:
+                of = told.get(source(variant))
+                for seed in config.repetitions:
+                    if task == "rating":
+                        frame = _rating(ctx, backbone, variant, seed, of, past)
+                    else:
+                        frame = _ranking(ctx, config, task, backbone, variant, seed, of, past, numbers)
+                    folder = ctx.out / f"seed{seed}"
+                    folder.mkdir(exist_ok=True)
+                    frame.to_parquet(folder / f"{task}.{backbone}.{variant}.parquet", index=False)
+                    frames.setdefault(variant, []).append(frame)
+                    rows += len(frame)
+            results += measure(task, backbone, frames, _slices(task, frames["base"][0], past, data))
     (ctx.out / "metrics.json").write_text(json.dumps(results, indent=1))
     return {"rows": rows, "rejected": dict(rejected)}
 
 
-def _own(said: pd.DataFrame, task: str, backbone: str, template: str) -> pd.DataFrame:
-    return said[(said["backbone"] == backbone) & (said["task"] == task) & (said["template"] == template)]
+def _answers(ctx: Context, variant: str, seed: int, backbone: str, file: str) -> pd.DataFrame:
+    """The test rows that the variant's conventional model gave."""
+    model = "base" if variant == "base" else WAVES[source(variant)].models
+    frame = pd.read_parquet(ctx.input(f"{model}/{seed}/{backbone}") / file)
+    return frame[frame["split"] == "test"].sort_values(USER, kind="stable").reset_index(drop=True)
 
 
-def _rating(ctx: Context, backbone: str, chosen: Any, said: Any, past: Histories) -> dict[str, pd.DataFrame]:
-    frames = {}
-    for variant, model in (("base", "base"), ("ift", "base"), ("llama4rec", "augmented")):
-        frame = pd.read_parquet(ctx.input(f"{model}/{backbone}") / "predictions.parquet")
-        frame = frame[frame["split"] == "test"].drop(columns="split").sort_values(USER, kind="stable")
-        frame = frame.astype({"prediction": float, "truth": float})  # metrics are taken from what the file holds, to the last bit
-        if variant != "base":
-            own = _own(said[variant], "rating", backbone, "pointwise")[[USER, "value"]]
-            frame = frame.merge(own, on=USER, how="left")
-            frame["rec"], frame["llm"] = frame["prediction"], frame["value"].fillna(frame["prediction"])
-            frame = frame.drop(columns="value")
-            choice = chosen[variant][backbone]
-            alpha = np.ones(len(frame))
-            if variant == "llama4rec":
-                ell, low, high = coefficients(past, "rating", frame[USER])
-                alpha = aggregation.llm_weight(ell, low, high, choice["alpha_1"], choice["alpha_2"])
-            frame["alpha"] = alpha
-            frame["prediction"] = aggregation.blend_ratings(frame["llm"].to_numpy(), frame["rec"].to_numpy(), alpha)
-        frames[variant] = frame
-    return frames
+def _said(told: Told, seed: int, task: str, backbone: str) -> pd.DataFrame:
+    """What the LLM said of a backbone's candidates, in the way of asking that was chosen."""
+    said, template = told.said, told.chosen[backbone]["ranking"]
+    of = (said["seed"] == seed) & (said["task"] == task) & (said["backbone"] == backbone)
+    return said[of & (said["template"] == template)]
+
+
+def _weights(variant: str, choice: dict[str, Any], past: Histories, task: str, users: pd.Series) -> np.ndarray:
+    """[U] weight of the LLM: all where nothing is mixed, one for all users without adaptive aggregation, else eq. 5."""
+    if not WAVES[source(variant)].mixed:
+        return np.ones(len(users))
+    if variant == "wo_aa":
+        return np.full(len(users), choice["uniform"])
+    ell, low, high = coefficients(past, task, users)
+    return aggregation.llm_weight(ell, low, high, choice["alpha_1"], choice["alpha_2"])
+
+
+def _rating(ctx: Context, backbone: str, variant: str, seed: int, told: Told | None, past: Histories) -> pd.DataFrame:
+    frame = _answers(ctx, variant, seed, backbone, "predictions.parquet").drop(columns="split")
+    frame = frame.astype({"prediction": float, "truth": float})  # metrics are taken from what the file holds, to the last bit
+    if told is None:
+        return frame
+    frame = frame.merge(_said(told, seed, "rating", backbone)[[USER, "value"]], on=USER, how="left")
+    frame["rec"], frame["llm"] = frame["prediction"], frame["value"].fillna(frame["prediction"])
+    frame["alpha"] = _weights(variant, told.chosen[backbone], past, "rating", frame[USER])
+    frame["prediction"] = aggregation.blend_ratings(frame["llm"].to_numpy(), frame["rec"].to_numpy(), frame["alpha"].to_numpy())
+    return frame.drop(columns="value")
 
 
 def _ranking(
-    ctx: Context, config: RunConfig, task: str, backbone: str, chosen: Any, said: Any, past: Histories, numbers: dict[str, int]
-) -> dict[str, pd.DataFrame]:
+    ctx: Context, config: RunConfig, task: str, backbone: str, variant: str, seed: int, told: Told | None, past: Histories,
+    numbers: dict[str, int],
+) -> pd.DataFrame:  # fmt: skip
     k = config.rerank.k_prime
-    frames = {}
-    for variant, model in (("base", "base"), ("ift", "base"), ("llama4rec", "augmented")):
-        lists = pd.read_parquet(ctx.input(f"{model}/{backbone}") / "lists.parquet")
-        lists = lists[lists["split"] == "test"].sort_values(USER, kind="stable").reset_index(drop=True)
-        items = np.stack([np.asarray(i)[:k] for i in lists["items"]])
+    lists = _answers(ctx, variant, seed, backbone, "lists.parquet")
+    items = np.stack([np.asarray(i)[:k] for i in lists["items"]])
+    rec = np.broadcast_to(np.arange(1, k + 1), items.shape)
+    columns = {USER: np.repeat(lists[USER].to_numpy(), k), ITEM: items.ravel()}
+    if told is None:
         scores = np.stack([np.asarray(s)[:k] for s in lists["scores"]]).astype(float)
-        rec = np.broadcast_to(np.arange(1, k + 1), items.shape)
-        columns = {USER: np.repeat(lists[USER].to_numpy(), k), ITEM: items.ravel()}
-        if variant == "base":
-            columns |= {"rank": rec.ravel(), "score": scores.ravel()}
-        else:
-            choice = chosen[variant][backbone]
-            value = llm_scores(lists, _own(said[variant], task, backbone, choice["ranking"]), numbers, k)
-            llm = aggregation.positions(value)
-            if variant == "ift":
-                columns |= {"rank": llm.ravel(), "score": value.ravel(), "rank_rec": rec.ravel(), "rank_llm": llm.ravel()}
-            else:
-                ell, low, high = coefficients(past, task, lists[USER])
-                alpha = aggregation.llm_weight(ell, low, high, choice["alpha_1"], choice["alpha_2"])
-                final = aggregation.blend_ranks(llm, alpha)
-                utility = -alpha[:, None] * llm - (1 - alpha[:, None]) * rec
-                columns |= {"rank": final.ravel(), "score": utility.ravel(), "rank_rec": rec.ravel(), "rank_llm": llm.ravel(),
-                            "alpha": np.repeat(alpha, k)}  # fmt: skip
-        columns["target"] = np.repeat(lists["target"].to_numpy(), k)
-        frames[variant] = pd.DataFrame(columns).sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
-    return frames
+        columns |= {"rank": rec.ravel(), "score": scores.ravel()}
+    else:
+        value = llm_scores(lists, _said(told, seed, task, backbone), numbers, k)
+        rank = llm = aggregation.positions(value)
+        if WAVES[source(variant)].mixed:
+            alpha = _weights(variant, told.chosen[backbone], past, task, lists[USER])
+            rank = aggregation.blend_ranks(llm, alpha)
+            value = -alpha[:, None] * llm - (1 - alpha[:, None]) * rec
+            columns["alpha"] = np.repeat(alpha, k)
+        columns |= {"rank": rank.ravel(), "score": value.ravel(), "rank_rec": rec.ravel(), "rank_llm": llm.ravel()}
+    columns["target"] = np.repeat(lists["target"].to_numpy(), k)
+    return pd.DataFrame(columns).sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
 
 
-def _per_user(task: str, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Users, and their value of each metric; for ratings the squared and absolute errors."""
+def _slices(task: str, frame: pd.DataFrame, past: Histories, data: Tables) -> dict[str, np.ndarray]:
+    """[U] third of each user, by length of the training history and by popularity of the target in training."""
+    asked = frame.drop_duplicates(USER)
+    lengths = past.rated if task == "rating" else past.topk_train
+    length = np.array([len(lengths[u].items) if u in lengths else 0 for u in asked[USER]])
+    log = data.rows(task)
+    times = log[log["part"] == "train"][ITEM].value_counts()
+    popularity = times.reindex(asked[ITEM if task == "rating" else "target"], fill_value=0).to_numpy()
+    return {"history": slices.thirds(length), "popularity": slices.thirds(popularity)}
+
+
+def per_user(task: str, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Each user's value of each metric, in the frame's order of users; for ratings the squared and absolute errors."""
     if task == "rating":
         error = (frame["prediction"] - frame["truth"]).to_numpy(float)
-        return frame[USER].to_numpy(), {"RMSE": error**2, "MAE": np.abs(error)}
+        return {"RMSE": error**2, "MAE": np.abs(error)}
     users = frame[USER].drop_duplicates().to_numpy()
     hits = frame[frame[ITEM] == frame["target"]].set_index(USER)["rank"]
-    rank = hits.reindex(users).fillna(0).to_numpy(int)
-    return users, metrics.ranking(rank)
+    return metrics.ranking(hits.reindex(users).fillna(0).to_numpy(int))
 
 
-def _mean(metric: str, values_U: np.ndarray) -> float:
+def reported(metric: str, values_U: np.ndarray) -> float:
     """The reported value: a mean over users; RMSE is the root of the mean squared error."""
     mean = float(np.mean(values_U))
     return mean**0.5 if metric == "RMSE" else mean
 
 
-def _measure(task: str, backbone: str, frames: dict[str, pd.DataFrame], past: Histories) -> list[dict[str, Any]]:
-    of = {variant: _per_user(task, frame) for variant, frame in frames.items()}
-    users = of["base"][0]
-    assert all((u == users).all() for u, _ in of.values())
-    lengths = past.rated if task == "rating" else past.topk_train
-    group = slices.by_length(np.array([len(lengths[u].items) if u in lengths else 0 for u in users]))
+def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], groups: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """One row a variant and metric, with the value of each seed.
+
+    Variants beside the baselines have a test against the better baseline: paired over users, each user's value averaged over the
+    seeds first, because the seeds of one user are not independent.
+
+    Args:
+        frames: variant -> one frame of predictions a seed, all with the same users in the same order.
+        groups: name of a slicing -> [U] third of each user.
+    """
+    users = frames["base"][0][USER].drop_duplicates().to_numpy()
+    assert all((f[USER].drop_duplicates().to_numpy() == users).all() for of in frames.values() for f in of)
+    by_seed = {variant: [per_user(task, f) for f in of] for variant, of in frames.items()}
     rows = []
-    for metric in of["base"][1]:
+    for metric in by_seed["base"][0]:
         lower = metric in metrics.RATING
-        baseline = (min if lower else max)(("base", "ift"), key=lambda v: _mean(metric, of[v][1][metric]))
-        for variant in VARIANTS:
-            value = of[variant][1][metric]
-            row: dict[str, Any] = {"task": task, "backbone": backbone, "variant": variant, "metric": metric,
-                                   "value": _mean(metric, value), "n_users": len(users),
-                                   "slices": {n: _mean(metric, value[group == g]) for g, n in enumerate(slices.NAMES)
-                                              if (group == g).any()}}  # fmt: skip
-            if variant == "llama4rec":
-                test = significance.paired(value, of[baseline][1][metric])
-                row |= {"against": baseline, "p": test.p, "effect": -test.effect if lower else test.effect}
+        of = {variant: np.stack([values[metric] for values in every]) for variant, every in by_seed.items()}  # [seeds, U]
+        means = {variant: [reported(metric, own_U) for own_U in own_SU] for variant, own_SU in of.items()}
+        baselines = [v for v in BASELINES if v in of]
+        baseline = (min if lower else max)(baselines, key=lambda v: np.mean(means[v]))
+        for variant, own_SU in of.items():
+            row: dict[str, Any] = {
+                "task": task, "backbone": backbone, "variant": variant, "metric": metric, "values": means[variant],
+                "n_users": len(users),
+                "slices": {
+                    name: {third: float(np.mean([reported(metric, own_U[group == g]) for own_U in own_SU]))
+                           for g, third in enumerate(slices.NAMES) if (group == g).any()}
+                    for name, group in groups.items()
+                },
+            }  # fmt: skip
+            if variant not in BASELINES:
+                test = significance.paired(own_SU.mean(0), of[baseline].mean(0))
+                unit = 2 * np.mean(means[baseline]) if metric == "RMSE" else 1.0  # d MSE = 2 RMSE d RMSE
+                row |= {"against": baseline, "p": test.p, "effect": -test.effect if lower else test.effect,
+                        "detectable": test.detectable / unit}  # fmt: skip
             rows.append(row)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from raypipe.errors import ArtifactError
 from raypipe.llm.engine import make
 from raypipe.papers.llama4rec import asks, words
 from raypipe.papers.llama4rec.training import model_of, tables
+from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
 from raypipe.schema import COMPLETIONS, PROMPTS, USER
@@ -43,11 +45,11 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
     past = asks.Histories(source)
     parts = []
     limit = config.llm.tune.instructions
-    for task in config.tasks:
-        for name in config.backbones[task]:
+    for task, names in config.learnt.items():
+        for name in names:
             folder = ctx.input(f"hint/{name}")
             similar = similar_of(folder) if with_hints else None
-            count = max(1, limit // len(config.backbones[task]))
+            count = max(1, limit // len(names))
             if task == "rating":
                 predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
                 made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
@@ -55,9 +57,9 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
                 lists = pd.read_parquet(folder / "lists.parquet")
                 made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.rerank.k_prime, seed, count)
             parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
-    if with_hints and config.augment.pairs_per_user and "direct" in config.tasks:
+    if config.augment.pairs_per_user and "direct" in config.learnt:
         parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))
-    if with_hints and config.augment.insertions_per_user and "sequential" in config.tasks:
+    if config.augment.insertions_per_user and "sequential" in config.learnt:
         rows = next(p for p in parts if (p["task"] == "sequential").all())
         parts.append(asks.augmentation_instructions(rows, len(source.items), config.augment.pick_from, "pick", limit // 2, seed))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
@@ -97,58 +99,61 @@ def _merge_instructions(ctx: Context) -> dict[str, Any]:
     }
 
 
-def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> None:
+def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
     """Write the asks of validation and test for one set of backbones: all listwise; pointwise for some validation users."""
     source = tables(ctx)
     past = asks.Histories(source)
     parts = []
-    for task in config.tasks:
+    for seed, task in itertools.product(config.repetitions, config.tasks):
         for name in config.backbones[task]:
-            folder = ctx.input(f"model/{name}")
+            folder, prefix = ctx.input(f"model/{seed}/{name}"), f"{seed}/{name}/"
             similar = similar_of(folder) if with_hints else None
             for part in ("validation", "test"):
                 if task == "rating":
                     predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
                     made = asks.rating(source, past, part, predictions, similar, config.prompts, seed)
-                    parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
+                    parts.append(made.assign(ask_id=prefix + made["ask_id"]))
                     continue
                 lists = pd.read_parquet(folder / "lists.parquet")
                 made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.rerank.k_prime, seed)
-                parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
+                parts.append(made.assign(ask_id=prefix + made["ask_id"]))
                 if config.rerank.pointwise and part == "validation":
                     rng = generator(seed, "pointwise users", task)
                     some = made.iloc[np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])]
                     single = asks.pointwise_candidates(some, past, similar, config.prompts)
-                    parts.append(single.assign(ask_id=f"{name}/" + single["ask_id"]))
+                    parts.append(single.assign(ask_id=prefix + single["ask_id"]))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
 
 
-def augment_asks(ctx: Context, config: RunConfig, seed: int) -> None:
+def augment_asks(ctx: Context, config: RunConfig) -> None:
     """Write the asks of data augmentation: pairs and picks; attribute prompts are worded here, as they are one an item."""
     source = tables(ctx)
     past = asks.Histories(source)
     wanted = config.augment
     parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
-    if "direct" in config.tasks and wanted.pairs_per_user:
-        parts.append(asks.augmentation(source, past, config.prompts, wanted.pairs_per_user, 2, "pair", seed))
-    if "sequential" in config.tasks and wanted.insertions_per_user:
-        parts.append(asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed))
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
-    if "rating" in config.tasks and wanted.attributes:
-        made = words.attribute_prompts(source.dataset, wanted.examples, generator(seed, "attributes"))
-        if len(made):
-            (ctx.out / "prompts").mkdir()
+    for seed in config.repetitions:
+        own = []
+        if "direct" in config.tasks and wanted.pairs_per_user:
+            own.append(asks.augmentation(source, past, config.prompts, wanted.pairs_per_user, 2, "pair", seed))
+        if "sequential" in config.tasks and wanted.insertions_per_user:
+            own.append(asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed))
+        parts += [made.assign(ask_id=f"{seed}/" + made["ask_id"]) for made in own]
+        if "rating" in config.tasks and wanted.attributes:
+            made = words.attribute_prompts(source.dataset, wanted.examples, generator(seed, "attributes"))
+            made = made.assign(prompt_id=f"{seed}/" + made["prompt_id"])
+            (ctx.out / "prompts").mkdir(exist_ok=True)
             for start in range(0, len(made), flow.BLOCK):
                 part = PROMPTS.of(made.iloc[start : start + flow.BLOCK], ctx.name)
-                pq.write_table(part, ctx.out / "prompts" / f"attributes-{start}.parquet")
+                pq.write_table(part, ctx.out / "prompts" / f"attributes-{seed}-{start}.parquet")
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
 
 
-def prompts(ctx: Context, config: RunConfig, kind: str, seed: int) -> dict[str, Any]:
-    """prompts/: PROMPTS rows of a wave. kind: ift, augment or llama4rec."""
+def prompts(ctx: Context, config: RunConfig, kind: str) -> dict[str, Any]:
+    """prompts/: PROMPTS rows of data augmentation (kind "augment") or of a wave, of all seeds; ids begin with the seed."""
     if kind == "augment":
-        session.in_worker(augment_asks, ctx, config, seed)
+        session.in_worker(augment_asks, ctx, config)
     else:
-        session.in_worker(rerank_asks, ctx, config, kind == "llama4rec", seed)
+        session.in_worker(rerank_asks, ctx, config, WAVES[kind].hints)
     return word_prompts(ctx, config)
 
 
@@ -223,7 +228,8 @@ def _merge_completions(ctx: Context, source: str, partial: str, began: float, mo
 
 
 def answers(ctx: Context, prompts_input: str, completions_input: str) -> pd.DataFrame:
-    """Prompts with their completions: the columns of both, one row a prompt."""
-    asked = flow.read_finished(str(ctx.input(prompts_input) / "prompts"), list(PROMPTS.columns))
+    """Prompts with their completions: the columns of both but for the prompt's text, one row a prompt."""
+    columns = [c for c in PROMPTS.columns if c != "prompt"]
+    asked = flow.read_finished(str(ctx.input(prompts_input) / "prompts"), columns)
     got = pd.read_parquet(ctx.input(completions_input) / "completions.parquet")
     return asked.merge(got, on="prompt_id", validate="one_to_one")

@@ -12,14 +12,14 @@ from raypipe.aggregation import positions
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import listwise, pointwise
 
-COLUMNS = ["backbone", "template", "task", "split", "user_id", "item", "value"]
+COLUMNS = ["seed", "backbone", "template", "task", "split", "user_id", "item", "value"]
 
 
 def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     """The LLM's value of each candidate, larger is better, and the rejected answers by kind.
 
     Args:
-        answered: prompts with completions; a prompt_id is backbone/template/task/split/user[/item number].
+        answered: prompts with completions; a prompt_id is seed/backbone/template/task/split/user[/item number].
 
     Returns:
         COLUMNS frame: `item` is an item id (listwise), a row number (pointwise candidates) or "" (rating task); `value` a
@@ -28,18 +28,20 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     rejected: Counter[str] = Counter()
     rows: list[tuple[Any, ...]] = []
     for row in answered.itertuples():
-        backbone, template, task, split, rest = row.prompt_id.split("/", 4)
+        number, *about, rest = row.prompt_id.split("/", 5)
+        about = [int(number), *about]
+        template, task = about[2], about[3]
         completion = Completion(row.answer, list(row.logprobs))
         got: Any
         if template == "listwise":
             got = listwise.parse(completion, list(row.options), list(row.payload))
             if not isinstance(got, Rejected):
-                rows += [(backbone, template, task, split, rest, item, value) for item, value in got]
+                rows += [(*about, rest, item, value) for item, value in got]
         else:
             user, _, item = rest.rpartition("/") if task != "rating" else (rest, "", "")
             got = pointwise.parse(completion, list(row.options), list(row.payload))
             if not isinstance(got, Rejected):
-                rows.append((backbone, template, task, split, user, item, got))
+                rows.append((*about, user, item, got))
         if isinstance(got, Rejected):
             rejected[got.kind] += 1
     return pd.DataFrame(rows, columns=COLUMNS), rejected

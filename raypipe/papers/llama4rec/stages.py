@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raypipe.backbones import registry
 from raypipe.cluster import session, train
@@ -19,6 +21,7 @@ from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
 from raypipe.papers.llama4rec.generation import generate, instructions, prompts, style_of
 from raypipe.papers.llama4rec.training import DEEP, build_base, fit_backbone, tune_llm
+from raypipe.papers.llama4rec.variants import waves
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.prompts.contract import LABELS
 from raypipe.schema import RATING
@@ -26,7 +29,8 @@ from raypipe.tuning.checkpoint import check_source
 
 DATA = ("data", "schema.py")
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
-TEXT = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/words.py", "papers/llama4rec/generation.py")
+WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/words.py")
+TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
 TUNED = ("tuning", "papers/llama4rec/training.py")
 ENGINE = ("llm", "papers/llama4rec/generation.py")
 RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py")
@@ -50,6 +54,11 @@ def check(config: RunConfig) -> None:
             registry.options(task, name, config.backbone_options.get(name, {}))
     for name in config.backbone_options:
         registry.task_of(name)
+    for task, names in config.llm.tune.backbones.items():
+        for name in names:
+            registry.options(task, name, config.backbone_options.get(name, {}))
+    if strange := set(config.tasks) - {task for task, names in config.learnt.items() if names}:
+        raise ConfigError(f"the LLM is not tuned for {', '.join(sorted(strange))}", "llm.tune.backbones", "name backbones for it")
     check_source(config.llm.source)
     most = max(config.rerank.k_prime, config.augment.pick_from)
     if style_of(config) == "label" and most > len(LABELS):
@@ -86,139 +95,154 @@ def fingerprint(config: RunConfig) -> Any:
 
 
 def plan(config: RunConfig) -> list[Stage]:
-    """All stages of a run."""
+    """All stages of a run: one LLM for all repetitions, and one start of the engine for all prompts that are ready."""
     check(config)
-    stages = [
-        Stage(
-            "data",
-            partial(_read, config=config),
-            config={
-                **config.data.model_dump(include={"name", "options", "min_interactions"}),
-                "files": fingerprint(config),
-                "rating": "rating" in config.tasks,
-            },
-            code=DATA,
-        ),
-        Stage(
-            "split",
-            partial(_split, config=config),
-            {"data": "data"},
-            [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout],
-            DATA,
-        ),
-    ]
-    for number in range(config.seeds):
-        stages += _seed(config, config.seed + number)
-    first = f"seed{config.seed}"
-    stages.append(
-        Stage(
-            "bundle",
-            partial(bundle, config=config, seed=config.seed),
-            {
-                "data": "data",
-                "split": "split",
-                "llm": f"{first}/llm/augmented",
-                "augmentation": f"{first}/augmentation",
-                "chosen": f"{first}/chosen/llama4rec",
-                **{f"augmented/{n}": f"{first}/augmented/{n}" for _, n in _backbones(config)},
-            },
-            config.model_dump(mode="json"),
-            (*MODELS, "papers/llama4rec/bundle.py"),
-        )
-    )
-    return stages
+    return [*_data(config), *_tuning(config), *_augmentation(config), *_answers(config), *_outcome(config)]
+
+
+BOTH = {"data": "data", "split": "split"}
 
 
 def _backbones(config: RunConfig) -> list[tuple[str, str]]:
     return [(task, name) for task in config.tasks for name in config.backbones[task]]
 
 
-def _seed(config: RunConfig, seed: int) -> list[Stage]:
-    at = f"seed{seed}"
-    both = {"data": "data", "split": "split"}
-    names = _backbones(config)
-    wording = [config.prompts.model_dump(), style_of(config), config.rerank.model_dump(), names, seed]
-    stages: list[Stage] = []
+def _learnt(config: RunConfig) -> list[tuple[str, str]]:
+    return [(task, name) for task, names in config.learnt.items() for name in names]
 
-    def fits(kind: str, extra: dict[str, str]) -> None:
-        for task, name in names:
-            options = config.backbone_options.get(name, {})
-            k = DEEP if kind == "hint" else config.rerank.k_prime
-            stages.append(
-                Stage(
-                    f"{at}/{kind}/{name}",
-                    partial(
-                        fit_backbone, config=config, task=task, name=name, options=options, hint=kind == "hint", k=k, seed=seed
-                    ),
-                    {**both, **extra},
-                    [registry.options(task, name, options).model_dump(), config.backbone_workers, k, seed],
-                    MODELS,
-                    on_driver=True,
-                    resources=f"Ray Train: {config.backbone_workers} worker(s)",
-                )
-            )
 
-    def wave(kind: str, llm: str, models: str) -> None:
-        """Prompts, completions and choice of one variant, then the test prompts of a chosen pointwise ranking."""
-        of_models = {f"model/{n}": f"{at}/{models}/{n}" for _, n in names}
-        hints = kind == "llama4rec"
-        stages.append(Stage(f"{at}/prompts/{kind}", partial(prompts, config=config, kind=kind, seed=seed),
-                            {**both, **of_models}, wording, TEXT, True, "Ray Data"))  # fmt: skip
-        completions(kind, llm)
-        waved = {"prompts": f"{at}/prompts/{kind}", "completions": f"{at}/completions/{kind}"}
-        grids = config.aggregation.model_dump() if hints else None
-        stages.append(Stage(f"{at}/chosen/{kind}", partial(choose, config=config, variant=kind, seed=seed),
-                            {**both, **of_models, **waved}, [wording, grids], RANKED, True, "Ray Tune"))  # fmt: skip
-        stages.append(Stage(f"{at}/prompts/{kind}-pointwise",
-                            partial(pointwise_test_prompts, config=config, with_hints=hints, seed=seed),
-                            {**both, **of_models, "chosen": f"{at}/chosen/{kind}"}, wording, RANKED, True, "Ray Data"))  # fmt: skip
-        completions(f"{kind}-pointwise", llm)
+def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str]]) -> list[Any]:
+    """The settings that decide what prompts say."""
+    return [config.prompts.model_dump(), style_of(config), config.rerank.model_dump(), names, list(seeds)]
 
-    def completions(kind: str, llm: str) -> None:
-        engine = config.llm.engine
-        stages.append(Stage(f"{at}/completions/{kind}", partial(generate, config=config),
-                            {"prompts": f"{at}/prompts/{kind}", "llm": f"{at}/llm/{llm}"},
-                            [engine.name, engine.dtype], ENGINE, True,
-                            f"Ray Data: {engine.concurrency} x {engine.name}"))  # fmt: skip
 
-    fits("hint", {})
-    fits("base", {})
-    embedded = config.llm.source == "embedded"
-    base_config = [config.llm.source, seed]
-    if embedded:
-        tune = config.llm.tune.model_dump(exclude={"epochs", "learning_rate", "instructions"})
-        base_config += [config.llm.embedded.model_dump(), tune, config.prompts.history, "rating" in config.tasks]
-    stages.append(Stage(f"{at}/llm/base", partial(build_base, config=config, seed=seed), both, base_config,
-                        (*TEXT[:-1], *TUNED, "llm/embedded.py") if embedded else (), True,
-                        "Ray Train: DeepSpeed"))  # fmt: skip
-    for kind, hints in (("plain", False), ("augmented", True)):
-        of_hints = {f"hint/{n}": f"{at}/hint/{n}" for _, n in names}
-        stages.append(Stage(f"{at}/instructions/{kind}", partial(instructions, config=config, with_hints=hints, seed=seed),
-                            {**both, **of_hints}, [wording, config.llm.tune.instructions, config.augment.model_dump()],
-                            TEXT, True, "Ray Data"))  # fmt: skip
-        stages.append(Stage(f"{at}/llm/{kind}", partial(tune_llm, config=config, seed=seed),
-                            {"base": f"{at}/llm/base", "instructions": f"{at}/instructions/{kind}"},
-                            [config.llm.tune.model_dump(exclude={"instructions"}), seed],
-                            TUNED, True, "Ray Train: DeepSpeed"))  # fmt: skip
-    stages.append(Stage(f"{at}/prompts/augment", partial(prompts, config=config, kind="augment", seed=seed),
-                        both, [wording, config.augment.model_dump(), list(config.tasks)], TEXT, True, "Ray Data"))  # fmt: skip
-    completions("augment", "augmented")
-    waved = {"prompts": f"{at}/prompts/augment", "completions": f"{at}/completions/augment"}
-    stages.append(Stage(f"{at}/augmentation", partial(augmentation, seed=seed), waved, seed,
-                        ("prompts", "papers/llama4rec/augment.py"), True))  # fmt: skip
-    fits("augmented", {"augmentation": f"{at}/augmentation"})
-    wave("ift", "plain", "base")
-    wave("llama4rec", "augmented", "augmented")
-    inputs = {**both}
-    for _, name in names:
-        inputs |= {f"base/{name}": f"{at}/base/{name}", f"augmented/{name}": f"{at}/augmented/{name}"}
-    for kind in ("ift", "llama4rec"):
-        inputs[f"chosen/{kind}"] = f"{at}/chosen/{kind}"
-        for one in (kind, f"{kind}-pointwise"):
-            inputs |= {f"prompts/{one}": f"{at}/prompts/{one}", f"completions/{one}": f"{at}/completions/{one}"}
-    stages.append(Stage(f"{at}/evaluate", partial(evaluate, config=config), inputs, wording,
-                        (*RANKED, "papers/llama4rec/evaluate.py"), True))  # fmt: skip
+def _data(config: RunConfig) -> list[Stage]:
+    read_config = {
+        **config.data.model_dump(include={"name", "options", "min_interactions"}),
+        "files": fingerprint(config),
+        "rating": "rating" in {*config.tasks, *config.learnt},
+    }
+    protocol = [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout]
+    return [
+        Stage("data", partial(_read, config=config), config=read_config, code=DATA),
+        Stage("split", partial(_split, config=config), {"data": "data"}, protocol, DATA),
+    ]
+
+
+def _fits(config: RunConfig, at: str, seed: int, hint: bool = False, extra: dict[str, str] | None = None) -> list[Stage]:
+    """One stage for each backbone, called AT/NAME."""
+    stages = []
+    for task, name in _learnt(config) if hint else _backbones(config):
+        options = config.backbone_options.get(name, {})
+        k = DEEP if hint else config.rerank.k_prime
+        body = partial(fit_backbone, config=config, task=task, name=name, options=options, hint=hint, k=k, seed=seed)
+        settings = [registry.options(task, name, options).model_dump(), config.backbone_workers, k, seed]
+        crew = f"Ray Train: {config.backbone_workers} worker(s)"
+        place: Literal["driver", "trainer"] = "trainer" if config.backbone_workers == 1 else "driver"
+        stages.append(Stage(f"{at}/{name}", body, {**BOTH, **(extra or {})}, settings, MODELS, place, crew))
     return stages
+
+
+def _completions(config: RunConfig, name: str, prompts_of: str, llm: str) -> Stage:
+    engine = config.llm.engine
+    inputs = {"prompts": f"prompts/{prompts_of}", "llm": f"llm/{llm}"}
+    crew = f"Ray Data: {engine.concurrency} x {engine.name}"
+    return Stage(
+        f"completions/{name}", partial(generate, config=config), inputs, [engine.name, engine.dtype], ENGINE, "driver", crew
+    )
+
+
+def _tuning(config: RunConfig) -> list[Stage]:
+    """The hint models, the untuned LLM, and an LLM tuned on each kind of prompts: once, with the first seed."""
+    seed, tune = config.seed, config.llm.tune
+    embedded = config.llm.source == "embedded"
+    base_config: list[Any] = [config.llm.source, seed]
+    if embedded:
+        own = tune.model_dump(exclude={"epochs", "learning_rate", "instructions", "backbones"})
+        base_config += [config.llm.embedded.model_dump(), own, config.prompts.history, "rating" in config.learnt]
+    code = (*WORDS, *TUNED, "llm/embedded.py") if embedded else ()
+    crew = "Ray Train: DeepSpeed"
+    stages = _fits(config, "hint", seed, hint=True)
+    stages.append(Stage("llm/base", partial(build_base, config=config, seed=seed), BOTH, base_config, code, "driver", crew))
+    of_hints = {f"hint/{n}": f"hint/{n}" for _, n in _learnt(config)}
+    for kind in sorted({wave.llm for wave in waves(config.variants).values()}):
+        body = partial(instructions, config=config, with_hints=kind == "augmented", seed=seed)
+        settings = [_wording(config, [seed], _learnt(config)), tune.instructions, config.augment.model_dump()]
+        stages.append(Stage(f"instructions/{kind}", body, {**BOTH, **of_hints}, settings, TEXT, "driver", "Ray Data"))
+        inputs = {"base": "llm/base", "instructions": f"instructions/{kind}"}
+        settings = [tune.model_dump(exclude={"instructions", "backbones"}), seed]
+        stages.append(Stage(f"llm/{kind}", partial(tune_llm, config=config, seed=seed), inputs, settings, TUNED, "driver", crew))
+    return stages
+
+
+def _augmentation(config: RunConfig) -> list[Stage]:
+    """The LLM's additions to the data, and the models fitted with and without them, for each seed."""
+    seeds = config.repetitions
+    settings = [_wording(config, seeds, []), config.augment.model_dump(), list(config.tasks)]
+    stages = [Stage("prompts/augment", partial(prompts, config=config, kind="augment"), BOTH, settings, TEXT, "driver", "Ray Data")]
+    for seed in seeds:
+        stages += _fits(config, f"seed{seed}/base", seed)
+    augmenting = [wave for wave in waves(config.variants).values() if wave.models != "base"]
+    code = ("prompts", "papers/llama4rec/augment.py", "papers/llama4rec/generation.py")
+    for wave in augmenting:
+        stages.append(_completions(config, f"augment{wave.suffix}", "augment", wave.llm))
+        inputs = {"prompts": "prompts/augment", "completions": f"completions/augment{wave.suffix}"}
+        for seed in seeds:
+            body = partial(augmentation, seed=seed)
+            stages.append(Stage(f"seed{seed}/augmentation{wave.suffix}", body, inputs, seed, code))
+    for wave, seed in itertools.product(augmenting, seeds):
+        made = {"augmentation": f"seed{seed}/augmentation{wave.suffix}"}
+        stages += _fits(config, f"seed{seed}/{wave.models}", seed, extra=made)
+    return stages
+
+
+def _answers(config: RunConfig) -> list[Stage]:
+    """Each wave: prompts, completions and choice, then the test prompts of those whose chosen ranking is pointwise."""
+    stages = []
+    wording = _wording(config, config.repetitions, _backbones(config))
+    for kind, wave in waves(config.variants).items():
+        of_models = {
+            f"model/{seed}/{n}": f"seed{seed}/{wave.models}/{n}" for seed in config.repetitions for _, n in _backbones(config)
+        }
+        body = partial(prompts, config=config, kind=kind)
+        stages.append(Stage(f"prompts/{kind}", body, {**BOTH, **of_models}, wording, TEXT, "driver", "Ray Data"))
+        stages.append(_completions(config, kind, kind, wave.llm))
+        inputs = {**BOTH, **of_models, "prompts": f"prompts/{kind}", "completions": f"completions/{kind}"}
+        settings = [wording, config.aggregation.model_dump() if wave.mixed else None]
+        body = partial(choose, config=config, variant=kind)
+        stages.append(Stage(f"chosen/{kind}", body, inputs, settings, RANKED, "driver", "Ray Tune"))
+        inputs = {**BOTH, **of_models, "chosen": f"chosen/{kind}"}
+        body = partial(pointwise_test_prompts, config=config, with_hints=wave.hints)
+        stages.append(Stage(f"prompts/{kind}-pointwise", body, inputs, wording, RANKED, "driver", "Ray Data"))
+        stages.append(_completions(config, f"{kind}-pointwise", f"{kind}-pointwise", wave.llm))
+    return stages
+
+
+def _outcome(config: RunConfig) -> list[Stage]:
+    """The test set, read once, and the bundle of the first seed."""
+    inputs = dict(BOTH)
+    for kind, wave in waves(config.variants).items():
+        inputs[f"chosen/{kind}"] = f"chosen/{kind}"
+        for one in (kind, f"{kind}-pointwise"):
+            inputs |= {f"prompts/{one}": f"prompts/{one}", f"completions/{one}": f"completions/{one}"}
+        for seed in config.repetitions:
+            for _, n in _backbones(config):
+                inputs |= {f"{m}/{seed}/{n}": f"seed{seed}/{m}/{n}" for m in ("base", wave.models)}
+    settings = [_wording(config, config.repetitions, _backbones(config)), config.variants]
+    code = (*RANKED, "papers/llama4rec/evaluate.py")
+    first = f"seed{config.seed}"
+    parts = {
+        **BOTH,
+        "llm": "llm/augmented",
+        "augmentation": f"{first}/augmentation",
+        "chosen": "chosen/llama4rec",
+        **{f"augmented/{n}": f"{first}/augmented/{n}" for _, n in _backbones(config)},
+    }
+    code_of_bundle = (*MODELS, "papers/llama4rec/bundle.py")
+    return [
+        Stage("evaluate", partial(evaluate, config=config), inputs, settings, code),
+        Stage("bundle", partial(bundle, config=config), parts, config.model_dump(mode="json"), code_of_bundle),
+    ]
 
 
 def _read(ctx: Context, config: RunConfig) -> dict[str, Any]:

@@ -54,16 +54,20 @@ def fit_backbone(
     Files: model.safetensors, curve.json, similar.parquet, and lists.parquet/ or predictions.parquet/ with a file a worker.
     """
     settings = {"ctx": ctx, "task": task, "name": name, "options": options, "hint": hint, "k": k, "seed": seed}
-    checkpoint = train.run(_fit_loop, settings, ctx.scratch, train.workers(config.backbone_workers, 1), config.checkpoint_seconds)
-    with train.final(checkpoint) as folder:
-        shutil.copytree(folder, ctx.out, dirs_exist_ok=True)
+    if config.backbone_workers == 1:  # a trainer runs this
+        _fit_loop(train.Alone(ctx.scratch, ctx.out, config.checkpoint_seconds), settings)
+    else:
+        crew = train.workers(config.backbone_workers, 1)
+        checkpoint = train.run(_fit_loop, settings, ctx.scratch, crew, config.checkpoint_seconds)
+        with train.final(checkpoint) as folder:
+            shutil.copytree(folder, ctx.out, dirs_exist_ok=True)
     curve = json.loads((ctx.out / "curve.json").read_text())
     best = max(curve, key=lambda line: line["validation"])
     return {"rows": curve[0]["rows"], "epochs": len(curve), "best_epoch": best["epoch"], "validation": best["validation"],
             "seconds_per_epoch": float(np.mean([line["seconds"] for line in curve]))}  # fmt: skip
 
 
-def _fit_loop(work: train.Session, settings: dict[str, Any]) -> None:
+def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> None:
     ctx, task, seed = settings["ctx"], settings["task"], settings["seed"]
     source = tables(ctx)
     options = registry.options(task, settings["name"], settings["options"])
@@ -158,7 +162,7 @@ def _prepare_embedded(ctx: Context, config: RunConfig, seed: int) -> dict[str, A
         words.corpus(
             source.dataset,
             [g["i"].to_numpy() for _, g in taken.groupby("u")],
-            [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")] if "rating" in config.tasks else [],
+            [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")] if "rating" in config.learnt else [],
             config.prompts,
         )
     )

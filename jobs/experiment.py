@@ -1,0 +1,77 @@
+"""Reproduce the paper's tables and figures, each by one command; what one has made, the next takes over.
+
+python jobs/experiment.py table2 --data ml-100k --data-dir DIR
+python jobs/experiment.py table4 --backbones sasrec --variants ift --seeds 3
+python jobs/experiment.py all
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import _start  # noqa: F401
+from options import configuration, guarded, parser, say
+
+from raypipe.config import RunConfig
+from raypipe.errors import ConfigError
+from raypipe.papers.llama4rec.experiments import EXPERIMENTS, Run, settings
+
+
+def main() -> int:
+    p = parser("Reproduce a table or figure of Llama4Rec.")
+    p.add_argument("what", choices=[*EXPERIMENTS, "all"], help="; ".join(f"{n}: {e.title}" for n, e in EXPERIMENTS.items()))
+    p.add_argument("--dry-run", action="store_true", help="print what is done and what is to run, and stop")
+    p.add_argument("--verbose", action="store_true", help="show the output of all workers")
+    p.set_defaults(seeds=5)
+    options = p.parse_args()
+    from raypipe.papers.llama4rec.stages import check_resources, plan
+    from raypipe.papers.run import runner
+    from raypipe.pipeline.store import Store
+    from raypipe.reports.experiment import publish_figure
+    from raypipe.reports.publish import publish
+
+    wanted = [*EXPERIMENTS] if options.what == "all" else [options.what]
+    runs = [(name, run, *configured(options, run)) for name in wanted for run in EXPERIMENTS[name].runs]
+    store = Store(runs[0][3])
+    runners = [runner(plan(config), store, say) for _, _, config, _ in runs]  # everything is checked before anything starts
+    if options.dry_run:
+        keys = {key: planned.cached for r in runners for planned in r.plan() for key in [planned.key]}
+        for (name, run, _, _), own in zip(runs, runners, strict=True):
+            done = sum(planned.cached for planned in own.plan())
+            say(f"{name + ' ' + run.label:24s} {done} of {len(own.stages)} stages done")
+        say(f"{sum(keys.values())} of {len(keys)} in all; what runs share is counted once")
+        return 0
+    store.check_writable()
+    store.check_space(1.0)
+    from raypipe.cluster import session
+
+    with session.connected(say, options.verbose):
+        for number, ((name, run, config, _), own) in enumerate(zip(runs, runners, strict=True), 1):
+            check_resources(config)
+            began = time.time()
+            say(f"\n({number} of {len(runs)}) {EXPERIMENTS[name].title}" + (f", {run.label}" if run.label else ""))
+            say(publish(config, store, own.run(), began, f"{name}/{run.label}".rstrip("/")))
+            if run.label and run is EXPERIMENTS[name].runs[-1]:
+                say(publish_figure(store, name, EXPERIMENTS[name].title, [r.label for r in EXPERIMENTS[name].runs]))
+    return 0
+
+
+def configured(options: argparse.Namespace, run: Run) -> tuple[RunConfig, str]:
+    """The configuration of one run: its settings over the preset's, narrowed by what the user names."""
+    given = configuration(options)[0]
+    made = settings(run, given)
+    if options.backbones or options.tasks:
+        named = {"backbones": {t: b for t, b in given.backbones.items() if t in given.tasks}}
+        made["backbones"] = {t: [b for b in own if b in named["backbones"].get(t, ())] for t, own in made["backbones"].items()}
+        made["tasks"] = [t for t in made["tasks"] if made["backbones"].get(t)]
+        if not made["tasks"]:
+            shown = ", ".join(n for own in run.settings["backbones"].values() for n in own)
+            raise ConfigError("the experiment shows none of the backbones named", "--backbones, --tasks", f"choose among {shown}")
+    narrowed = argparse.Namespace(**{**vars(options), "backbones": None, "tasks": None})
+    return configuration(narrowed, made)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,124 @@
+"""Experiments as lists of runs, what runs share, and two runs beside each other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raypipe.backbones import registry
+from raypipe.config import load
+from raypipe.errors import ArtifactError, ConfigError
+from raypipe.papers.llama4rec.experiments import EXPERIMENTS, HINTS, settings
+from raypipe.papers.llama4rec.stages import plan
+from raypipe.pipeline.runner import Runner
+from raypipe.pipeline.store import Store
+from raypipe.reports import compare, experiment, tables
+
+ROOT = Path(__file__).parents[1]
+RUNS = [(name, run) for name, e in EXPERIMENTS.items() for run in e.runs]
+
+
+def planned(run, folder, **given):
+    base = load("toy", {"seeds": 2, **given})
+    return Runner(plan(load("toy", {"seeds": 2, **given, **settings(run, base)})), Store(str(folder)))
+
+
+@pytest.mark.parametrize("name,run", RUNS, ids=[f"{n}-{r.label}" for n, r in RUNS])
+def test_every_run_can_be_planned(name, run, tmp_path):
+    stages = [s.name for s in planned(run, tmp_path).stages]
+    assert {"llm/augmented", "evaluate", "bundle"} <= set(stages)
+    if name.startswith("table"):
+        (task,) = run.settings["tasks"]
+        shown = {n for n in registry.names(task) if f"seed1/augmented_plain/{n}" in stages}
+        assert shown == set(run.settings["backbones"][task])
+        ours = {registry.title(n) for n in shown}
+        assert all(tables.published("ML-100K", n, "llama4rec", "RMSE" if task == "rating" else "H@3") for n in shown), ours
+
+
+def test_tables_share_one_llm_and_figures_of_the_llm_do_not(tmp_path):
+    keys = {(n, r.label): planned(r, tmp_path).keys for n, r in RUNS}
+    table2, table4, table6 = keys["table2", ""], keys["table4", ""], keys["table6", ""]
+    assert {f"hint/{n}" for own in HINTS.values() for n in own} <= set(table2)
+    for stage in ("llm/base", "llm/plain", "llm/augmented"):
+        assert len({keys[n, ""][stage] for n in ("table2", "table4", "table5", "table6")}) == 1, stage
+    assert table2["seed1/augmented/light_gcn"] == table6["seed1/augmented/light_gcn"]
+    assert table2["completions/ift"] != table4["completions/ift"]
+    small, large = keys["figure5", "smaller"], keys["figure5", "larger"]
+    assert small["llm/augmented"] == table2["llm/augmented"] != large["llm/augmented"]
+    assert small["seed1/base/sasrec"] == large["seed1/base/sasrec"]
+    few, all_ = keys["figure6", "10-percent"], keys["figure6", "100-percent"]
+    assert few["llm/base"] == all_["llm/base"] and few["llm/augmented"] != all_["llm/augmented"] == table2["llm/augmented"]
+
+
+def test_a_given_llm_cannot_be_scaled():
+    larger = EXPERIMENTS["figure5"].runs[1]
+    with pytest.raises(ConfigError, match="the size it has"):
+        settings(larger, load("toy", {"llm.source": "some/model"}))
+
+
+def test_an_llm_that_is_not_tuned_for_a_task_is_refused():
+    with pytest.raises(ConfigError, match="not tuned for rating"):
+        plan(load("toy", {"llm.tune.backbones": {"direct": ["mf"], "sequential": ["sasrec"]}}))
+
+
+def test_the_job_plans_narrows_and_refuses(tmp_path):
+    def job(*arguments):
+        command = [sys.executable, str(ROOT / "jobs" / "experiment.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    done = job("table4", "--dry-run", "--backbones", "sasrec", "--variants", "ift", "--seeds", "1")
+    assert done.returncode == 0 and "0 of 27 stages done" in done.stdout, done.stdout + done.stderr
+    assert not (tmp_path / "runs").exists()
+    refused = job("table4", "--backbones", "mf")
+    assert refused.returncode == 2 and "choose among sasrec, bert4rec, cl4srec" in refused.stderr
+
+
+def run_folder(folder, ranks_by_seed, **changed):
+    """A published run of one backbone whose targets stand at the given ranks."""
+    rows, values = [], []
+    for seed, ranks in enumerate(ranks_by_seed):
+        place = folder / "predictions" / ("" if seed == 0 else f"seed{seed}")
+        place.mkdir(parents=True)
+        frame = pd.DataFrame(
+            [(f"u{n:02d}", str(r), r, str(rank)) for n, rank in enumerate(ranks) for r in (1, 2, 3)],
+            columns=["user_id", "item_id", "rank", "target"],
+        )
+        frame.to_parquet(place / "direct.mf.base.parquet")
+        values.append(float(np.mean([1 / np.log2(r + 1) for r in ranks])))
+    rows.append({"task": "direct", "backbone": "mf", "variant": "base", "metric": "N@3", "mean": np.mean(values), "values": values})
+    run = {"commit": "abc", "seeds": len(ranks_by_seed), "config": {"seed": 0, "mf": {"reg": 0.1, **changed}}}
+    run |= {"dataset": "toy", "protocol": "all", "finished": ""}
+    (folder / "report.json").write_text(json.dumps({"schema": "raypipe-report/2", "run": run, "results": rows}))
+    return folder
+
+
+def test_two_runs_are_compared_over_the_users_of_both(tmp_path):
+    worse = [[3, 3, 2, 3, 2, 3, 2, 3, 3, 3, 2, 3], [2, 3, 3, 3, 2, 3, 2, 2, 3, 3, 2, 3]]
+    better = [[1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1], [1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1]]  # one user fewer
+    one, two = run_folder(tmp_path / "one", worse), run_folder(tmp_path / "two", better, reg=0.2)
+    changed, (row,) = compare.compare(one, two)
+    assert changed == [("mf.reg", 0.1, 0.2)]
+    gains = [
+        [1 / np.log2(b + 1) - 1 / np.log2(a + 1) for a, b in zip(x, y, strict=False)] for x, y in zip(worse, better, strict=True)
+    ]
+    assert row["users"] == 11 and row["p"] < 1e-3
+    assert compare.values(two, compare.load(two), row["key"]).sub(
+        compare.values(one, compare.load(one), row["key"])
+    ).dropna().to_numpy() == pytest.approx(np.mean(gains, 0))  # fmt: skip
+    said = compare.text("one", "two", changed, [row])
+    assert "mf.reg: 0.1 -> 0.2" in said and "B is better" in said
+    with pytest.raises(ArtifactError, match="no report"):
+        compare.compare(one, tmp_path)
+
+
+def test_a_figure_over_runs_is_a_page_with_a_line_for_each_variant(tmp_path):
+    for label, ranks in (("small", [[3, 3]]), ("large", [[1, 2]])):
+        run_folder(tmp_path / "figure5" / label, ranks)
+    experiment._publish(Store(str(tmp_path)), "figure5", "Figure 5", ["small", "large"])
+    page = (tmp_path / "figure5" / "report.html").read_text()
+    assert "<svg" in page and "0.5000" in page and 'href="large/report.html"' in page
+    assert compare.curve({"a": compare.load(tmp_path / "figure5" / "small")}, "N@3") == {"mf base": [pytest.approx(0.5)]}
