@@ -163,7 +163,7 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
     report = finish(out, log)
     text = log.read_text()
     assert "continuing from a checkpoint" in text and "prompts were answered before" in text
-    starts = [line for line in text.splitlines() if line.endswith("seed0/base/sasrec ...")]
+    starts = [line for line in text.splitlines() if line.endswith("llm/base ...")]
     assert len(starts) == 1, "a finished stage is not run again"
     for ours, theirs in zip(report["results"], undisturbed[1]["results"], strict=True):
         assert ours["mean"] == pytest.approx(theirs["mean"], abs=1e-9), ours

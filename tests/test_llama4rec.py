@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from raypipe.backbones import registry
 from raypipe.config import load
-from raypipe.papers.llama4rec import choose, evaluate, ranks, stages, variants
+from raypipe.papers.llama4rec import choose, evaluate, generation, ranks, stages, variants
 from raypipe.reports import tables
+from raypipe.schema import PROMPTS
 
 
 def answered(*rows):
@@ -147,6 +149,28 @@ def test_one_weight_serves_all_seeds_and_a_uniform_one_is_found_too():
     weights = {name: [{"alpha_1": g["alpha_1"], "alpha_2": g["alpha_2"], "value": g[name]} for g in grid]}
     (chosen,) = choose._decide(cases, weights, (0.1, 0.3, 0.7, 0.9))
     assert (chosen["alpha_1"], chosen["uniform"]) == (0.9, 0.7), "equal values go to the smaller weight"
+
+
+def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
+    def asked(folder, *rows):
+        frame = pd.DataFrame([(i, "pair", text, "score", options, ["1", "2"]) for i, text, options in rows])
+        (tmp_path / folder).mkdir()
+        table = PROMPTS.of(frame.set_axis(list(PROMPTS.columns), axis=1), folder)
+        pq.write_table(table, tmp_path / folder / "prompts.parquet")
+        return str(tmp_path / folder)
+
+    got = pd.DataFrame(
+        {"prompt_id": ["0/a", "0/b"], "answer": "", "logprobs": [[-1.0, -2.0], [-3.0, -4.0]], "tokens_in": 5, "tokens_out": 1,
+         "finished_at": [9.0, generation.RECALLED]}
+    )  # fmt: skip
+    known, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
+    first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]))
+    assert generation._recall(first, known, partial) == 0
+    generation._remember(first, got, known, "k")
+    second = asked("second", ("1/c", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]))
+    assert generation._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
+    row = pd.read_parquet(tmp_path / "partial").iloc[0]
+    assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/c", [-1.0, -2.0], 0.0)
 
 
 def test_waves_of_variants():

@@ -83,6 +83,14 @@ def read_finished(folder: str, columns: list[str] | None = None) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
+def write(table: pa.Table, folder: str, name: str) -> None:
+    """Write FOLDER/NAME.parquet, from a worker; a reader finds it whole or not at all."""
+    filesystem, root = place(folder)
+    filesystem.create_dir(root, recursive=True)
+    pq.write_table(table, f"{root}/{name}.part", filesystem=filesystem)
+    filesystem.move(f"{root}/{name}.part", f"{root}/{name}.parquet")
+
+
 class watch:
     """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs."""
 

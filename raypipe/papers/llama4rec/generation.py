@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
 from raypipe.schema import COMPLETIONS, PROMPTS, USER
 from raypipe.seeding import generator
+
+#: `finished_at` of an answer that was known before
+RECALLED = 0.0
 
 
 def style_of(config: RunConfig) -> Style:
@@ -173,24 +178,67 @@ def word_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
 
 
 def generate(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    """completions.parquet: one row a prompt, sorted by id. Answers that are there from a cut-off run are not asked for again."""
+    """completions.parquet: one row a prompt, sorted by id.
+
+    Answers that are there from a cut-off run, or that the same LLM gave to the same prompt in any run of this store, are not asked
+    for again.
+    """
     model = model_of(ctx.input("llm"))
     source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
     total, files = flow.finished(source)
+    known = _memory(ctx, config)
     began = time.time()
     if total:
+        recalled = session.in_worker(_recall, source, known, partial)
+        if recalled:
+            session.post(f"    {recalled:,} of {total:,} answers are known from another run")
         done = session.in_worker(_answered, partial)
         rows = flow.read(source, len(files))
         flow.give_up_after(config.llm.engine.patience_seconds)
-        if done:
+        if done and done.count > recalled:
             session.post(f"    {done.count:,} of {total:,} prompts were answered before")
+        if done:
             names = done.ids
             rows = rows.filter(lambda row: row["prompt_id"] not in names)
         if not done or done.count < total:
             answers = make(model, config.llm.engine).apply(rows)
             with flow.watch(partial, total, session.post):
                 answers.write_parquet(partial)
-    return session.in_worker(_merge_completions, ctx, source, partial, began, model)
+    return session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
+
+
+def _memory(ctx: Context, config: RunConfig) -> str:
+    """Where a store keeps what an LLM answered with an engine."""
+    about = [ctx.inputs["llm"][1], config.llm.engine.name, config.llm.engine.dtype]
+    return f"{ctx.store.uri}/answers/{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
+
+
+def _hashes(asked: pd.DataFrame) -> list[str]:
+    """Of each prompt, with its mode and options: what an answer depends on."""
+    made = zip(asked["mode"], asked["prompt"], asked["options"], strict=True)
+    return [hashlib.sha256(json.dumps([mode, text, list(options)]).encode()).hexdigest() for mode, text, options in made]
+
+
+def _recall(source: str, known: str, partial: str) -> int:
+    """Write the answers that are known beside those that a cut-off run left; returns how many."""
+    memory = flow.read_finished(known)
+    if not len(memory):
+        return 0
+    asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
+    asked = asked[["prompt_id"]].assign(prompt_hash=_hashes(asked))
+    found = asked.merge(memory.drop_duplicates("prompt_hash"), on="prompt_hash")
+    if len(found):
+        flow.write(COMPLETIONS.of(found.drop(columns="prompt_hash").assign(finished_at=RECALLED), partial), partial, "known")
+    return len(found)
+
+
+def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
+    """Keep the answers that were asked for now."""
+    asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
+    new = got[got["finished_at"] > RECALLED]
+    new = asked[["prompt_id"]].assign(prompt_hash=_hashes(asked)).merge(new, on="prompt_id").drop(columns="prompt_id")
+    if len(new):
+        flow.write(pa.Table.from_pandas(new, preserve_index=False), known, name)
 
 
 class _Answered:
@@ -203,7 +251,7 @@ def _answered(partial: str) -> _Answered | None:
     return _Answered(frozenset(frame["prompt_id"])) if len(frame) else None
 
 
-def _merge_completions(ctx: Context, source: str, partial: str, began: float, model: str) -> dict[str, Any]:
+def _merge_completions(ctx: Context, source: str, partial: str, known: str, began: float, model: str) -> dict[str, Any]:
     asked = flow.read_finished(source, ["prompt_id", "template"])
     got = flow.read_finished(partial)
     if not len(asked):
@@ -213,14 +261,17 @@ def _merge_completions(ctx: Context, source: str, partial: str, began: float, mo
         lost = len(set(asked["prompt_id"]) - set(got["prompt_id"]))
         raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
     pq.write_table(COMPLETIONS.of(got, ctx.name), ctx.out / "completions.parquet")
+    _remember(source, got, known, ctx.key[:12])
     now = got[got["finished_at"] >= began]["finished_at"]
     busy = float(now.max() - now.min()) if len(now) else 0.0
+    asked_for = got[got["finished_at"] > RECALLED]
     return {
         "rows": len(got),
+        "known": len(got) - len(asked_for),
         "pieces": len(flow.finished(partial)[1]),
         "model": model,
-        "tokens_in": int(got["tokens_in"].sum()),
-        "tokens_out": int(got["tokens_out"].sum()),
+        "tokens_in": int(asked_for["tokens_in"].sum()),
+        "tokens_out": int(asked_for["tokens_out"].sum()),
         "engine_start_seconds": float(now.min() - began) if len(now) else 0.0,
         "generation_seconds": busy,
         "by template": asked["template"].value_counts().to_dict(),
