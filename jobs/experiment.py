@@ -16,7 +16,7 @@ from options import configuration, guarded, parser, say
 
 from raypipe.config import RunConfig
 from raypipe.errors import ConfigError
-from raypipe.papers.llama4rec.experiments import EXPERIMENTS, Run, settings
+from raypipe.papers.llama4rec.experiments import EXPERIMENTS, Run, able, settings
 
 
 def main() -> int:
@@ -32,7 +32,16 @@ def main() -> int:
     from raypipe.reports.experiment import publish_figure
     from raypipe.reports.publish import publish
 
-    wanted = [*EXPERIMENTS] if options.what == "all" else [options.what]
+    given = configuration(options)[0]
+    wanted = [name for name in EXPERIMENTS if able(name, given)] if options.what == "all" else [options.what]
+    for name in EXPERIMENTS if options.what == "all" else ():
+        if name not in wanted:
+            say(f"{name} is left out: it needs --set {EXPERIMENTS[name].needs}=...")
+    if not able(wanted[0], given):
+        raise ConfigError(
+            f"{wanted[0]} compares with another LLM", EXPERIMENTS[wanted[0]].needs,
+            "give an endpoint: --set 'rival={\"url\": \"https://.../v1\", \"model\": \"NAME\"}'",
+        )  # fmt: skip
     runs = [(name, run, *configured(options, run)) for name in wanted for run in EXPERIMENTS[name].runs]
     store = Store(runs[0][3])
     runners = [runner(plan(config), store, say) for _, _, config, _ in runs]  # everything is checked before anything starts

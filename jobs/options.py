@@ -34,7 +34,10 @@ def guarded(main: Callable[[], int]) -> int:
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with the run options."""
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--preset", help=f"one of {', '.join(presets())}, or a YAML file (default: that of --data, else toy)")
+    p.add_argument(
+        "--preset",
+        help=f"one of {', '.join(presets())}, or a YAML file (default: that of --data, if any; toy without --data)",
+    )
     p.add_argument("--data", help="dataset: a file of raypipe/data/sources (default: the preset's)")
     p.add_argument("--data-dir", help="folder of the dataset's files")
     p.add_argument("--backbones", help="comma-separated, e.g. light_gcn,sasrec (default: the preset's)")
@@ -49,13 +52,16 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def configuration(options: argparse.Namespace, settings: dict[str, Any] | None = None) -> tuple[RunConfig, str]:
-    """The configuration and the run folder. A preset with the dataset's name is used where none is named.
+    """The configuration and the run folder.
+
+    Where no preset is named, that with the dataset's name is used; for other data the defaults, without data the preset toy.
 
     Args:
         settings: dotted settings of the job's own, over those of the preset and under those that the user gives.
     """
     data = (options.data or "").replace("-", "_")
-    preset = options.preset or (data.replace("_", "-") if data.replace("_", "-") in presets() else "toy")
+    of_data = data.replace("_", "-")
+    preset = options.preset or (of_data if of_data in presets() else None if data else "toy")
     overrides: dict[str, Any] = dict(settings or {})
     if data:
         overrides["data.name"] = data
@@ -81,4 +87,4 @@ def configuration(options: argparse.Namespace, settings: dict[str, Any] | None =
     grid = yaml.safe_load(GRID.read_text())
     overrides |= {f"aggregation.{key}": values for key, values in grid.items()}
     overrides |= dict(parse_set(s) for s in options.set)
-    return load(preset, overrides), options.out or f"runs/{(data or Path(preset).stem).replace('_', '-')}"
+    return load(preset, overrides), options.out or f"runs/{of_data or Path(preset or '').stem}"

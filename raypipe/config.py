@@ -100,7 +100,7 @@ class TuneConfig(Config):
         default_factory=dict, description="tasks, and the backbones whose hints are learnt from; empty: those of the run"
     )
     epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     batch_size: int = Field(16, ge=1)
     warmup_steps: int = Field(50, ge=0)
     max_length: int = Field(384, ge=32, description="context in tokens; longer prompts are refused, not cut")
@@ -123,6 +123,28 @@ class EngineConfig(Config):
     patience_seconds: float = Field(
         900, gt=0, description="without any answer for so long, its start included, an engine has failed"
     )
+
+
+class EndpointConfig(Config):
+    """An OpenAI-compatible endpoint."""
+
+    url: str = Field(description="base address, e.g. https://api.openai.com/v1")
+    model: str
+    key_variable: str = Field("OPENAI_API_KEY", description="environment variable with the key, which itself is never set here")
+    requests_per_minute: float = Field(60, gt=0)
+    at_once: int = Field(8, ge=1, description="requests under way at a time")
+    retries: int = Field(5, ge=0, description="repetitions of a request that failed for a reason that passes")
+    timeout_seconds: float = Field(60, gt=0)
+    max_tokens: int = Field(64, ge=1, description="length of an answer")
+    dollars_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")
+    dollars_out: float = Field(0.0, ge=0, description="price of a million written tokens")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")) or "@" in url:
+            raise ValueError("an address that begins with http:// or https://, without a password in it")
+        return url
 
 
 class LLMConfig(Config):
@@ -185,6 +207,8 @@ class RunConfig(Config):
     variants: tuple[Variant, ...] = Field(
         ("base", "ift", "llama4rec"), description="what is compared; base and llama4rec always are (L38, L44)"
     )
+    rival: EndpointConfig | None = Field(None, description="an LLM that is put the same listwise tasks (Figure 7)")
+    rival_tasks: int = Field(100, ge=1, description="tasks of each top-k backbone that the rival is put")
     seed: int = Field(0, ge=0)
     seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first")
 
@@ -221,22 +245,23 @@ def explain(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
 
 
-def load(preset: str = "toy", overrides: dict[str, Any] | None = None) -> RunConfig:
+def load(preset: str | None = "toy", overrides: dict[str, Any] | None = None) -> RunConfig:
     """Read a preset and apply dotted overrides.
 
     Args:
-        preset: a name from `presets()`, or a YAML file of the same form.
+        preset: a name from `presets()`, or a YAML file of the same form; None: the defaults alone.
         overrides: dotted key -> value, e.g. {"llm.tune.epochs": 3}.
 
     Raises:
         ConfigError: unknown preset, unknown key or impossible value.
     """
-    file = Path(preset).expanduser() if preset.endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
-    if not file.is_file():
+    name = preset or "defaults"
+    file = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    if preset and not file.is_file():
         raise ConfigError(
             f"there is no preset {preset!r}", "--preset", f"choose one of {', '.join(presets())}, or give a YAML file"
         )
-    tree = yaml.safe_load(file.read_text()) or {}
+    tree = (yaml.safe_load(file.read_text()) or {}) if preset else {}
     if not isinstance(tree, dict):
         raise ConfigError("a preset holds sections of settings", str(file), "see the presets in raypipe/presets")
     for key, value in (overrides or {}).items():
@@ -247,7 +272,7 @@ def load(preset: str = "toy", overrides: dict[str, Any] | None = None) -> RunCon
             if not isinstance(node, dict):
                 raise ConfigError(f"{parent} in {key} is not a section", f"--set {key}")
         node[last] = value
-    return validate(RunConfig, tree, f"preset {preset} and the options of this run")
+    return validate(RunConfig, tree, f"preset {name} and the options of this run")
 
 
 def validate(cls: type[C], tree: dict[str, Any], where: str) -> C:

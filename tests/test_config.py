@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def options(**given):
-    names = ("preset", "data", "data_dir", "backbones", "tasks", "llm", "engine", "seeds", "out")
+    names = ("preset", "data", "data_dir", "backbones", "tasks", "llm", "engine", "variants", "seeds", "out")
     return Namespace(**{n: None for n in names} | {"set": []} | given)
 
 
@@ -121,6 +121,10 @@ def test_options_become_a_configuration(tmp_path):
     made, out = configuration(options(data="ml-100k", data_dir=str(tmp_path), seeds=3, set=["llm.tune.epochs=7"]))
     assert (made.data.name, made.data.protocol, made.seeds, made.llm.tune.epochs) == ("ml_100k", "liked", 3, 7)
     assert out == "runs/ml-100k"
+    own, out = configuration(options(data="folder", data_dir=str(tmp_path)))
+    assert (own.data.name, own.backbone_options, out) == ("folder", {}, "runs/folder"), "what was searched on toy data stays there"
+    made, out = configuration(options(variants="wo_da, ift"))
+    assert made.variants == ("base", "ift", "wo_da", "llama4rec") and made.backbone_options and out == "runs/toy"
     made, _ = configuration(options(backbones="sasrec"))
     assert made.tasks == ("sequential",) and made.backbones["sequential"] == ("sasrec",)
     assert made.aggregation.alpha_1 == tuple(yaml.safe_load((ROOT / "tune_configs" / "aggregation.yaml").read_text())["alpha_1"])

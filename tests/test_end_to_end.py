@@ -242,15 +242,17 @@ def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
     assert done.returncode == 2 and "500 workers do not fit" in done.stderr and "[ 1/" not in done.stdout
 
 
-def test_a_given_llm_folder_the_transformers_engine_and_every_variant(undisturbed, tmp_path):
+def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(undisturbed, tmp_path, endpoint):
     """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter; two workers fit each backbone;
-    two seeds share the LLM.
+    two seeds share the LLM; another LLM is put some of the tasks.
     """
+    endpoint.answers["other"] = "J, I, H, G, F, E, D, C, B, A"
+    rival = json.dumps({"url": endpoint.url, "model": "other", "requests_per_minute": 6000, "dollars_in": 100_000})
     llm = undisturbed[0] / "bundle" / "llm"
     settings = [part for s in SETTINGS if not s.startswith("llm.embedded") for part in ("--set", s)]
     done = run_job(
         tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings,
-        "--seeds", "2", "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
+        "--seeds", "2", "--set", f"rival={rival}", "--set", "rival_tasks=5", "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -262,6 +264,10 @@ def test_a_given_llm_folder_the_transformers_engine_and_every_variant(undisturbe
     prompts = pd.concat(pd.read_parquet(f) for f in (tmp_path / "run" / "stages").glob("prompts.llama4rec-*/prompts/*.parquet"))
     listwise = prompts[prompts["template"] == "listwise"].iloc[0]
     assert {p.split("/")[0] for p in prompts["prompt_id"]} == {"0", "1"}
+    (ours, alone), asked = report["rival"]["lines"], report["rival"]["rows"]
+    assert 1 <= asked <= 5 and report["rival"]["dollars"] == pytest.approx(asked)
+    assert all(line["wins"] + line["ties"] + line["losses"] == asked and not line["rejected"] for line in (ours, alone))
+    assert all("Rank all candidates" in body["messages"][0]["content"] for _, body in endpoint.requests)
     rows = {(r["variant"], r["metric"]): r for r in report["results"]}
     assert list(dict.fromkeys(v for v, _ in rows)) == ["base", "ift", "wo_da", "wo_pa", "wo_aa", "llama4rec"]
     assert all(len(r["values"]) == 2 for r in rows.values())

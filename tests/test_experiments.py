@@ -12,7 +12,7 @@ import pytest
 from raypipe.backbones import registry
 from raypipe.config import load
 from raypipe.errors import ArtifactError, ConfigError
-from raypipe.papers.llama4rec.experiments import EXPERIMENTS, HINTS, settings
+from raypipe.papers.llama4rec.experiments import EXPERIMENTS, HINTS, able, settings
 from raypipe.papers.llama4rec.stages import plan
 from raypipe.pipeline.runner import Runner
 from raypipe.pipeline.store import Store
@@ -25,6 +25,13 @@ RUNS = [(name, run) for name, e in EXPERIMENTS.items() for run in e.runs]
 def planned(run, folder, **given):
     base = load("toy", {"seeds": 2, **given})
     return Runner(plan(load("toy", {"seeds": 2, **given, **settings(run, base)})), Store(str(folder)))
+
+
+def test_what_an_experiment_needs_is_asked_for():
+    endpoint = {"url": "http://127.0.0.1:9/v1", "model": "m"}
+    assert able("table2", load("toy")) and not able("figure7", load("toy")) and able("figure7", load("toy", {"rival": endpoint}))
+    with pytest.raises(ConfigError, match="a rival ranks lists"):
+        plan(load("toy", {"rival": endpoint, "tasks": ["rating"]}))
 
 
 @pytest.mark.parametrize("name,run", RUNS, ids=[f"{n}-{r.label}" for n, r in RUNS])

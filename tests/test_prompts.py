@@ -9,7 +9,7 @@ from raypipe.config import PromptConfig
 from raypipe.papers.llama4rec import asks, words
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Completion, Person, Rejected, Words
-from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise
+from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
 
 FILM = Words("film", "watched")
 
@@ -169,3 +169,21 @@ def test_pairs_and_picks_are_drawn_among_free_items(toy):
         assert len(set(ask.candidates)) == 3
     again = asks.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
     assert all((a == b).all() for a, b in zip(made["candidates"], again["candidates"], strict=True))
+
+
+def test_a_written_ranking_names_every_candidate_once():
+    got = ranking.render(FILM, Person(["A"], hint=["D"]), ["C", "D", "E"], ["3", "4", "5"])
+    assert got.mode == "write" and got.options == (" A", " B", " C")
+    assert got.text.endswith('"A". Rank all candidates, the one that the user takes next first. Answer with their letters alone, '
+                             "separated by commas. Answer:")  # fmt: skip
+    assert 'Candidates: (A) "C", (B) "D", (C) "E".' in got.text and 'suggests "D"' in got.text
+
+    def parse(answer):
+        return ranking.parse(Completion(answer, ()), got.options, got.payload)
+
+    assert parse("C, A, B") == [("5", -1.0), ("3", -2.0), ("4", -3.0)]
+    assert parse("I would say:\n(B) > (C) > (A).") == [("4", -1.0), ("5", -2.0), ("3", -3.0)]
+    assert parse("A I cannot tell") == Rejected("no_answer")
+    assert parse("A, B, D") == Rejected("not_an_option")
+    assert parse("A, B, A") == Rejected("repeated")
+    assert parse("A, B") == Rejected("left_out")

@@ -2,7 +2,8 @@
 
 Every prompt ends with a stem such as "Answer:", and every option is the text that may follow it, leading space included. An
 engine either scores the options by the log-probability of their first token (mode "score") or writes one of them, constrained
-(mode "choose"), so an answer outside the options cannot be made. A parser answers, or names why it rejects; it never guesses.
+(mode "choose"), so an answer outside the options cannot be made. Only endpoints, which allow neither, write freely (mode "write").
+A parser answers, or names why it rejects; it never guesses.
 
 Text only: neither ids nor embeddings enter a prompt (L13).
 """
@@ -25,7 +26,7 @@ class Rendered(NamedTuple):
     text: str
     options: tuple[str, ...]
     payload: tuple[str, ...]
-    mode: Literal["score", "choose"] = "score"
+    mode: Literal["score", "choose", "write"] = "score"
 
 
 class Completion(NamedTuple):
@@ -36,7 +37,7 @@ class Completion(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """An answer that cannot be used, and its kind: no_answer, not_an_option."""
+    """An answer that cannot be used, and its kind: no_answer, not_an_option, repeated, left_out."""
 
     kind: str
 

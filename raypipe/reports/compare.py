@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raypipe.config import VARIANTS
 from raypipe.errors import ArtifactError
 from raypipe.evaluation import metrics, significance
 from raypipe.papers.llama4rec.evaluate import per_user
@@ -93,14 +94,14 @@ def text(one: str, two: str, settings: list[tuple[str, Any, Any]], rows: list[di
     for task, backbone in dict.fromkeys(r["key"][:2] for r in rows):
         own = [r for r in rows if r["key"][:2] == (task, backbone)]
         lines += ["", f"{task} / {backbone} ({own[0]['users']} users in both)"]
-        lines.append(f"  {'':12s}{'':8s}{'A':>10s}{'B':>10s}{'B - A':>10s}{'':>9s}{'p (Holm)':>10s}")
-        for row in own:
+        lines.append(f"  {'':12s}{'':8s}{'A':>10s}{'B':>10s}{'B - A':>10s}{'relative':>10s}{'p (Holm)':>10s}")
+        for row in sorted(own, key=lambda r: VARIANTS.index(r["key"][2])):
             _, _, variant, metric = row["key"]
             gain = row["two"] - row["one"]
             better = (gain < 0) == (metric in metrics.RATING) and gain != 0 and row["p"] <= 0.05
             share = f"{gain / row['one']:+.1%}" if row["one"] else ""
             lines.append(
-                f"  {variant:12s}{metric:8s}{row['one']:10.4f}{row['two']:10.4f}{gain:+10.4f}{share:>9s}{row['p']:10.3f}"
+                f"  {variant:12s}{metric:8s}{row['one']:10.4f}{row['two']:10.4f}{gain:+10.4f}{share:>10s}{row['p']:10.3f}"
                 + (" B is better" if better else "")
             )
     return "\n".join(lines)

@@ -75,6 +75,10 @@ def _publish(
     report = {"schema": SCHEMA, "run": run, "stages": stages, "results": rows, "llm": llm,
               "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"],
               "audit": done["split"].facts["audit"]}  # fmt: skip
+    if config.rival:
+        of_rival = done["completions/rival"].facts
+        costs = {k: of_rival[k] for k in ("rows", "tokens_in", "tokens_out", "dollars")}
+        report["rival"] = {"model": config.rival.model, **costs, "lines": done["rival"].facts["lines"]}
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
@@ -190,6 +194,7 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record:
         quality=report["data"],
         audit=report["audit"],
         llm=report["llm"],
+        rival=report.get("rival"),
         samples=_samples(of),
         curves=plots.curves(curves),
         stages=report["stages"],

@@ -33,10 +33,15 @@ class Run(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """What is shown, and the runs that it takes."""
+    """What is shown, and the runs that it takes.
+
+    Attributes:
+        needs: a setting that the user must give.
+    """
 
     title: str
     runs: tuple[Run, ...]
+    needs: str = ""
 
 
 def _of(task: str, backbones: list[str], variants: tuple[str, ...] = VARIANTS) -> dict[str, Any]:
@@ -61,7 +66,15 @@ EXPERIMENTS = {
         "Figure 6: number of tuning instructions",
         tuple(Run(f"{share:.0%}".rstrip("%") + "-percent", _LLM, {"llm.tune.instructions": share}) for share in (0.1, 0.5, 1.0)),
     ),
+    "figure7": Experiment(
+        "Figure 7: the same tasks put to another LLM", (Run("", _of("sequential", ["cl4srec"], ("base", "llama4rec"))),), "rival"
+    ),
 }
+
+
+def able(name: str, given: RunConfig) -> bool:
+    """Whether the user gave what an experiment needs."""
+    return not EXPERIMENTS[name].needs or getattr(given, EXPERIMENTS[name].needs) is not None
 
 
 def settings(run: Run, given: RunConfig) -> dict[str, Any]:

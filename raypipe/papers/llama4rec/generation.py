@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pyarrow.parquet as pq
 
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
-from raypipe.config import RunConfig
+from raypipe.config import EndpointConfig, RunConfig
 from raypipe.errors import ArtifactError
+from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
 from raypipe.papers.llama4rec import asks, words
 from raypipe.papers.llama4rec.training import model_of, tables
@@ -184,9 +186,22 @@ def generate(ctx: Context, config: RunConfig) -> dict[str, Any]:
     for again.
     """
     model = model_of(ctx.input("llm"))
+    about = [ctx.inputs["llm"][1], config.llm.engine.name, config.llm.engine.dtype]
+    return _generate(ctx, model, lambda: make(model, config.llm.engine), about, config.llm.engine.patience_seconds)
+
+
+def generate_at(ctx: Context, endpoint: EndpointConfig, patience_seconds: float) -> dict[str, Any]:
+    """completions.parquet as of `generate`, from an endpoint; its costs in dollars among the facts."""
+    about = [endpoint.url, endpoint.model, endpoint.max_tokens]
+    facts = _generate(ctx, endpoint.model, lambda: Endpoint(endpoint), about, patience_seconds)
+    dollars = (facts["tokens_in"] * endpoint.dollars_in + facts["tokens_out"] * endpoint.dollars_out) / 1e6
+    return {**facts, "dollars": dollars}
+
+
+def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[Any], patience_seconds: float) -> dict[str, Any]:
     source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
     total, files = flow.finished(source)
-    known = _memory(ctx, config)
+    known = f"{ctx.store.uri}/answers/{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
     began = time.time()
     if total:
         recalled = session.in_worker(_recall, source, known, partial)
@@ -194,23 +209,17 @@ def generate(ctx: Context, config: RunConfig) -> dict[str, Any]:
             session.post(f"    {recalled:,} of {total:,} answers are known from another run")
         done = session.in_worker(_answered, partial)
         rows = flow.read(source, len(files))
-        flow.give_up_after(config.llm.engine.patience_seconds)
+        flow.give_up_after(patience_seconds)
         if done and done.count > recalled:
             session.post(f"    {done.count:,} of {total:,} prompts were answered before")
         if done:
             names = done.ids
             rows = rows.filter(lambda row: row["prompt_id"] not in names)
         if not done or done.count < total:
-            answers = make(model, config.llm.engine).apply(rows)
+            answers = engine().apply(rows)
             with flow.watch(partial, total, session.post):
                 answers.write_parquet(partial)
     return session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
-
-
-def _memory(ctx: Context, config: RunConfig) -> str:
-    """Where a store keeps what an LLM answered with an engine."""
-    about = [ctx.inputs["llm"][1], config.llm.engine.name, config.llm.engine.dtype]
-    return f"{ctx.store.uri}/answers/{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
 
 
 def _hashes(asked: pd.DataFrame) -> list[str]:

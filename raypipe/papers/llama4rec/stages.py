@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from raypipe.backbones import registry
 from raypipe.cluster import session, train
-from raypipe.config import RunConfig
+from raypipe.config import EndpointConfig, RunConfig
 from raypipe.data.audit import audit
 from raypipe.data.dataset import read, source_options
 from raypipe.data.split import make_split
@@ -19,7 +19,8 @@ from raypipe.papers.llama4rec.augment import augmentation
 from raypipe.papers.llama4rec.bundle import bundle
 from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
-from raypipe.papers.llama4rec.generation import generate, instructions, prompts, style_of
+from raypipe.papers.llama4rec.generation import generate, generate_at, instructions, prompts, style_of
+from raypipe.papers.llama4rec.rival import against_rival, rival_prompts
 from raypipe.papers.llama4rec.training import DEEP, build_base, fit_backbone, tune_llm
 from raypipe.papers.llama4rec.variants import waves
 from raypipe.pipeline.stage import Context, Stage
@@ -60,6 +61,8 @@ def check(config: RunConfig) -> None:
     if strange := set(config.tasks) - {task for task, names in config.learnt.items() if names}:
         raise ConfigError(f"the LLM is not tuned for {', '.join(sorted(strange))}", "llm.tune.backbones", "name backbones for it")
     check_source(config.llm.source)
+    if config.rival and not {"direct", "sequential"} & set(config.tasks):
+        raise ConfigError("a rival ranks lists, and the run has none", "rival", "add the task direct or sequential")
     most = max(config.rerank.k_prime, config.augment.pick_from)
     if style_of(config) == "label" and most > len(LABELS):
         raise ConfigError(
@@ -239,10 +242,24 @@ def _outcome(config: RunConfig) -> list[Stage]:
         **{f"augmented/{n}": f"{first}/augmented/{n}" for _, n in _backbones(config)},
     }
     code_of_bundle = (*MODELS, "papers/llama4rec/bundle.py")
-    return [
+    stages = [
         Stage("evaluate", partial(evaluate, config=config), inputs, settings, code),
         Stage("bundle", partial(bundle, config=config), parts, config.model_dump(mode="json"), code_of_bundle),
     ]
+    return stages + (_rival(config, config.rival) if config.rival else [])
+
+
+def _rival(config: RunConfig, rival: EndpointConfig) -> list[Stage]:
+    """The same tasks put to another LLM (Figure 7)."""
+    inputs = {"data": "data", "evaluate": "evaluate", "prompts": "prompts/llama4rec"}
+    code = (*TEXT, "papers/llama4rec/rival.py")
+    asked = Stage("prompts/rival", partial(rival_prompts, config=config), inputs, config.rival_tasks, code, "driver", "Ray Data")
+    body = partial(generate_at, endpoint=rival, patience_seconds=config.llm.engine.patience_seconds)
+    settings = [rival.url, rival.model, rival.max_tokens]
+    crew = f"Ray Data: {rival.model}, {rival.requests_per_minute:g} requests a minute"
+    said = Stage("completions/rival", body, {"prompts": "prompts/rival"}, settings, ENGINE, "driver", crew)
+    inputs = {"evaluate": "evaluate", "prompts": "prompts/rival", "completions": "completions/rival"}
+    return [asked, said, Stage("rival", partial(against_rival, config=config), inputs, None, code)]
 
 
 def _read(ctx: Context, config: RunConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 from raypipe.config import PromptConfig
 from raypipe.data.dataset import Dataset
 from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
-from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise
+from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
 from raypipe.schema import ITEM, PROMPTS, TEXT, TITLE
 
 
@@ -55,8 +55,10 @@ def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
     )  # fmt: skip
     if ask.template == "pointwise":
         return pointwise.render(catalogue.words, person, titles[int(ask.candidates[0])], catalogue.levels)
-    module = {"listwise": listwise, "pair": pair, "pick": pick}[ask.template]
     candidates = np.asarray(ask.candidates, dtype=np.int64)
+    if ask.template == "ranking":
+        return ranking.render(catalogue.words, person, named(candidates), list(catalogue.ids[candidates]))
+    module = {"listwise": listwise, "pair": pair, "pick": pick}[ask.template]
     return module.render(catalogue.words, person, named(candidates), list(catalogue.ids[candidates]), style)
 
 

@@ -1,0 +1,79 @@
+"""Against another LLM (Figure 7, L48): the same listwise tasks, put to any OpenAI-compatible endpoint.
+
+Tasks are drawn among the test users whose candidates hold the target: on the others nobody can win. The rival reads the prompt of
+Llama4Rec, similar user and hint included, and ranks the same candidates in writing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe.cluster import session
+from raypipe.config import RunConfig
+from raypipe.papers.llama4rec import words
+from raypipe.papers.llama4rec.generation import answers, word_prompts
+from raypipe.pipeline.stage import Context
+from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.templates import ranking
+from raypipe.schema import ITEM, USER
+from raypipe.seeding import generator
+
+
+def rival_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
+    """prompts/: `rival_tasks` test tasks of each top-k backbone, of the first seed."""
+    session.in_worker(_draw, ctx, config)
+    return word_prompts(ctx, config)
+
+
+def _draw(ctx: Context, config: RunConfig) -> None:
+    asked = pd.read_parquet(ctx.input("prompts") / "asks.parquet")
+    asked = asked[(asked["template"] == "listwise") & (asked["split"] == "test")]
+    book = words.catalogue(ctx.input("data"))
+    parts = []
+    for task in config.tasks:
+        for backbone in config.backbones[task] if task != "rating" else ():
+            own = asked[asked["ask_id"].str.startswith(f"{config.seed}/{backbone}/")]
+            frame = _predictions(ctx, config, task, backbone).drop_duplicates(USER)
+            target = dict(zip(frame[USER], frame["target"], strict=True))
+            within = [target[u] in set(book.ids[np.asarray(c)]) for u, c in zip(own[USER], own["candidates"], strict=True)]
+            own = own[within]
+            rng = generator(config.seed, "rival", task, backbone)
+            parts.append(own.iloc[np.sort(rng.permutation(len(own))[: config.rival_tasks])].assign(template="ranking"))
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def _predictions(ctx: Context, config: RunConfig, task: str, backbone: str) -> pd.DataFrame:
+    return pd.read_parquet(ctx.input("evaluate") / f"seed{config.seed}" / f"{task}.{backbone}.llama4rec.parquet")
+
+
+def against_rival(ctx: Context, config: RunConfig) -> dict[str, Any]:
+    """rival.json: for each top-k backbone how often Llama4Rec, and its LLM alone, put the target before where the rival did."""
+    got = answers(ctx, "prompts", "completions")
+    rejected: Counter[str] = Counter()
+    lines = []
+    for task in config.tasks:
+        for backbone in config.backbones[task] if task != "rating" else ():
+            frame = _predictions(ctx, config, task, backbone)
+            hits = frame[frame[ITEM] == frame["target"]].set_index(USER)
+            ours: dict[str, Counter[str]] = {"rank": Counter(), "rank_llm": Counter()}
+            for row in got[got["prompt_id"].str.startswith(f"{config.seed}/{backbone}/")].itertuples():
+                said = ranking.parse(Completion(row.answer, ()), list(row.options), list(row.payload))
+                if isinstance(said, Rejected):
+                    rejected[said.kind] += 1
+                    for counts in ours.values():
+                        counts["rejected"] += 1
+                    continue
+                own = hits.loc[row.prompt_id.split("/", 5)[5]]
+                theirs = [item for item, _ in said].index(own["target"]) + 1
+                for column, counts in ours.items():
+                    counts["wins" if own[column] < theirs else "ties" if own[column] == theirs else "losses"] += 1
+            for column, counts in ours.items():
+                lines.append({"task": task, "backbone": backbone, "ours": "Llama4Rec" if column == "rank" else "its LLM alone",
+                              **{k: counts[k] for k in ("wins", "ties", "losses", "rejected")}})  # fmt: skip
+    (ctx.out / "rival.json").write_text(json.dumps(lines, indent=1))
+    return {"rows": len(got), "rejected": dict(rejected), "lines": lines}
