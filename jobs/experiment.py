@@ -26,7 +26,8 @@ def main() -> int:
     p.add_argument("--verbose", action="store_true", help="show the output of all workers")
     p.set_defaults(seeds=5)
     options = p.parse_args()
-    from raypipe.papers.llama4rec.stages import check_resources, plan
+    from raypipe.papers.llama4rec.checks import check_resources
+    from raypipe.papers.llama4rec.stages import plan
     from raypipe.papers.run import runner
     from raypipe.pipeline.store import Store
     from raypipe.reports.experiment import publish_figure

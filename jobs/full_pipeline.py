@@ -23,7 +23,8 @@ def main() -> int:
     options = p.parse_args()
     began = time.time()
     config, out = configuration(options)
-    from raypipe.papers.llama4rec.stages import check_resources, plan
+    from raypipe.papers.llama4rec.checks import check_resources
+    from raypipe.papers.llama4rec.stages import plan
     from raypipe.papers.run import runner as make_runner
     from raypipe.pipeline.store import Store
 

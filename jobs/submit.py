@@ -56,7 +56,7 @@ def arguments() -> list[str]:
     p = parser("Submit the main job.")
     options, rest = p.parse_known_args()
     config, out = configuration(options)
-    from raypipe.papers.llama4rec.stages import check
+    from raypipe.papers.llama4rec.checks import check
 
     check(config)
     given = {**vars(options), "out": out if "://" in out else str(Path(out).expanduser().resolve())}

@@ -209,6 +209,8 @@ class RunConfig(Config):
     )
     rival: EndpointConfig | None = Field(None, description="an LLM that is put the same listwise tasks (Figure 7)")
     rival_tasks: int = Field(100, ge=1, description="tasks of each top-k backbone that the rival is put")
+    judge: EndpointConfig | None = Field(None, description="an LLM that judges generated attributes (Figure 8)")
+    judged_items: int = Field(50, ge=1, description="values of each attribute that are judged")
     seed: int = Field(0, ge=0)
     seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first")
 

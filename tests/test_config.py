@@ -13,7 +13,8 @@ from raypipe import config
 from raypipe.backbones import registry
 from raypipe.backbones.sweep import draw, read_space
 from raypipe.errors import ConfigError
-from raypipe.papers.llama4rec.stages import check, plan
+from raypipe.papers.llama4rec.checks import check
+from raypipe.papers.llama4rec.stages import plan
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,10 @@ import pytest
 
 from raypipe.backbones import registry
 from raypipe.config import load
-from raypipe.papers.llama4rec import choose, evaluate, generation, ranks, stages, variants
+from raypipe.data.dataset import read, truth_of
+from raypipe.papers.llama4rec import choose, evaluate, generation, judged, ranks, stages, variants
+from raypipe.pipeline.stage import Context
+from raypipe.pipeline.store import Store
 from raypipe.reports import tables
 from raypipe.schema import PROMPTS
 
@@ -171,6 +174,38 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     assert generation._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/c", [-1.0, -2.0], 0.0)
+
+
+def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
+    store, key = Store(str(tmp_path)), "k" * 64
+    truth = truth_of(load("toy").data)["director"]
+    items = sorted(truth)[:4]
+    wrong = next(v for v in truth.values() if v != truth[items[1]])
+    with store.writing("augmentation", key, {}) as out:
+        values = [truth[items[0]], wrong, "unknown", truth[items[3]]]
+        pd.DataFrame({"item_id": items, "director": values}).to_parquet(out / "attributes.parquet")
+
+    def context(*names):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        return Context(store, "s", key, tmp_path / "out", "", {n.split("/")[0]: (n, key) for n in names})
+
+    (line,) = judged.judged(context("augmentation"), load("toy"))["lines"]
+    assert line == {"attribute": "director", "drawn": 4, "not known": 1, "truth known": 3, "right": 2}
+    run = load("toy", {"judge": {"url": "http://127.0.0.1:9/v1", "model": "m"}})
+    with store.writing("data", key, {}) as out:
+        read(run.data).save(out)
+    with store.writing("prompts/judge", key, {}) as out:
+        made = context("augmentation", "data")
+        assert judged.judge_prompts(Context(store, "s", key, out, "", made.inputs), run) == {"rows": 3}
+    with store.writing("completions/judge", key, {}) as out:
+        said = pd.DataFrame(
+            {"prompt_id": [f"judge/director/{i}" for i in (items[0], items[1], items[3])], "answer": ["yes", "yes", "?"]}
+        )
+        said.assign(logprobs=[[]] * 3).to_parquet(out / "completions.parquet")
+    got = judged.judged(context("augmentation", "prompts/judge", "completions/judge"), run)
+    (line,) = got["lines"]
+    assert (line["judged correct"], line["judged not correct"], line["rejected"]) == (2, 0, 1)
+    assert line["judge agrees with the truth"] == 1 and got["rejected"] == {"not_an_option": 1}
 
 
 def test_waves_of_variants():

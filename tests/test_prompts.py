@@ -9,7 +9,7 @@ from raypipe.config import PromptConfig
 from raypipe.papers.llama4rec import asks, words
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Completion, Person, Rejected, Words
-from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
+from raypipe.prompts.templates import attribute, judge, listwise, pair, pick, pointwise, ranking
 
 FILM = Words("film", "watched")
 
@@ -187,3 +187,14 @@ def test_a_written_ranking_names_every_candidate_once():
     assert parse("A, B, D") == Rejected("not_an_option")
     assert parse("A, B, A") == Rejected("repeated")
     assert parse("A, B") == Rejected("left_out")
+
+
+def test_the_judge_is_told_the_truth_where_it_is_known():
+    got = judge.render("film", "Alien", "genre: horror", "director", "Scott", "R. Scott")
+    assert got.mode == "write" and got.text == (
+        'Somebody says that the director of the film "Alien" is Scott. Known of it: genre: horror. A reference says that the '
+        "director is R. Scott. Is that correct? Answer with the one word yes or no."
+    )
+    assert "reference" not in judge.render("film", "Alien", "", "director", "Scott", None).text
+    said = {"Yes.": "correct", "no": "not correct", "I know nothing": Rejected("not_an_option"), " ": Rejected("no_answer")}
+    assert {answer: judge.parse(Completion(answer, ())) for answer in said} == said

@@ -121,6 +121,12 @@ def source_options(config: DataConfig) -> Config:
     return validate(module.Options, config.options, f"data.options of the dataset {config.name}")
 
 
+def truth_of(config: DataConfig) -> dict[str, dict[str, str]]:
+    """attribute -> item_id -> true value, of a source that knows more than it shows (its function `truth`); for judging alone."""
+    module = discovery.find(sources, config.name, "dataset")
+    return module.truth(source_options(config)) if hasattr(module, "truth") else {}
+
+
 def read(config: DataConfig) -> Dataset:
     """Read the configured source and clean it.
 

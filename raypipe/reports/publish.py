@@ -75,6 +75,8 @@ def _publish(
     report = {"schema": SCHEMA, "run": run, "stages": stages, "results": rows, "llm": llm,
               "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"],
               "audit": done["split"].facts["audit"]}  # fmt: skip
+    if "judged" in done:
+        report["attributes"] = {"judge": config.judge.model if config.judge else None, "lines": done["judged"].facts["lines"]}
     if config.rival:
         of_rival = done["completions/rival"].facts
         costs = {k: of_rival[k] for k in ("rows", "tokens_in", "tokens_out", "dollars")}
@@ -195,6 +197,7 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record:
         audit=report["audit"],
         llm=report["llm"],
         rival=report.get("rival"),
+        attributes=report.get("attributes"),
         samples=_samples(of),
         curves=plots.curves(curves),
         stages=report["stages"],

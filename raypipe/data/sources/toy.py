@@ -79,10 +79,10 @@ def _films(options: Options) -> Films:
     return Films(genre, saga, director, year, quality, popularity, [f"{t} ({y})" for t, y in zip(titles, year, strict=True)])
 
 
-def truth(options: Options) -> dict[str, str]:
-    """item_id -> director for every film, shown or not: the truth that generated attributes are judged by."""
+def truth(options: Options) -> dict[str, dict[str, str]]:
+    """ "director" -> item_id -> director for every film, shown or not: the truth that generated attributes are judged by."""
     films = _films(options)
-    return {f"m{i:04d}": SURNAMES[d] for i, d in enumerate(films.director)}
+    return {"director": {f"m{i:04d}": SURNAMES[d] for i, d in enumerate(films.director)}}
 
 
 def read(folder: Path | None, options: Options) -> Raw:

@@ -69,6 +69,9 @@ EXPERIMENTS = {
     "figure7": Experiment(
         "Figure 7: the same tasks put to another LLM", (Run("", _of("sequential", ["cl4srec"], ("base", "llama4rec"))),), "rival"
     ),
+    "figure8": Experiment(
+        "Figure 8: are generated attributes right?", (Run("", _of("rating", ["deepfm"], ("base", "llama4rec"))),)
+    ),
 }
 
 

@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from raypipe.backbones import registry
-from raypipe.cluster import session, train
+from raypipe.cluster import session
 from raypipe.config import EndpointConfig, RunConfig
 from raypipe.data.audit import audit
-from raypipe.data.dataset import read, source_options
+from raypipe.data.dataset import read
 from raypipe.data.split import make_split
-from raypipe.errors import ConfigError, DataError
+from raypipe.errors import DataError
 from raypipe.papers.llama4rec.augment import augmentation
 from raypipe.papers.llama4rec.bundle import bundle
+from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
 from raypipe.papers.llama4rec.generation import generate, generate_at, instructions, prompts, style_of
+from raypipe.papers.llama4rec.judged import judge_prompts, judged
 from raypipe.papers.llama4rec.rival import against_rival, rival_prompts
 from raypipe.papers.llama4rec.training import DEEP, build_base, fit_backbone, tune_llm
 from raypipe.papers.llama4rec.variants import waves
 from raypipe.pipeline.stage import Context, Stage
-from raypipe.prompts.contract import LABELS
 from raypipe.schema import RATING
-from raypipe.tuning.checkpoint import check_source
 
 DATA = ("data", "schema.py")
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
@@ -39,54 +39,6 @@ RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "p
 
 #: the settings of the data that the split depends on
 PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
-
-
-def check(config: RunConfig) -> None:
-    """Refuse what cannot work, before anything starts.
-
-    Raises:
-        ConfigError: unknown backbone or dataset or option, an LLM folder that is not one, too many labels.
-    """
-    source_options(config.data)
-    for task in config.tasks:
-        if not config.backbones.get(task):
-            raise ConfigError(f"the task {task} has no backbone", "backbones", f"choose among {', '.join(registry.names(task))}")
-        for name in config.backbones[task]:
-            registry.options(task, name, config.backbone_options.get(name, {}))
-    for name in config.backbone_options:
-        registry.task_of(name)
-    for task, names in config.llm.tune.backbones.items():
-        for name in names:
-            registry.options(task, name, config.backbone_options.get(name, {}))
-    if strange := set(config.tasks) - {task for task, names in config.learnt.items() if names}:
-        raise ConfigError(f"the LLM is not tuned for {', '.join(sorted(strange))}", "llm.tune.backbones", "name backbones for it")
-    check_source(config.llm.source)
-    if config.rival and not {"direct", "sequential"} & set(config.tasks):
-        raise ConfigError("a rival ranks lists, and the run has none", "rival", "add the task direct or sequential")
-    most = max(config.rerank.k_prime, config.augment.pick_from)
-    if style_of(config) == "label" and most > len(LABELS):
-        raise ConfigError(
-            f"{most} candidates cannot be labelled by {len(LABELS)} letters", "rerank.k_prime, augment.pick_from", "lower them"
-        )
-
-
-def check_resources(config: RunConfig) -> None:
-    """Refuse what the connected cluster cannot hold; called before the first stage.
-
-    Raises:
-        ConfigError: more workers or engine replicas than CPUs or GPUs.
-    """
-    train.workers(config.llm.tune.workers, 2)
-    train.workers(config.backbone_workers, 1, "backbone_workers")
-    have, engine = session.resources(), config.llm.engine
-    wanted = engine.concurrency * engine.tensor_parallel
-    room = int(have.get("GPU", 0)) or int(have.get("CPU", 1))
-    if wanted > room:
-        raise ConfigError(
-            f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
-            "llm.engine.concurrency, llm.engine.tensor_parallel",
-            f"ask for at most {room} in all",
-        )
 
 
 def fingerprint(config: RunConfig) -> Any:
@@ -246,7 +198,34 @@ def _outcome(config: RunConfig) -> list[Stage]:
         Stage("evaluate", partial(evaluate, config=config), inputs, settings, code),
         Stage("bundle", partial(bundle, config=config), parts, config.model_dump(mode="json"), code_of_bundle),
     ]
-    return stages + (_rival(config, config.rival) if config.rival else [])
+    if config.rival:
+        stages += _rival(config, config.rival)
+    if "rating" in config.tasks and config.augment.attributes:
+        stages += _judged(config)
+    return stages
+
+
+def _at_endpoint(config: RunConfig, name: str, endpoint: EndpointConfig) -> Stage:
+    body = partial(generate_at, endpoint=endpoint, patience_seconds=config.llm.engine.patience_seconds)
+    settings = [endpoint.url, endpoint.model, endpoint.max_tokens]
+    crew = f"Ray Data: {endpoint.model}, {endpoint.requests_per_minute:g} requests a minute"
+    return Stage(f"completions/{name}", body, {"prompts": f"prompts/{name}"}, settings, ENGINE, "driver", crew)
+
+
+def _judged(config: RunConfig) -> list[Stage]:
+    """Whether generated attributes are right (Figure 8)."""
+    inputs = {"data": "data", "augmentation": f"seed{config.seed}/augmentation"}
+    code = (*TEXT, "papers/llama4rec/judged.py")
+    settings = [config.judged_items, config.seed]
+    if config.judge is None:
+        return [Stage("judged", partial(judged, config=config), inputs, settings, code)]
+    asked = Stage("prompts/judge", partial(judge_prompts, config=config), inputs, settings, code)
+    inputs |= {"prompts": "prompts/judge", "completions": "completions/judge"}
+    return [
+        asked,
+        _at_endpoint(config, "judge", config.judge),
+        Stage("judged", partial(judged, config=config), inputs, settings, code),
+    ]
 
 
 def _rival(config: RunConfig, rival: EndpointConfig) -> list[Stage]:
@@ -254,12 +233,8 @@ def _rival(config: RunConfig, rival: EndpointConfig) -> list[Stage]:
     inputs = {"data": "data", "evaluate": "evaluate", "prompts": "prompts/llama4rec"}
     code = (*TEXT, "papers/llama4rec/rival.py")
     asked = Stage("prompts/rival", partial(rival_prompts, config=config), inputs, config.rival_tasks, code, "driver", "Ray Data")
-    body = partial(generate_at, endpoint=rival, patience_seconds=config.llm.engine.patience_seconds)
-    settings = [rival.url, rival.model, rival.max_tokens]
-    crew = f"Ray Data: {rival.model}, {rival.requests_per_minute:g} requests a minute"
-    said = Stage("completions/rival", body, {"prompts": "prompts/rival"}, settings, ENGINE, "driver", crew)
     inputs = {"evaluate": "evaluate", "prompts": "prompts/rival", "completions": "completions/rival"}
-    return [asked, said, Stage("rival", partial(against_rival, config=config), inputs, None, code)]
+    return [asked, _at_endpoint(config, "rival", rival), Stage("rival", partial(against_rival, config=config), inputs, None, code)]
 
 
 def _read(ctx: Context, config: RunConfig) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""What is refused before anything starts, and before the first stage."""
+
+from __future__ import annotations
+
+from raypipe.backbones import registry
+from raypipe.cluster import session, train
+from raypipe.config import RunConfig
+from raypipe.data.dataset import source_options
+from raypipe.errors import ConfigError
+from raypipe.papers.llama4rec.generation import style_of
+from raypipe.prompts.contract import LABELS
+from raypipe.tuning.checkpoint import check_source
+
+
+def check(config: RunConfig) -> None:
+    """Refuse what cannot work, before anything starts.
+
+    Raises:
+        ConfigError: unknown backbone or dataset or option, an LLM folder that is not one, too many labels.
+    """
+    source_options(config.data)
+    for task in config.tasks:
+        if not config.backbones.get(task):
+            raise ConfigError(f"the task {task} has no backbone", "backbones", f"choose among {', '.join(registry.names(task))}")
+        for name in config.backbones[task]:
+            registry.options(task, name, config.backbone_options.get(name, {}))
+    for name in config.backbone_options:
+        registry.task_of(name)
+    for task, names in config.llm.tune.backbones.items():
+        for name in names:
+            registry.options(task, name, config.backbone_options.get(name, {}))
+    if strange := set(config.tasks) - {task for task, names in config.learnt.items() if names}:
+        raise ConfigError(f"the LLM is not tuned for {', '.join(sorted(strange))}", "llm.tune.backbones", "name backbones for it")
+    check_source(config.llm.source)
+    if config.judge and not ("rating" in config.tasks and config.augment.attributes):
+        raise ConfigError("a judge judges attributes, and the run makes none", "judge", "add the task rating")
+    if config.rival and not {"direct", "sequential"} & set(config.tasks):
+        raise ConfigError("a rival ranks lists, and the run has none", "rival", "add the task direct or sequential")
+    most = max(config.rerank.k_prime, config.augment.pick_from)
+    if style_of(config) == "label" and most > len(LABELS):
+        raise ConfigError(
+            f"{most} candidates cannot be labelled by {len(LABELS)} letters", "rerank.k_prime, augment.pick_from", "lower them"
+        )
+
+
+def check_resources(config: RunConfig) -> None:
+    """Refuse what the connected cluster cannot hold; called before the first stage.
+
+    Raises:
+        ConfigError: more workers or engine replicas than CPUs or GPUs.
+    """
+    train.workers(config.llm.tune.workers, 2)
+    train.workers(config.backbone_workers, 1, "backbone_workers")
+    have, engine = session.resources(), config.llm.engine
+    wanted = engine.concurrency * engine.tensor_parallel
+    room = int(have.get("GPU", 0)) or int(have.get("CPU", 1))
+    if wanted > room:
+        raise ConfigError(
+            f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
+            "llm.engine.concurrency, llm.engine.tensor_parallel",
+            f"ask for at most {room} in all",
+        )
