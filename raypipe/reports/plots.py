@@ -12,6 +12,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from raypipe import aggregation
+
 plt.rcParams |= {"font.size": 9, "svg.hashsalt": "raypipe"}
 
 
@@ -39,6 +41,22 @@ def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: s
     at = ones.index(chosen[0]), twos.index(chosen[1])
     axes.add_patch(plt.Rectangle((at[1] - 0.48, at[0] - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2))
     figure.colorbar(image, ax=axes)
+    return _svg(figure)
+
+
+def weights(chosen: list[dict[str, Any]]) -> str:
+    """Weight of the LLM over the length of a user's training history (eq. 4, 5), a line for each backbone with its weights."""
+    figure, axes = plt.subplots(figsize=(4.6, 2.8))
+    for own in chosen:
+        low, high = own["ell_range"]
+        ell = np.linspace(low, high, 200)
+        alpha = aggregation.llm_weight(ell, low, high, own["alpha_1"], own["alpha_2"])
+        axes.plot(np.exp(ell) - 1, alpha, label=f"{own['task']} {own['backbone']}")
+    axes.set_xscale("log")
+    axes.set_xlabel("interactions of the user in training")
+    axes.set_ylabel("weight of the LLM")
+    axes.set_ylim(0, 1)
+    axes.legend(fontsize=7)
     return _svg(figure)
 
 

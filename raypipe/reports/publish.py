@@ -193,6 +193,7 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record:
         blocks=blocks,
         aggregation=chosen,
         heat_maps=maps,
+        weights=plots.weights(chosen),
         quality=report["data"],
         audit=report["audit"],
         llm=report["llm"],

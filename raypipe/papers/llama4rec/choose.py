@@ -176,6 +176,7 @@ def _decide(
                 "alpha_2": best["alpha_2"],
                 "validation": best["value"],
                 "compared": compared,
+                "ell_range": decided[0]["range"],
                 "uniform": max(values, key=lambda a: (values[a], -a)) if values else None,
                 "grid": weights.get(decided[0]["name"], []),
             }
