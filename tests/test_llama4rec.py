@@ -163,11 +163,12 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         return str(tmp_path / folder)
 
     got = pd.DataFrame(
-        {"prompt_id": ["0/a", "0/b"], "answer": "", "logprobs": [[-1.0, -2.0], [-3.0, -4.0]], "tokens_in": 5, "tokens_out": 1,
-         "finished_at": [9.0, generation.RECALLED]}
+        {"prompt_id": ["0/a", "0/b", "0/c"], "answer": "", "tokens_in": 5, "tokens_out": 1,
+         "logprobs": [np.array([-1.0, -2.0], np.float32), np.array([-3.0, -4.0], np.float32), np.array([])],
+         "finished_at": [9.0, generation.RECALLED, 9.0]}
     )  # fmt: skip
     known, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
-    first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]))
+    first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]), ("0/c", "who?", [" x", " y"]))
     assert generation._recall(first, known, partial) == 0
     generation._remember(first, got, known, "k")
     second = asked("second", ("1/c", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]))

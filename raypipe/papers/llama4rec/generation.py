@@ -230,7 +230,7 @@ def _hashes(asked: pd.DataFrame) -> list[str]:
 
 def _recall(source: str, known: str, partial: str) -> int:
     """Write the answers that are known beside those that a cut-off run left; returns how many."""
-    memory = flow.read_finished(known)
+    memory = flow.read_finished(known).rename(columns={"prompt_id": "prompt_hash"})
     if not len(memory):
         return 0
     asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
@@ -242,12 +242,13 @@ def _recall(source: str, known: str, partial: str) -> int:
 
 
 def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
-    """Keep the answers that were asked for now."""
+    """Keep the answers that were asked for now: COMPLETIONS whose ids are the hashes of their prompts."""
     asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
     new = got[got["finished_at"] > RECALLED]
     new = asked[["prompt_id"]].assign(prompt_hash=_hashes(asked)).merge(new, on="prompt_id").drop(columns="prompt_id")
+    new = new.rename(columns={"prompt_hash": "prompt_id"}).drop_duplicates("prompt_id")
     if len(new):
-        flow.write(pa.Table.from_pandas(new, preserve_index=False), known, name)
+        flow.write(COMPLETIONS.of(new, known), known, name)
 
 
 class _Answered:
