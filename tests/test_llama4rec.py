@@ -1,6 +1,7 @@
 """From answers to ranks, choosing on validation, and the published values."""
 
 import csv
+import time
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,15 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     assert generation._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/c", [-1.0, -2.0], 0.0)
+    rest = pd.DataFrame({"prompt_id": ["1/d", "1/e"], "answer": "", "logprobs": [[-1.0], []], "tokens_in": 7, "tokens_out": 1})
+    rest.assign(finished_at=time.time()).to_parquet(tmp_path / "partial" / "from-an-engine.parquet")  # lists of doubles
+    (tmp_path / "out").mkdir()
+    made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
+    facts = generation._merge_completions(made, second, partial, known, 0.0, "m")
+    assert (facts["rows"], facts["known"], facts["tokens_in"]) == (3, 1, 14)
+    assert len(pd.read_parquet(tmp_path / "out" / "completions.parquet")) == 3
+    third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
+    assert generation._recall(third, known, str(tmp_path / "other")) == 2
 
 
 def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
