@@ -172,10 +172,10 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]), ("0/c", "who?", [" x", " y"]))
     assert generation._recall(first, known, partial) == 0
     generation._remember(first, got, known, "k")
-    second = asked("second", ("1/c", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]))
+    second = asked("second", ("1/z", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]))
     assert generation._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
-    assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/c", [-1.0, -2.0], 0.0)
+    assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/z", [-1.0, -2.0], 0.0)
     rest = pd.DataFrame({"prompt_id": ["1/d", "1/e"], "answer": "", "logprobs": [[-1.0], []], "tokens_in": 7, "tokens_out": 1})
     rest.assign(finished_at=time.time()).to_parquet(tmp_path / "partial" / "from-an-engine.parquet")  # lists of doubles
     (tmp_path / "out").mkdir()

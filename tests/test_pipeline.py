@@ -3,7 +3,7 @@
 import pytest
 
 from raypipe.errors import ArtifactError, ConfigError
-from raypipe.pipeline.runner import Runner
+from raypipe.pipeline.runner import Runner, perform_missing
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
 
@@ -116,3 +116,60 @@ def test_the_record_of_a_killed_head_is_not_trusted(tmp_path, monkeypatch):
     assert address() == "local"
     monkeypatch.setenv("RAY_ADDRESS", "ray://there:10001")
     assert address() == "ray://there:10001"
+
+
+def test_trainers_that_are_ready_run_side_by_side(tmp_path):
+    groups, lines = [], []
+
+    def train(jobs, of):
+        groups.append(([stage.name for _, stage, _, _ in jobs], of))
+        for job in jobs:
+            perform_missing(*job)
+
+    bodies = {name: Body() for name in ("data", "base/a", "base/b", "answers", "late/a", "late/b")}
+    late = Body(fail=True)
+    stages = [
+        Stage("data", bodies["data"]),
+        Stage("base/a", bodies["base/a"], {"a": "data"}, place="trainer"),
+        Stage("answers", bodies["answers"], {"a": "data"}),
+        Stage("late/a", bodies["late/a"], {"a": "answers"}, place="trainer"),
+        Stage("base/b", bodies["base/b"], {"a": "data"}, place="trainer"),
+        Stage("late/b", late, {"a": "base/b"}, place="trainer"),
+    ]
+    runner = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append)
+    with pytest.raises(RuntimeError, match="cut off"):
+        runner.run()
+    assert groups == [(["base/a", "base/b"], 4), (["late/a", "late/b"], 4)]
+    assert lines.count("[ 5/6] base/b ...") == 1
+    late.fail = False
+    record = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run()
+    assert groups[2:] == [(["late/b"], 4)] and [d.cached for d in record] == [True] * 5 + [False]
+    assert [b.calls for b in bodies.values()][:5] == [1] * 5, "what a group had finished is kept"
+    Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run(only="base/a")
+    assert groups[3:] == [(["base/a"], 4)] and bodies["base/a"].calls == 2
+
+
+def test_a_checkpoint_counts_once_it_is_whole(tmp_path, monkeypatch):
+    from raypipe.cluster import train
+
+    monkeypatch.setattr(train.ray.train.torch, "get_device", lambda: "cpu")
+    work = train.Alone(str(tmp_path / "scratch"), tmp_path, 0.0)
+    with work.resume() as folder:
+        assert folder is None
+    for n in range(3):
+        work.save(lambda folder, n=n: (folder / "n").write_text(str(n)))
+    kept = sorted(p.name for p in (tmp_path / "scratch").iterdir())
+    assert kept == ["checkpoint_000002", "latest"], "one is kept"
+    with pytest.raises(OSError, match="disk"):
+
+        def broken(folder):
+            raise OSError("disk")
+
+        work.save(broken)
+    (tmp_path / "scratch" / "checkpoint_000003").mkdir()  # what a kill in the middle of a copy leaves
+    again = train.Alone(str(tmp_path / "scratch"), tmp_path, 0.0)
+    with again.resume() as folder:
+        assert (folder / "n").read_text() == "2"
+    again.save(lambda folder: (folder / "n").write_text("3"))
+    with again.resume() as folder:
+        assert (folder / "n").read_text() == "3"
