@@ -227,3 +227,28 @@ def test_waves_of_variants():
     names = [s.name for s in stages.plan(run)]
     assert {"llm/plain", "completions/augment_plain", "seed1/augmented_plain/sasrec", "prompts/wo_pa"} <= set(names)
     assert not [n for n in names if "ift" in n or "wo_da" in n] and names.count("llm/augmented") == 1
+
+
+def test_sheets_have_the_papers_layout_and_stars_are_earned():
+    def rows(backbone, task, metric, base, ift, ours, p):
+        common = {"dataset": "d", "protocol": "all", "task": task, "backbone": backbone, "metric": metric, "std": 0.01,
+                  "n_users": 9, "published": 0.5 if ours == 0.3 else None, "slices": {"history": {"tail": base}}}  # fmt: skip
+        ours_row = {"variant": "llama4rec", "mean": ours, "against": "base", "p": p, "effect": 1.0, "detectable": 0.02}
+        return [{**common, **r} for r in ({"variant": "base", "mean": base}, {"variant": "ift", "mean": ift}, ours_row)]
+
+    measured = rows("mf", "direct", "N@5", 0.2, 0.1, 0.3, 0.01) + rows("light_gcn", "direct", "N@5", 0.4, 0.1, 0.3, 0.001)
+    measured += rows("deepfm", "rating", "RMSE", 1.0, 1.2, 0.9, 0.04)
+    direct, rating = tables.sheets(measured)
+    assert [g["backbone"] for g in direct["groups"]] == ["MF", "LightGCN"] and rating["metrics"] == ["RMSE"]
+    mf, light_gcn = direct["groups"]
+    assert (
+        mf["p"] == [pytest.approx(0.02)]
+        and mf["gain"] == [pytest.approx(0.5)]
+        and rating["groups"][0]["gain"] == [pytest.approx(0.1)]
+    )
+    ours = [g["lines"][2]["cells"][0] for g in (mf, light_gcn, rating["groups"][0])]
+    assert [c["best"] for c in ours] == [True, False, True] and [c["star"] for c in ours] == [True, False, True]
+    assert mf["slices"] == {"length of the user's history": {"tail": (0.2, 0.2)}}
+    run = {"dataset": "d", "protocol": "all", "seeds": 2, "commit": "c", "finished": "now"}
+    page = tables.markdown([direct, rating], run)
+    assert "| MF | Llama4Rec | 0.3000 ± 0.0100* (0.5000) |" in page and "| | gain | +50.0% |" in page

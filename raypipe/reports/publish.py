@@ -23,7 +23,6 @@ from raypipe.backbones import registry
 from raypipe.cluster import session
 from raypipe.config import RunConfig
 from raypipe.data.split import PARTS, Split, evaluated_users
-from raypipe.evaluation import metrics, significance
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, plots, tables
@@ -84,6 +83,7 @@ def _publish(
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
+        (folder / "report.md").write_text(tables.markdown(tables.sheets(rows), run))
         (folder / "report.html").write_text(_page(report, chosen, of, record, config))
         _write_split(Split.load(of("split")), folder / "split")
         for seed in config.repetitions:
@@ -149,34 +149,6 @@ def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
 
 def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record: list[Done], config: RunConfig) -> str:
     seed = config.seed
-    rows = report["results"]
-    tested = [r for r in rows if r["variant"] == "llama4rec"]
-    corrected = dict(zip([id(r) for r in tested], significance.holm([r["p"] for r in tested]), strict=True))
-    blocks = []
-    for task, backbone in dict.fromkeys((r["task"], r["backbone"]) for r in rows):
-        own = [r for r in rows if (r["task"], r["backbone"]) == (task, backbone)]
-        names = list(dict.fromkeys(r["metric"] for r in own))
-        cell = {(r["variant"], r["metric"]): r for r in own}
-        lines = []
-        for variant in config.variants:
-            cells = []
-            for m in names:
-                of_metric = [cell[v, m]["mean"] for v in config.variants]
-                best = min(of_metric) if m in metrics.RATING else max(of_metric)
-                r = cell[variant, m]
-                better = r["mean"] == best
-                star = variant == "llama4rec" and better and corrected[id(r)] <= 0.05
-                cells.append({**r, "best": better, "star": star})
-            lines.append({"variant": tables.TITLES[variant], "cells": cells})
-        main = "RMSE" if task == "rating" else "N@5"
-        blocks.append({
-            "task": task, "backbone": registry.title(backbone), "metrics": names, "lines": lines,
-            "n_users": own[0]["n_users"], "p": [corrected[id(cell["llama4rec", m])] for m in names], "slice_metric": main,
-            "detectable": [cell["llama4rec", m]["detectable"] for m in names],
-            "slices": {of_what: [{"name": n, "base": base, "ours": cell["llama4rec", main]["slices"][of_what][n]}
-                                 for n, base in thirds.items()]
-                       for of_what, thirds in cell["base", main]["slices"].items()},
-        })  # fmt: skip
     maps = [
         plots.heat_map(c["grid"], (c["alpha_1"], c["alpha_2"]), f"{c['task']} · {registry.title(c['backbone'])}")
         for c in chosen
@@ -190,7 +162,7 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record:
     template = jinja2.Environment(autoescape=True).from_string((Path(__file__).parent / "page.html.j2").read_text())
     return template.render(
         run=report["run"],
-        blocks=blocks,
+        sheets=tables.sheets(report["results"]),
         aggregation=chosen,
         heat_maps=maps,
         weights=plots.weights(chosen),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from raypipe.backbones import registry
+from raypipe.evaluation import metrics, significance
 
 TITLES = {"base": "Base", "ift": "IFT", "wo_da": "w/o DA", "wo_pa": "w/o PA", "wo_aa": "w/o AA", "llama4rec": "Llama4Rec"}
 
@@ -46,6 +47,93 @@ def results(dataset: str, published_as: str, protocol: str, measured: list[dict[
         printed = published(published_as, own["backbone"], own["variant"], own["metric"])
         rows.append({**about, **own, "published": printed})
     return rows
+
+
+#: how a slicing is called
+SLICES = {"history": "length of the user's history", "popularity": "popularity of the target item"}
+
+
+def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results as the paper prints them: a table for each task, its backbones one below the other.
+
+    A sheet has `task`, `metrics` and `groups`, one a backbone, see `_group`.
+    """
+    tested = [r for r in rows if r["variant"] == "llama4rec"]
+    corrected = dict(zip([id(r) for r in tested], significance.holm([r["p"] for r in tested]), strict=True))
+    made = []
+    for task in dict.fromkeys(r["task"] for r in rows):
+        of_task = [r for r in rows if r["task"] == task]
+        groups = [
+            _group([r for r in of_task if r["backbone"] == backbone], corrected)
+            for backbone in dict.fromkeys(r["backbone"] for r in of_task)
+        ]
+        made.append({"task": task, "metrics": list(dict.fromkeys(r["metric"] for r in of_task)), "groups": groups})
+    return made
+
+
+def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, Any]:
+    """What a sheet shows of a backbone.
+
+    `lines`: variant and cells; a cell is a row with `best`, and `star` where Llama4Rec is the best and p at most 0.05. For
+    Llama4Rec over the better baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report) and `detectable`.
+    `slices`: of each slicing the thirds, with the values of Base and of Llama4Rec.
+    """
+    cell = {(r["variant"], r["metric"]): r for r in own}
+    variants, names = list(dict.fromkeys(v for v, _ in cell)), list(dict.fromkeys(m for _, m in cell))
+    lines = []
+    for variant in variants:
+        cells = []
+        for m in names:
+            best = (min if m in metrics.RATING else max)(cell[v, m]["mean"] for v in variants)
+            row = cell[variant, m]
+            star = variant == "llama4rec" and row["mean"] == best and corrected[id(row)] <= 0.05
+            cells.append({**row, "best": row["mean"] == best, "star": star})
+        lines.append({"variant": TITLES[variant], "cells": cells})
+    ours = [cell["llama4rec", m] for m in names]
+    main = "RMSE" if "RMSE" in names else "N@5"
+    base, full = cell["base", main]["slices"], cell["llama4rec", main]["slices"]
+    return {
+        "backbone": registry.title(own[0]["backbone"]),
+        "n_users": own[0]["n_users"],
+        "lines": lines,
+        "gain": [_gain(r, cell[r["against"], r["metric"]]) for r in ours],
+        "p": [corrected[id(r)] for r in ours],
+        "detectable": [r["detectable"] for r in ours],
+        "slice_metric": main,
+        "slices": {SLICES[by]: {t: (value, full[by][t]) for t, value in thirds.items()} for by, thirds in base.items()},
+    }
+
+
+def _gain(ours: dict[str, Any], baseline: dict[str, Any]) -> float:
+    """Relative improvement, also of errors (L40)."""
+    change = (ours["mean"] - baseline["mean"]) / baseline["mean"] if baseline["mean"] else 0.0
+    return -change if ours["metric"] in metrics.RATING else change
+
+
+def markdown(made: list[dict[str, Any]], run: dict[str, Any]) -> str:
+    """The sheets as Markdown; in brackets what the paper prints."""
+    lines = [
+        f"# {run['dataset']}: does the LLM help?",
+        "",
+        f"Protocol `{run['protocol']}`, {run['seeds']} seed(s), commit {run['commit']}, {run['finished']}.",
+        "Full ranking, chosen on validation, test read once. In brackets: the paper's value.",
+        "*: p at most 0.05 (paired over users, Holm over all cells).",
+    ]
+    for sheet in made:
+        head = ["backbone", "", *sheet["metrics"]]
+        lines += ["", f"## {sheet['task']}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        for group in sheet["groups"]:
+            for line in group["lines"]:
+                cells = [_cell(c, run["seeds"] > 1) for c in line["cells"]]
+                lines.append(f"| {group['backbone']} | {line['variant']} | {' | '.join(cells)} |")
+            for name, form in (("gain", "+.1%"), ("p", ".3f"), ("detectable", ".4f")):
+                lines.append(f"| | {name} | {' | '.join(format(v, form) for v in group[name])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cell: dict[str, Any], spread: bool) -> str:
+    text = f"{cell['mean']:.4f}" + (f" ± {cell['std']:.4f}" if spread else "") + ("*" if cell["star"] else "")
+    return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
