@@ -129,10 +129,15 @@ def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
     parts = [("building prompts", wording), ("starting engines", start), ("generating", busy),
              ("stopping engines, merging", max(0.0, whole - start - busy))]  # fmt: skip
     total = sum(s for _, s in parts) or 1.0
-    tuned = [d for d in record if d.name == "llm/augmented"]
+    (tuned,) = (d for d in record if d.name == "llm/augmented")
+    again = [d for d in record if d.name.startswith(f"seed{config.seed}/augmented/")]
     return {
         "model": config.llm.source,
-        "parameters": tuned[0].facts.get("parameters") if tuned else None,
+        "parameters": tuned.facts.get("parameters"),
+        "instructions": tuned.facts["rows"],
+        "steps": tuned.facts["steps"],
+        "workers": tuned.facts["workers"],
+        "refit_seconds": sum(d.seconds for d in again),
         "engine": config.llm.engine.name,
         "prompts": sum(d.facts["rows"] for d in waves),
         "known": sum(d.facts["known"] for d in waves),
