@@ -183,6 +183,8 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     facts = generation._merge_completions(made, second, partial, known, 0.0, "m")
     assert (facts["rows"], facts["known"], facts["tokens_in"]) == (3, 1, 14)
     assert len(pd.read_parquet(tmp_path / "out" / "completions.parquet")) == 3
+    none = generation._merge_completions(made, str(tmp_path / "no prompts"), str(tmp_path / "no answers"), known, 0.0, "m")
+    assert none["rows"] == 0 and not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
     assert generation._recall(third, known, str(tmp_path / "other")) == 2
 

@@ -267,8 +267,8 @@ def _merge_completions(ctx: Context, source: str, partial: str, known: str, bega
     if not len(asked):
         got = pd.DataFrame(columns=list(COMPLETIONS.columns))
     got = got.drop_duplicates("prompt_id").sort_values("prompt_id", kind="stable")
-    # engines give doubles, and what is remembered are floats
-    got = got.assign(logprobs=[np.asarray(values, np.float32) for values in got["logprobs"]])
+    # engines give doubles, and what is remembered are floats; of no rows the column would become one of numbers
+    got["logprobs"] = pd.Series([np.asarray(values, np.float32) for values in got["logprobs"]], got.index, object)
     if set(got["prompt_id"]) != set(asked["prompt_id"]):
         lost = len(set(asked["prompt_id"]) - set(got["prompt_id"]))
         raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
