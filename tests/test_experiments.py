@@ -30,6 +30,9 @@ def planned(run, folder, **given):
 def test_what_an_experiment_needs_is_asked_for():
     endpoint = {"url": "http://127.0.0.1:9/v1", "model": "m"}
     assert able("table2", load("toy")) and not able("figure7", load("toy")) and able("figure7", load("toy", {"rival": endpoint}))
+    both = load("toy", {"rival": endpoint, "judge": endpoint})
+    names = [s.name for s in Runner(plan(both), Store("unused")).stages]
+    assert names[-6:] == ["prompts/rival", "completions/rival", "rival", "prompts/judge", "completions/judge", "judged"]
     with pytest.raises(ConfigError, match="a rival ranks lists"):
         plan(load("toy", {"rival": endpoint, "tasks": ["rating"]}))
 

@@ -220,7 +220,7 @@ def _judged(config: RunConfig) -> list[Stage]:
     if config.judge is None:
         return [Stage("judged", partial(judged, config=config), inputs, settings, code)]
     asked = Stage("prompts/judge", partial(judge_prompts, config=config), inputs, settings, code)
-    inputs |= {"prompts": "prompts/judge", "completions": "completions/judge"}
+    inputs = {**inputs, "prompts": "prompts/judge", "completions": "completions/judge"}
     return [
         asked,
         _at_endpoint(config, "judge", config.judge),
