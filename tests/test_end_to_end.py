@@ -229,7 +229,7 @@ def test_the_bundle_answers_over_http(undisturbed):
 
 def run_job(folder, *arguments):
     job = [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(folder / "run"), *arguments]
-    return subprocess.run(job, cwd=folder, capture_output=True, text=True, env=environment(), timeout=900)
+    return subprocess.run(job, cwd=folder, capture_output=True, text=True, env=environment(), timeout=1800)
 
 
 def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
