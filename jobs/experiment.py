@@ -43,14 +43,15 @@ def main() -> int:
             f"{wanted[0]} compares with another LLM", EXPERIMENTS[wanted[0]].needs,
             "give an endpoint: --set 'rival={\"url\": \"https://.../v1\", \"model\": \"NAME\"}'",
         )  # fmt: skip
-    runs = [(name, run, *configured(options, run)) for name in wanted for run in EXPERIMENTS[name].runs]
+    runs = [(name, run, *configured(options, given, run)) for name in wanted for run in EXPERIMENTS[name].runs]
     store = Store(runs[0][3])
     runners = [runner(plan(config), store, say) for _, _, config, _ in runs]  # everything is checked before anything starts
     if options.dry_run:
-        keys = {key: planned.cached for r in runners for planned in r.plan() for key in [planned.key]}
+        keys: dict[str, bool] = {}
         for (name, run, _, _), own in zip(runs, runners, strict=True):
-            done = sum(planned.cached for planned in own.plan())
-            say(f"{name + ' ' + run.label:24s} {done} of {len(own.stages)} stages done")
+            cached = {planned.key: planned.cached for planned in own.plan()}
+            keys |= cached
+            say(f"{name + ' ' + run.label:24s} {sum(cached.values())} of {len(cached)} stages done")
         say(f"{sum(keys.values())} of {len(keys)} in all; what runs share is counted once")
         return 0
     store.check_writable()
@@ -68,13 +69,12 @@ def main() -> int:
     return 0
 
 
-def configured(options: argparse.Namespace, run: Run) -> tuple[RunConfig, str]:
+def configured(options: argparse.Namespace, given: RunConfig, run: Run) -> tuple[RunConfig, str]:
     """The configuration of one run: its settings over the preset's, narrowed by what the user names."""
-    given = configuration(options)[0]
     made = settings(run, given)
     if options.backbones or options.tasks:
-        named = {"backbones": {t: b for t, b in given.backbones.items() if t in given.tasks}}
-        made["backbones"] = {t: [b for b in own if b in named["backbones"].get(t, ())] for t, own in made["backbones"].items()}
+        named = {t: b for t, b in given.backbones.items() if t in given.tasks}
+        made["backbones"] = {t: [b for b in own if b in named.get(t, ())] for t, own in made["backbones"].items()}
         made["tasks"] = [t for t in made["tasks"] if made["backbones"].get(t)]
         if not made["tasks"]:
             shown = ", ".join(n for own in run.settings["backbones"].values() for n in own)

@@ -104,7 +104,7 @@ class Alone:
 
     def __init__(self, scratch: str, out: Path, every_seconds: float) -> None:
         self.device = ray.train.torch.get_device()
-        self._out, self._every, self._last, self._count = out, every_seconds, time.monotonic(), 0
+        self._out, self._every, self._last = out, every_seconds, time.monotonic()
         self._files, self._root = place(scratch)
 
     def save(self, write: Callable[[Path], None], step: int = 0) -> None:

@@ -51,9 +51,8 @@ def check_resources(config: RunConfig) -> None:
     """
     train.workers(config.llm.tune.workers, 2)
     train.workers(config.backbone_workers, 1, "backbone_workers")
-    have, engine = session.resources(), config.llm.engine
+    engine, room = config.llm.engine, session.places()
     wanted = engine.concurrency * engine.tensor_parallel
-    room = int(have.get("GPU", 0)) or int(have.get("CPU", 1))
     if wanted > room:
         raise ConfigError(
             f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
