@@ -187,6 +187,8 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     assert none["rows"] == 0 and not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
     assert generation._recall(third, known, str(tmp_path / "other")) == 2
+    fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
+    assert generation._recall(fourth, known, str(tmp_path / "last")) == 0, "what got no answer is asked again"
 
 
 def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):

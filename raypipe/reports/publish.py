@@ -117,7 +117,7 @@ def _write_split(split: Split, folder: Path) -> None:
 
 def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
     """The LLM's costs, and what share of the LLM stages' time went where."""
-    waves = [d for d in record if d.name.startswith("completions/")]
+    waves = [d for d in record if d.name.startswith("completions/") and "dollars" not in d.facts]  # endpoints have their own lines
     rejected: Counter[str] = Counter()
     for d in record:
         rejected.update(d.facts.get("rejected", {}))

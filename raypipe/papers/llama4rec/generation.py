@@ -210,12 +210,11 @@ def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[A
         done = session.in_worker(_answered, partial)
         rows = flow.read(source, len(files))
         flow.give_up_after(patience_seconds)
-        if done and done.count > recalled:
-            session.post(f"    {done.count:,} of {total:,} prompts were answered before")
+        if len(done) > recalled:
+            session.post(f"    {len(done):,} of {total:,} prompts were answered before")
         if done:
-            names = done.ids
-            rows = rows.filter(lambda row: row["prompt_id"] not in names)
-        if not done or done.count < total:
+            rows = rows.filter(lambda row: row["prompt_id"] not in done)
+        if len(done) < total:
             answers = engine().apply(rows)
             with flow.watch(partial, total, session.post):
                 answers.write_parquet(partial)
@@ -242,23 +241,21 @@ def _recall(source: str, known: str, partial: str) -> int:
 
 
 def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
-    """Keep the answers that were asked for now: COMPLETIONS whose ids are the hashes of their prompts."""
+    """Keep the answers that were asked for now: COMPLETIONS whose ids are the hashes of their prompts.
+
+    A request that failed is no answer, and is put again by the next run.
+    """
     asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
-    new = got[got["finished_at"] > RECALLED]
+    answered = (got["answer"] != "") | (got["logprobs"].map(len) > 0)
+    new = got[(got["finished_at"] > RECALLED) & answered]
     new = asked[["prompt_id"]].assign(prompt_hash=_hashes(asked)).merge(new, on="prompt_id").drop(columns="prompt_id")
     new = new.rename(columns={"prompt_hash": "prompt_id"}).drop_duplicates("prompt_id")
     if len(new):
         flow.write(COMPLETIONS.of(new, known), known, name)
 
 
-class _Answered:
-    def __init__(self, ids: frozenset[str]) -> None:
-        self.ids, self.count = ids, len(ids)
-
-
-def _answered(partial: str) -> _Answered | None:
-    frame = flow.read_finished(partial, ["prompt_id"])
-    return _Answered(frozenset(frame["prompt_id"])) if len(frame) else None
+def _answered(partial: str) -> frozenset[str]:
+    return frozenset(flow.read_finished(partial, ["prompt_id"])["prompt_id"])
 
 
 def _merge_completions(ctx: Context, source: str, partial: str, known: str, began: float, model: str) -> dict[str, Any]:
