@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # Ray starts where a test says so, or fails there: never by the way
 sys.path.insert(0, str(ROOT / "jobs"))
 
 from raypipe.backbones.tables import Tables  # noqa: E402

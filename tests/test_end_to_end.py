@@ -40,7 +40,7 @@ def command(out):
 
 def environment():
     """A cluster of the test's own, whatever runs on this machine."""
-    return {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "RAY_ADDRESS": "local"}
+    return {**{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")}, "RAY_ADDRESS": "local"}
 
 
 def start(out, log):

@@ -25,7 +25,7 @@ def test_a_search_ends_in_a_preset_and_can_be_continued(tmp_path):
     command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), "--backbone", "mf", "--samples", "4", "--finalists", "2",
                "--seeds", "2", "--space", str(tmp_path / "space.yaml"), "--out", str(tmp_path / "sweep"), "--set", SMALL,
                "--set", 'backbone_options={"mf": {"epochs": 12, "embedding_size": 8, "negatives": 1}}']  # fmt: skip
-    env = {**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "RAY_ADDRESS": "local"}
+    env = {**{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")}, "RAY_ADDRESS": "local"}
 
     def run():
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=600)

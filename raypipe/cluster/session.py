@@ -44,7 +44,9 @@ class Board:
 
 
 def post(line: str) -> None:
-    """Show a line of progress on the driver; silent where there is no board."""
+    """Show a line of progress on the driver; silent where there is no board, or no Ray to have one."""
+    if not ray.is_initialized():  # a call would start Ray, or wait for a cluster that is gone
+        return
     with suppress(ValueError):
         ray.get_actor(BOARD, namespace="raypipe").post.remote(line)
 
