@@ -1,8 +1,12 @@
 """Stages, keys, caching, and what a cut-off run leaves."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from raypipe.errors import ArtifactError, ConfigError
+from raypipe.pipeline import remaining
 from raypipe.pipeline.runner import Runner, perform_missing
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
@@ -173,3 +177,26 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path, monkeypatch):
     again.save(lambda folder: (folder / "n").write_text("3"))
     with again.resume() as folder:
         assert (folder / "n").read_text() == "3"
+
+
+def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
+    def fits(ctx):
+        return {}
+
+    stages = [
+        Stage("seed0/base/a", fits), Stage("seed0/base/b", fits), Stage("seed1/base/a", fits), Stage("seed1/base/c", fits),
+    ]  # fmt: skip
+    done = [(stages[0], 100.0), (stages[1], 300.0)]
+    assert remaining.remaining(stages[2:3], done) == (100.0, True), "another seed of the same"
+    assert remaining.remaining(stages[2:], done) == (300.0, True), "and the mean of all with this body"
+    assert remaining.remaining(stages[2:], done, overlap=0.5) == (150.0, True)
+    assert remaining.remaining([stages[2], Stage("evaluate", Body())], done) == (100.0, False)
+    assert remaining.overlap(200.0, [100.0, 300.0]) == 0.5 and remaining.overlap(5.0, []) == 1.0
+    assert remaining.told((59.0, True)) == "" and remaining.told((7500.0, False)) == "at least 2 h 05 min left"
+
+    lines = []
+    Runner(stages[:3], Store(str(tmp_path)), say=lines.append).run(only="seed0/base/a")
+    manifest = Path(Store(str(tmp_path)).path("seed0/base/a", stages[0].key({}))) / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "seconds": 600.0}))
+    Runner(stages[:3], Store(str(tmp_path)), say=lines.append).run()
+    assert any(line.startswith("[ 2/3] seed0/base/b") and line.endswith("; about 10 min left") for line in lines)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypipe.errors import ConfigError
+from raypipe.pipeline import remaining
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.pipeline.store import Store
 
@@ -114,36 +115,53 @@ class Runner:
         for stage in self.stages:
             if stage.name in chosen & again:
                 self.store.forget(stage.name, self.keys[stage.name])
-        there = {s.name for s in self.stages if self._manifest(s) is not None}
+        took = {s.name: manifest["seconds"] for s in self.stages if (manifest := self._manifest(s)) is not None}
+        there, began = set(took), time.monotonic()
         record: list[Done] = []
         for number, stage in enumerate(self.stages):
             if stage.name not in chosen:
                 continue
-            fresh = self._manifest(stage) is None
+            fresh = [stage] if stage.name not in took else []
             if fresh and stage.place == "trainer":
-                side_by_side = [s for s in self.stages[number:] if s.name in chosen and s.place == "trainer" and self._ready(s)]
-                for one in side_by_side:
-                    self.say(f"{self._label(one)} ...")
-                self.train([self._job(s) for s in (side_by_side or [stage])], sum(s.place == "trainer" for s in self.stages))
+                later = [s for s in self.stages[number + 1 :] if s.name in chosen and s.place == "trainer"]
+                fresh += [s for s in later if s.name not in took and set(s.inputs.values()) <= set(took)]
+            for one in fresh:
+                self.say(f"{self._label(one)} ...")
+            if fresh and stage.place == "trainer":
+                self.train([self._job(s) for s in fresh], sum(s.place == "trainer" for s in self.stages))
             elif fresh:
-                self.say(f"{self._label(stage)} ...")
                 (perform if stage.place == "driver" else self.submit)(*self._job(stage))
-            manifest = self._manifest(stage)
-            assert manifest is not None
-            rows, seconds = manifest["facts"].get("rows"), manifest["seconds"]
-            cached = stage.name in there
-            told = f"done before ({seconds:.1f} s)" if cached else f"{seconds:.1f} s"
-            self.say(f"{self._label(stage)}: {told}" + (f", {rows:,} rows" if isinstance(rows, int) and not cached else ""))
-            record.append(Done(stage.name, self.keys[stage.name], seconds, cached, manifest["facts"]))
+            took |= {s.name: self._finished(s)["seconds"] for s in fresh}
+            facts = self._finished(stage)["facts"]
+            cached, told = stage.name in there, f"{took[stage.name]:.1f} s"
+            if cached:
+                told = f"done before ({told})"
+            else:
+                told += f", {facts['rows']:,} rows" if isinstance(facts.get("rows"), int) else ""
+                left = self._remaining(chosen, took, there, time.monotonic() - began)
+                told += f"; {left}" if left else ""
+            self.say(f"{self._label(stage)}: {told}")
+            record.append(Done(stage.name, self.keys[stage.name], took[stage.name], cached, facts))
         return record
+
+    def _remaining(self, chosen: set[str], took: dict[str, float], before: set[str], passed: float) -> str:
+        """How long the rest of the chosen stages may take, in words.
+
+        Args:
+            took: seconds of every finished stage.
+            before: those that were finished before this run began, `passed` seconds ago.
+        """
+        overlap = remaining.overlap(passed, [seconds for name, seconds in took.items() if name not in before])
+        done = [(s, took[s.name]) for s in self.stages if s.name in took]
+        return remaining.told(remaining.remaining([s for s in self.stages if s.name in chosen - set(took)], done, overlap))
+
+    def _finished(self, stage: Stage) -> dict[str, Any]:
+        manifest = self._manifest(stage)
+        assert manifest is not None, f"{stage.name} ran and left nothing"
+        return manifest
 
     def _manifest(self, stage: Stage) -> dict[str, Any] | None:
         return self.store.manifest(stage.name, self.keys[stage.name])
-
-    def _ready(self, stage: Stage) -> bool:
-        """Whether its inputs are there and its artifact is not."""
-        needed = (self.store.manifest(name, self.keys[name]) for name in stage.inputs.values())
-        return all(manifest is not None for manifest in needed) and self._manifest(stage) is None
 
     def _job(self, stage: Stage) -> Job:
         inputs = {local: (name, self.keys[name]) for local, name in stage.inputs.items()}

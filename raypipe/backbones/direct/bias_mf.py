@@ -15,7 +15,7 @@ from raypipe.backbones import contract, pairwise
 
 
 class Options(pairwise.Options):
-    """Hyper-parameters of BiasMF; defaults as found for MF."""
+    """Hyper-parameters of BiasMF; defaults by search (docs/backbones.md): those of MF."""
 
     learning_rate: float = Field(1.5e-2, gt=0)
     reg: float = Field(1.3e-2, ge=0, description="L2 penalty")

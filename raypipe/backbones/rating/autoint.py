@@ -20,9 +20,10 @@ class Options(features.Options):
     """Hyper-parameters of AutoInt; defaults by search (docs/backbones.md)."""
 
     embedding_size: int = Field(32, ge=1)
-    learning_rate: float = Field(4.5e-3, gt=0)
-    reg: float = Field(4.9e-3, ge=0, description="L2 penalty on the embeddings of the batch")
-    dropout: float = Field(0.07, ge=0, lt=1)
+    learning_rate: float = Field(1.85e-3, gt=0)
+    reg: float = Field(4.1e-4, ge=0, description="L2 penalty on the embeddings of the batch")
+    ridge: float = Field(3.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     attention_size: int = Field(16, ge=1, description="width of a layer's output, all heads together")
