@@ -22,7 +22,7 @@ TRAINED = [(task, name) for task in registry.FOLDERS for name in registry.names(
 #: options whose defaults have moved since the losses were put on record
 SETTLED = {
     "sgl": {"layers": 2, "contrast": 0.1, "temperature": 0.2, "init_std": 0.1},
-    "autoint": {"learning_rate": 4.5e-3, "ridge": 0.0},
+    "autoint": {"ridge": 0.0},
     "cl4srec": {"layers": 2, "contrast": 0.1, "temperature": 0.2},
 }
 
