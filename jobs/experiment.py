@@ -30,7 +30,7 @@ def main() -> int:
     from raypipe.papers.llama4rec.stages import plan
     from raypipe.papers.run import runner
     from raypipe.pipeline.store import Store
-    from raypipe.reports.experiment import publish_figure
+    from raypipe.reports.experiment import publish_figure, publish_overview
     from raypipe.reports.publish import publish
 
     given = configuration(options)[0]
@@ -66,6 +66,8 @@ def main() -> int:
             say(publish(config, store, own.run(), began, f"{name}/{run.label}".rstrip("/")))
             if run.label and run is EXPERIMENTS[name].runs[-1]:
                 say(publish_figure(store, name, EXPERIMENTS[name].title, [r.label for r in EXPERIMENTS[name].runs]))
+        if len(wanted) > 1:
+            say(publish_overview(store, [(name, EXPERIMENTS[name].title, run.label) for name, run, _, _ in runs]))
     return 0
 
 

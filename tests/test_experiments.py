@@ -132,3 +132,23 @@ def test_a_figure_over_runs_is_a_page_with_a_line_for_each_variant(tmp_path):
     page = (tmp_path / "figure5" / "report.html").read_text()
     assert "<svg" in page and "0.5000" in page and 'href="large/report.html"' in page
     assert compare.curve({"a": compare.load(tmp_path / "figure5" / "small")}, "N@3") == {"mf base": [pytest.approx(0.5)]}
+
+
+def test_one_page_shows_what_all_experiments_gained(tmp_path):
+    def row(variant, mean, **more):
+        return {"task": "direct", "backbone": "mf", "variant": variant, "metric": "N@5", "mean": mean, "std": 0.0, "values": [mean],
+                "n_users": 9, "published": None, "slices": {"history": {"tail": mean}}, **more}  # fmt: skip
+
+    results = [row("base", 0.2), row("llama4rec", 0.3, against="base", p=0.01, effect=1.0, detectable=0.1, oracle=0.6)]
+    run = {"dataset": "d", "protocol": "all", "seeds": 1, "commit": "c", "finished": "now", "config": {"seed": 0}}
+    for place in ("table2", "figure5/smaller"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "report.json").write_text(json.dumps({"schema": "raypipe-report/2", "run": run, "results": results}))
+    line = experiment._publish_overview(Store(str(tmp_path)), [("table2", "Table II", ""), ("figure5", "Figure 5", "smaller")])
+    assert line.endswith(f"{tmp_path}/experiments.html")
+    page = (tmp_path / "experiments.html").read_text()
+    assert (
+        '<a href="table2/report.html">Table II</a>' in page
+        and '<a href="figure5/smaller/report.html">Figure 5, smaller</a>' in page
+    )
+    assert page.count("+50.0 %") == 4 and "<td>0.010</td>" in page and "+14.65 %" in page

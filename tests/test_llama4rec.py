@@ -129,6 +129,7 @@ def test_variants_are_measured_per_seed_slice_and_against_the_better_baseline():
     }  # fmt: skip
     gain = np.array([0, (1 - two) / 2, (1 - two) / 2, (two - three) / 2])  # over Base, each user's mean of both seeds
     assert row["against"] == "base" and row["effect"] == pytest.approx(gain.mean() / gain.std(ddof=1))
+    assert row["oracle"] == 1.0, "every user's target is among the three"
     assert "p" not in next(r for r in rows if r["variant"] == "ift")
 
 
@@ -238,6 +239,7 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
         common = {"dataset": "d", "protocol": "all", "task": task, "backbone": backbone, "metric": metric, "std": 0.01,
                   "n_users": 9, "published": 0.5 if ours == 0.3 else None, "slices": {"history": {"tail": base}}}  # fmt: skip
         ours_row = {"variant": "llama4rec", "mean": ours, "against": "base", "p": p, "effect": 1.0, "detectable": 0.02}
+        ours_row |= {"oracle": 0.8} if task == "direct" else {}
         return [{**common, **r} for r in ({"variant": "base", "mean": base}, {"variant": "ift", "mean": ift}, ours_row)]
 
     measured = rows("mf", "direct", "N@5", 0.2, 0.1, 0.3, 0.01) + rows("light_gcn", "direct", "N@5", 0.4, 0.1, 0.3, 0.001)
@@ -252,7 +254,12 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     )
     ours = [g["lines"][2]["cells"][0] for g in (mf, light_gcn, rating["groups"][0])]
     assert [c["best"] for c in ours] == [True, False, True] and [c["star"] for c in ours] == [True, False, True]
+    assert direct["gain"] == pytest.approx((0.5 - 0.25) / 2) and direct["claimed"] == 0.1465
+    assert mf["oracle"] == 0.8 and rating["groups"][0]["oracle"] is None
     assert mf["slices"] == {"length of the user's history": {"tail": (0.2, 0.2)}}
     run = {"dataset": "d", "protocol": "all", "seeds": 2, "commit": "c", "finished": "now"}
     page = tables.markdown([direct, rating], run)
     assert "| MF | Llama4Rec | 0.3000 ± 0.0100* (0.5000) |" in page and "| | gain | +50.0% |" in page
+    assert "| | best order of the same candidates | 0.8000 |" in page and "Mean gain: +12.5%. The paper claims +14.65%" in page
+    shown = tables.summary([direct, rating])
+    assert "direct / MF (9 users)" in shown and "  gain            +50.0%" in shown

@@ -1,16 +1,15 @@
-"""The page of a figure that takes several runs: each metric over the runs, and where to find the runs."""
+"""Pages over several runs: a figure's, with each metric over its runs, and that of all experiments."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-import jinja2
+from typing import Any
 
 from raypipe.cluster import session
 from raypipe.pipeline.store import Store
-from raypipe.reports import plots
+from raypipe.reports import pages, plots, tables
 from raypipe.reports.compare import curve, load
 
 
@@ -24,12 +23,35 @@ def _publish(store: Store, name: str, title: str, labels: list[str]) -> str:
         reports = {label: load(Path(store.fetch(f"{name}/{label}", ["report.json"], folder))) for label in labels}
         metrics = list(dict.fromkeys(r["metric"] for r in next(iter(reports.values()))["results"]))
         lines = {metric: curve(reports, metric) for metric in metrics}
-        template = jinja2.Environment(autoescape=True).from_string((Path(__file__).parent / "figure.html.j2").read_text())
-        page = template.render(
-            title=title, labels=labels, lines=lines, figures=[plots.over_runs(labels, lines[m], m) for m in metrics],
-            run=reports[labels[-1]]["run"],
-        )  # fmt: skip
         made = Path(folder) / "page"
         made.mkdir()
+        page = pages.page(
+            "figure", title=title, labels=labels, lines=lines, figures=[plots.over_runs(labels, lines[m], m) for m in metrics],
+            run=reports[labels[-1]]["run"],
+        )  # fmt: skip
         (made / "report.html").write_text(page)
         return f"\nfigure  {store.publish(made, name)}/report.html"
+
+
+def publish_overview(store: Store, runs: Sequence[tuple[str, str, str]]) -> str:
+    """Write experiments.html below the store's root: what each run gained, and where its report is; returns a line for a terminal.
+
+    Args:
+        runs: (experiment, its title, label of the run), label "" where there is one run.
+    """
+    return session.in_worker(_publish_overview, store, list(runs))
+
+
+def _publish_overview(store: Store, runs: list[tuple[str, str, str]]) -> str:
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
+        shown: list[dict[str, Any]] = []
+        for name, title, label in runs:
+            place = f"{name}/{label}".rstrip("/")
+            report = load(Path(store.fetch(place, ["report.json"], folder)))
+            shown.append(
+                {"place": place, "title": title, "label": label, "report": report, "sheets": tables.sheets(report["results"])}
+            )
+        made = Path(folder) / "page"
+        made.mkdir()
+        (made / "experiments.html").write_text(pages.page("overview", shown=shown, run=shown[-1]["report"]["run"]))
+        return f"\noverview  {store.publish(made, '')}experiments.html"

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -25,7 +24,7 @@ from raypipe.config import RunConfig
 from raypipe.data.split import PARTS, Split, evaluated_users
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
-from raypipe.reports import environment, plots, tables
+from raypipe.reports import environment, pages, plots, tables
 
 SCHEMA = "raypipe-report/2"
 
@@ -80,11 +79,12 @@ def _publish(
         of_rival = done["completions/rival"].facts
         costs = {k: of_rival[k] for k in ("rows", "tokens_in", "tokens_out", "dollars")}
         report["rival"] = {"model": config.rival.model, **costs, "lines": done["rival"].facts["lines"]}
+    sheets = tables.sheets(rows)
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        (folder / "report.md").write_text(tables.markdown(tables.sheets(rows), run))
-        (folder / "report.html").write_text(_page(report, chosen, of, record, config))
+        (folder / "report.md").write_text(tables.markdown(sheets, run))
+        (folder / "report.html").write_text(_page(report, sheets, chosen, of, record, config))
         _write_split(Split.load(of("split")), folder / "split")
         for seed in config.repetitions:
             target = folder / "predictions" / ("" if seed == config.seed else f"seed{seed}")
@@ -98,7 +98,7 @@ def _publish(
         store.publish(folder, to)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return place, tables.summary(rows)
+    return place, tables.summary(sheets)
 
 
 def _write_split(split: Split, folder: Path) -> None:
@@ -152,7 +152,14 @@ def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
     }
 
 
-def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record: list[Done], config: RunConfig) -> str:
+def _page(
+    report: dict[str, Any],
+    sheets: list[dict[str, Any]],
+    chosen: list[dict[str, Any]],
+    of: Any,
+    record: list[Done],
+    config: RunConfig,
+) -> str:
     seed = config.seed
     maps = [
         plots.heat_map(c["grid"], (c["alpha_1"], c["alpha_2"]), f"{c['task']} · {registry.title(c['backbone'])}")
@@ -164,10 +171,10 @@ def _page(report: dict[str, Any], chosen: list[dict[str, Any]], of: Any, record:
         for d in record
         if d.name.startswith((f"seed{seed}/base/", f"seed{seed}/augmented/"))
     }
-    template = jinja2.Environment(autoescape=True).from_string((Path(__file__).parent / "page.html.j2").read_text())
-    return template.render(
+    return pages.page(
+        "page",
         run=report["run"],
-        sheets=tables.sheets(report["results"]),
+        sheets=sheets,
         aggregation=chosen,
         heat_maps=maps,
         weights=plots.weights(chosen),

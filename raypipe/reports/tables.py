@@ -14,6 +14,10 @@ from raypipe.evaluation import metrics, significance
 
 TITLES = {"base": "Base", "ift": "IFT", "wo_da": "w/o DA", "wo_pa": "w/o PA", "wo_aa": "w/o AA", "llama4rec": "Llama4Rec"}
 
+#: the mean improvements that the paper claims over all its datasets: direct and sequential over the better of Base and IFT, rating
+#: over Base (L42)
+CLAIMED = {"direct": 0.1465, "sequential": 0.1421, "rating": 0.0310}
+
 
 @functools.cache
 def _published() -> dict[tuple[str, str, str, str], float]:
@@ -56,7 +60,8 @@ SLICES = {"history": "length of the user's history", "popularity": "popularity o
 def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results as the paper prints them: a table for each task, its backbones one below the other.
 
-    A sheet has `task`, `metrics` and `groups`, one a backbone, see `_group`.
+    A sheet has `task`, `metrics`, `groups`, one a backbone, see `_group`, and `gain`, the mean of the gains in all its cells;
+    beside it `claimed`, which the paper gives as such a mean (L42).
     """
     tested = [r for r in rows if r["variant"] == "llama4rec"]
     corrected = dict(zip([id(r) for r in tested], significance.holm([r["p"] for r in tested]), strict=True))
@@ -67,7 +72,9 @@ def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             _group([r for r in of_task if r["backbone"] == backbone], corrected)
             for backbone in dict.fromkeys(r["backbone"] for r in of_task)
         ]
-        made.append({"task": task, "metrics": list(dict.fromkeys(r["metric"] for r in of_task)), "groups": groups})
+        gain = float(np.mean([g for group in groups for g in group["gain"]]))
+        names = list(dict.fromkeys(r["metric"] for r in of_task))
+        made.append({"task": task, "metrics": names, "groups": groups, "gain": gain, "claimed": CLAIMED[task]})
     return made
 
 
@@ -76,6 +83,7 @@ def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, 
 
     `lines`: variant and cells; a cell is a row with `best`, and `star` where Llama4Rec is the best and p at most 0.05. For
     Llama4Rec over the better baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report) and `detectable`.
+    `oracle`: what the best order of its candidates would reach; None in rating prediction.
     `slices`: of each slicing the thirds, with the values of Base and of Llama4Rec.
     """
     cell = {(r["variant"], r["metric"]): r for r in own}
@@ -99,6 +107,7 @@ def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, 
         "gain": [_gain(r, cell[r["against"], r["metric"]]) for r in ours],
         "p": [corrected[id(r)] for r in ours],
         "detectable": [r["detectable"] for r in ours],
+        "oracle": ours[0].get("oracle"),
         "slice_metric": main,
         "slices": {SLICES[by]: {t: (value, full[by][t]) for t, value in thirds.items()} for by, thirds in base.items()},
     }
@@ -128,6 +137,10 @@ def markdown(made: list[dict[str, Any]], run: dict[str, Any]) -> str:
                 lines.append(f"| {group['backbone']} | {line['variant']} | {' | '.join(cells)} |")
             for name, form in (("gain", "+.1%"), ("p", ".3f"), ("detectable", ".4f")):
                 lines.append(f"| | {name} | {' | '.join(format(v, form) for v in group[name])} |")
+            if group["oracle"] is not None:
+                oracle = f"{group['oracle']:.4f}"
+                lines.append(f"| | best order of the same candidates | {' | '.join([oracle] * len(sheet['metrics']))} |")
+        lines += ["", f"Mean gain: {sheet['gain']:+.1%}. The paper claims {sheet['claimed']:+.2%} over all its datasets."]
     return "\n".join(lines) + "\n"
 
 
@@ -136,15 +149,14 @@ def _cell(cell: dict[str, Any], spread: bool) -> str:
     return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """The result table as text for a terminal."""
+def summary(made: list[dict[str, Any]]) -> str:
+    """The sheets as text for a terminal."""
     lines = []
-    for task, backbone in dict.fromkeys((r["task"], r["backbone"]) for r in rows):
-        own = [r for r in rows if (r["task"], r["backbone"]) == (task, backbone)]
-        names = list(dict.fromkeys(r["metric"] for r in own))
-        lines.append(f"{task} / {backbone} ({own[0]['n_users']} users)")
-        lines.append("  " + f"{'':12s}" + "".join(f"{m:>10s}" for m in names))
-        for variant in dict.fromkeys(r["variant"] for r in own):
-            cells = {r["metric"]: r["mean"] for r in own if r["variant"] == variant}
-            lines.append("  " + f"{variant:12s}" + "".join(f"{cells[m]:10.4f}" for m in names))
+    for sheet in made:
+        for group in sheet["groups"]:
+            lines.append(f"{sheet['task']} / {group['backbone']} ({group['n_users']} users)")
+            lines.append("  " + f"{'':12s}" + "".join(f"{m:>10s}" for m in sheet["metrics"]))
+            for line in group["lines"]:
+                lines.append("  " + f"{line['variant']:12s}" + "".join(f"{c['mean']:10.4f}" for c in line["cells"]))
+            lines.append("  " + f"{'gain':12s}" + "".join(f"{g:+10.1%}" for g in group["gain"]))
     return "\n".join(lines)

@@ -161,7 +161,8 @@ def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], gro
     """One row a variant and metric, with the value of each seed.
 
     Variants beside the baselines have a test against the better baseline: paired over users, each user's value averaged over the
-    seeds first, because the seeds of one user are not independent.
+    seeds first, because the seeds of one user are not independent. In ranking they also have `oracle`, the value that each metric
+    would have if the same candidates stood in the best order: the share of users whose target is among them.
 
     Args:
         frames: variant -> one frame of predictions a seed, all with the same users in the same order.
@@ -192,5 +193,7 @@ def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], gro
                 unit = 2 * np.mean(means[baseline]) if metric == "RMSE" else 1.0  # d MSE = 2 RMSE d RMSE
                 row |= {"against": baseline, "p": test.p, "effect": -test.effect if lower else test.effect,
                         "detectable": test.detectable / unit}  # fmt: skip
+                if task != "rating":
+                    row["oracle"] = float(np.mean([(f[ITEM] == f["target"]).sum() / len(users) for f in frames[variant]]))
             rows.append(row)
     return rows
