@@ -99,6 +99,7 @@ class TuneConfig(Config):
     backbones: dict[Task, tuple[str, ...]] = Field(
         default_factory=dict, description="tasks, and the backbones whose hints are learnt from; empty: those of the run"
     )
+    newest: bool = Field(True, description="each user's newest training items are learnt as running text, too")
     epochs: int = Field(2, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     batch_size: int = Field(16, ge=1)

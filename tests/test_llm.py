@@ -20,6 +20,7 @@ from raypipe.llm.options import first_token, tokens
 from raypipe.llm.scripted import script
 from raypipe.llm.transformers import Question, Scorer
 from raypipe.papers.llama4rec import words
+from raypipe.papers.llama4rec.instructions import newest_histories
 from raypipe.tuning import chat, sft
 
 SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=1, pieces=400)
@@ -90,6 +91,17 @@ def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
     named = sum(t.count('"') // 2 for t in texts)
     assert len(texts) > len(toy.users)
     assert named >= sum(len(t) - 1 for t in taken if len(t) > 1), "every training item is in some window"
+
+
+def test_the_newest_histories_end_with_the_last_training_item(toy):
+    texts = newest_histories(toy, load("toy", {"prompts.history": 4}))
+    titles, rows = toy.dataset.items["title"].to_numpy(), toy.rows("direct")
+    for user, own in rows.groupby("user_id"):
+        train = list(titles[own[own["part"] == "train"]["i"].to_numpy()])
+        (text,) = texts.loc[texts["ask_id"] == f"newest/{user}", "answer"]
+        assert text.endswith(f'Answer: "{train[-1]}"') and [text.count(f'"{t}"') for t in train[-5:]] == [1] * len(train[-5:])
+        assert not any(f'"{t}"' in text for t in titles[own[own["part"] != "train"]["i"].to_numpy()])
+    assert (texts["prompt"] == "").all() and len(texts) == len(toy.users)
 
 
 def test_loss_is_on_the_answer_and_the_end_only(llm):

@@ -46,66 +46,6 @@ def similar_of(folder: Path) -> dict[str, str]:
     return dict(zip(frame[USER], frame["similar"], strict=True))
 
 
-def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> None:
-    """Write the tuning asks of every task (L28): held rows, with hints of models that did not see them (LO12)."""
-    source = tables(ctx)
-    past = asks.Histories(source)
-    parts = []
-    limit = config.llm.tune.instructions
-    for task, names in config.learnt.items():
-        for name in names:
-            folder = ctx.input(f"hint/{name}")
-            similar = similar_of(folder) if with_hints else None
-            count = max(1, limit // len(names))
-            if task == "rating":
-                predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
-                made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
-            else:
-                lists = pd.read_parquet(folder / "lists.parquet")
-                made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.rerank.k_prime, seed, count)
-            parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
-    if config.augment.pairs_per_user and "direct" in config.learnt:
-        parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))
-    if config.augment.insertions_per_user and "sequential" in config.learnt:
-        rows = next(p for p in parts if (p["task"] == "sequential").all())
-        parts.append(asks.augmentation_instructions(rows, len(source.items), config.augment.pick_from, "pick", limit // 2, seed))
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
-
-
-def instructions(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> dict[str, Any]:
-    """instructions.parquet: prompt and answer; repeated ones are dropped (L29)."""
-    session.in_worker(instruction_asks, ctx, config, with_hints, seed)
-    data, style = ctx.input("data"), style_of(config)
-
-    def word(batch: pd.DataFrame) -> pd.DataFrame:
-        book = words.catalogue(data)
-        made = [(ask, words.render(ask, book, style)) for ask in batch.itertuples()]
-        return pd.DataFrame(
-            {
-                "ask_id": [a.ask_id for a, _ in made],
-                "template": [a.template for a, _ in made],
-                "prompt": [r.text for _, r in made],
-                "answer": [words.answer(a, r, book) for a, r in made],
-            }
-        )
-
-    flow.read(ctx.out / "asks.parquet").repartition(4).map_batches(word, batch_format="pandas").write_parquet(
-        str(ctx.out / "parts")
-    )
-    return session.in_worker(_merge_instructions, ctx)
-
-
-def _merge_instructions(ctx: Context) -> dict[str, Any]:
-    rows = flow.read_finished(str(ctx.out / "parts")).sort_values("ask_id", kind="stable")
-    distinct = rows.drop_duplicates(["prompt", "answer"])
-    distinct.to_parquet(ctx.out / "instructions.parquet", index=False)
-    return {
-        "rows": len(distinct),
-        "repeated": len(rows) - len(distinct),
-        "by template": distinct["template"].value_counts().to_dict(),
-    }
-
-
 def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
     """Write the asks of validation and test for one set of backbones: all listwise; pointwise for some validation users."""
     source = tables(ctx)

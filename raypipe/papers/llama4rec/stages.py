@@ -20,7 +20,8 @@ from raypipe.papers.llama4rec.bundle import bundle
 from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
-from raypipe.papers.llama4rec.generation import generate, generate_at, instructions, prompts, style_of
+from raypipe.papers.llama4rec.generation import generate, generate_at, prompts, style_of
+from raypipe.papers.llama4rec.instructions import instructions
 from raypipe.papers.llama4rec.judged import judge_prompts, judged
 from raypipe.papers.llama4rec.rival import against_rival, rival_prompts
 from raypipe.papers.llama4rec.training import DEEP, build_base, fit_backbone, tune_llm
@@ -36,6 +37,8 @@ TUNED = ("tuning", "papers/llama4rec/training.py")
 ENGINE = ("llm", "papers/llama4rec/generation.py")
 RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py")
 
+#: the settings of tuning that decide what is learnt, and not how
+OF_INSTRUCTIONS = {"instructions", "backbones", "newest"}
 
 #: the settings of the data that the split depends on
 PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
@@ -113,19 +116,20 @@ def _tuning(config: RunConfig) -> list[Stage]:
     embedded = config.llm.source == "embedded"
     base_config: list[Any] = [config.llm.source, seed]
     if embedded:
-        own = tune.model_dump(exclude={"epochs", "learning_rate", "instructions", "backbones"})
+        own = tune.model_dump(exclude={"epochs", "learning_rate", *OF_INSTRUCTIONS})
         base_config += [config.llm.embedded.model_dump(), own, config.prompts.history, "rating" in config.learnt]
     code = (*WORDS, *TUNED, "llm/embedded.py") if embedded else ()
     crew = "Ray Train: DeepSpeed"
     stages = _fits(config, "hint", seed, hint=True)
     stages.append(Stage("llm/base", partial(build_base, config=config, seed=seed), BOTH, base_config, code, "driver", crew))
+    made_by = (*TEXT, "papers/llama4rec/instructions.py")
     of_hints = {f"hint/{n}": f"hint/{n}" for _, n in _learnt(config)}
     for kind in sorted({wave.llm for wave in waves(config.variants).values()}):
         body = partial(instructions, config=config, with_hints=kind == "augmented", seed=seed)
-        settings = [_wording(config, [seed], _learnt(config)), tune.instructions, config.augment.model_dump()]
-        stages.append(Stage(f"instructions/{kind}", body, {**BOTH, **of_hints}, settings, TEXT, "driver", "Ray Data"))
+        settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, config.augment.model_dump()]
+        stages.append(Stage(f"instructions/{kind}", body, {**BOTH, **of_hints}, settings, made_by, "driver", "Ray Data"))
         inputs = {"base": "llm/base", "instructions": f"instructions/{kind}"}
-        settings = [tune.model_dump(exclude={"instructions", "backbones"}), seed]
+        settings = [tune.model_dump(exclude=OF_INSTRUCTIONS), seed]
         stages.append(Stage(f"llm/{kind}", partial(tune_llm, config=config, seed=seed), inputs, settings, TUNED, "driver", crew))
     return stages
 

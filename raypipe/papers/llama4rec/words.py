@@ -104,15 +104,19 @@ def corpus(
             if value:
                 yield attribute.line(title, text, wanted.name, value)
     for items in taken:
-        titles = list(book.titles[items])
-        for end in range(len(titles), 1, -config.history):
-            window = titles[max(0, end - config.history - 1) : end]
-            yield f'{history(book.words, window[:-1])}. Answer: "{window[-1]}"'
+        for end in range(len(items), 1, -config.history):
+            yield window(book, items[:end], config)
     for items, ratings in rated:
         titles = list(book.titles[items])
         for end in range(len(titles), 0, -config.history):
             start = max(0, end - config.history)
             yield rated_history(book.words, titles[start:end], ratings[start:end].tolist())
+
+
+def window(book: Catalogue, items: np.ndarray, config: PromptConfig) -> str:
+    """The newest `config.history` items before the last (numbers, oldest first), and the last as the answer."""
+    titles = list(book.titles[items[-config.history - 1 :]])
+    return f'{history(book.words, titles[:-1])}. Answer: "{titles[-1]}"'
 
 
 def attribute_prompts(dataset: Dataset, examples: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -1,0 +1,126 @@
+"""How much of the engine's speed the pipeline keeps, on the prompts and the LLM of a run that is there.
+
+    python -m benchmarks.llm --run runs/toy
+
+Three rates, one after another: the engine fed directly (vLLM's own `generate`, all prompts in one call, tokens and options made
+before), the same prompts through the flow of the pipeline (files, Ray Data, the engine, files), and putting asks into words in one
+process. Starting the engine is told apart. The direct engine and the pipeline's have the same settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+def newest(run: Path, stage: str) -> Path:
+    """The newest artifact of a stage."""
+    found = sorted(run.glob(f"stages/{stage}-*"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        sys.exit(f"{run} has no {stage}: name the output folder of a finished run")
+    return found[-1]
+
+
+def fed_directly(model: str, prompts: Path) -> dict[str, float]:
+    """Start and rate of vLLM in this process."""
+    from raypipe.config import EngineConfig
+    from raypipe.llm.options import tokens
+    from raypipe.llm.vllm import Engine
+
+    settings = Engine(model, EngineConfig()).settings(gpu=False)
+    os.environ |= settings["runtime_env"]["env_vars"]
+    rows = pd.read_parquet(prompts)
+    asked = [tokens(model, r.prompt, list(r.options), "score") for r in rows.itertuples()]
+    began = time.perf_counter()
+    from vllm import LLM, SamplingParams
+
+    engine = LLM(model=model, skip_tokenizer_init=False, disable_log_stats=True, **settings["engine_kwargs"])
+    start = time.perf_counter() - began
+    wanted = [
+        SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=sorted(set(a.options)), detokenize=False) for a in asked
+    ]
+    texts: list[Any] = [{"prompt_token_ids": a.prompt} for a in asked]
+    engine.generate(texts[:8], wanted[:8], use_tqdm=False)
+    began = time.perf_counter()
+    engine.generate(texts, wanted, use_tqdm=False)
+    seconds = time.perf_counter() - began
+    return {"start": start, "rate": len(rows) / seconds, "tokens": sum(len(a.prompt) for a in asked) / len(asked)}
+
+
+def through_the_pipeline(model: str, prompts: Path) -> dict[str, float]:
+    """Start and rate of the pipeline's flow; the rate counts what follows the first answers, as the start ends with them."""
+    from raypipe.cluster import session
+    from raypipe.cluster import tables as flow
+    from raypipe.config import EngineConfig
+    from raypipe.llm.engine import make
+
+    with session.connected(lambda line: None, False), tempfile.TemporaryDirectory() as folder:
+        rows = flow.read(prompts.parent, 1).repartition(flow.blocks(flow.finished(str(prompts.parent))[0])).materialize()
+        began = time.time()
+        make(model, EngineConfig()).apply(rows).write_parquet(folder)
+        at = flow.read_finished(folder, ["finished_at"])["finished_at"].sort_values().to_numpy()
+    first = (at <= at[0] + 0.05).sum()
+    return {"start": at[0] - began, "rate": (len(at) - first) / (at[-1] - at[0])}
+
+
+def wording(run: Path, stage: str) -> float:
+    """Prompts a second that one process words."""
+    from raypipe.config import RunConfig
+    from raypipe.papers.llama4rec import words
+    from raypipe.papers.llama4rec.generation import style_of
+
+    report = json.loads((run / "report.json").read_text())
+    style, data = style_of(RunConfig.model_validate(report["run"]["config"])), newest(run, "data")
+    asked = pd.read_parquet(newest(run, stage) / "asks.parquet")
+    words.render_batch(asked.head(8), data, style)
+    began = time.perf_counter()
+    words.render_batch(asked, data, style)
+    return len(asked) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--run", type=Path, default=Path("runs/toy"), help="output folder of a finished run")
+    p.add_argument("--wave", default="llama4rec", help="whose prompts")
+    p.add_argument("--prompts", type=int, default=4000, help="how many of them, those that are scored")
+    p.add_argument("--one", choices=["direct", "pipeline"], help=argparse.SUPPRESS)
+    p.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = p.parse_args()
+    model = str(newest(options.run, "llm.augmented") / "model")
+    if options.one:
+        print(json.dumps((fed_directly if options.one == "direct" else through_the_pipeline)(model, options.file)))
+        return
+    stage = f"prompts.{options.wave}"
+    rows = pd.concat([pd.read_parquet(f) for f in sorted((newest(options.run, stage) / "prompts").glob("*.parquet"))])
+    rows = rows[rows["mode"] == "score"].head(options.prompts)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prompts.parquet"
+        rows.to_parquet(file, index=False)
+        got = {}
+        for one in ("direct", "pipeline"):  # each in a process of its own, which frees what it took
+            command = [sys.executable, "-m", "benchmarks.llm", "--run", str(options.run), "--one", one, "--file", str(file)]
+            made = subprocess.run(command, capture_output=True, text=True)
+            if made.returncode:
+                sys.exit(made.stderr[-3000:])
+            got[one] = json.loads(made.stdout.splitlines()[-1])
+    direct, ours = got["direct"], got["pipeline"]
+    worded = wording(options.run, stage)
+    print(f"{len(rows)} prompts of {direct['tokens']:.0f} tokens, wave {options.wave} of {options.run}")
+    print(f"engine fed directly   {direct['rate']:8.1f} prompts/s   start {direct['start']:5.1f} s")
+    print(
+        f"through the pipeline  {ours['rate']:8.1f} prompts/s   start {ours['start']:5.1f} s   {ours['rate'] / direct['rate']:.0%}"
+    )
+    print(f"putting into words    {worded:8.0f} prompts/s   {worded / ours['rate']:.0f} times as fast as they are answered")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The stage that makes what LLMs are tuned on: held rows of all tasks as instructions (L28), beside the newest histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from raypipe.backbones.tables import Tables
+from raypipe.cluster import session
+from raypipe.cluster import tables as flow
+from raypipe.config import RunConfig
+from raypipe.papers.llama4rec import asks, words
+from raypipe.papers.llama4rec.generation import similar_of, style_of
+from raypipe.papers.llama4rec.training import tables
+from raypipe.pipeline.stage import Context
+from raypipe.schema import USER
+
+
+def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> None:
+    """Write the tuning asks of every task (L28): held rows, with hints of models that did not see them (LO12)."""
+    source = tables(ctx)
+    past = asks.Histories(source)
+    parts = []
+    limit = config.llm.tune.instructions
+    for task, names in config.learnt.items():
+        for name in names:
+            folder = ctx.input(f"hint/{name}")
+            similar = similar_of(folder) if with_hints else None
+            count = max(1, limit // len(names))
+            if task == "rating":
+                predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
+                made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
+            else:
+                lists = pd.read_parquet(folder / "lists.parquet")
+                made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.rerank.k_prime, seed, count)
+            parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
+    if config.augment.pairs_per_user and "direct" in config.learnt:
+        parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))
+    if config.augment.insertions_per_user and "sequential" in config.learnt:
+        rows = next(p for p in parts if (p["task"] == "sequential").all())
+        parts.append(asks.augmentation_instructions(rows, len(source.items), config.augment.pick_from, "pick", limit // 2, seed))
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def instructions(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> dict[str, Any]:
+    """instructions.parquet: prompt and answer; repeated ones are dropped (L29). Newest histories have no prompt."""
+    session.in_worker(instruction_asks, ctx, config, with_hints, seed)
+    data, style = ctx.input("data"), style_of(config)
+
+    def word(batch: pd.DataFrame) -> pd.DataFrame:
+        book = words.catalogue(data)
+        made = [(ask, words.render(ask, book, style)) for ask in batch.itertuples()]
+        return pd.DataFrame(
+            {
+                "ask_id": [a.ask_id for a, _ in made],
+                "template": [a.template for a, _ in made],
+                "prompt": [r.text for _, r in made],
+                "answer": [words.answer(a, r, book) for a, r in made],
+            }
+        )
+
+    flow.read(ctx.out / "asks.parquet").repartition(4).map_batches(word, batch_format="pandas").write_parquet(
+        str(ctx.out / "parts")
+    )
+    return session.in_worker(_merge_instructions, ctx, config)
+
+
+def newest_histories(source: Tables, config: RunConfig) -> pd.DataFrame:
+    """Each user's newest training items as a text without a prompt, held rows included.
+
+    The language-modelling before knows no held row, because a held row must be new to the LLM that learns to weigh a hint about it.
+    Left at that, the LLM would know of each user's last and most telling items by single instructions only.
+    """
+    rows = source.rows("direct")
+    book = words.Catalogue.of(source.dataset)
+    users = [(user, own["i"].to_numpy()) for user, own in rows[rows["part"] == "train"].groupby(USER) if len(own) > 1]
+    texts = [words.window(book, items, config.prompts) for _, items in users]
+    return pd.DataFrame({"ask_id": [f"newest/{u}" for u, _ in users], "template": "newest", "prompt": "", "answer": texts})
+
+
+def _merge_instructions(ctx: Context, config: RunConfig) -> dict[str, Any]:
+    rows = flow.read_finished(str(ctx.out / "parts")).sort_values("ask_id", kind="stable")
+    if config.llm.tune.newest and {"direct", "sequential"} & {*config.learnt}:
+        rows = pd.concat([rows, newest_histories(tables(ctx), config)], ignore_index=True)
+    distinct = rows.drop_duplicates(["prompt", "answer"])
+    distinct.to_parquet(ctx.out / "instructions.parquet", index=False)
+    return {
+        "rows": len(distinct),
+        "repeated": len(rows) - len(distinct),
+        "by template": distinct["template"].value_counts().to_dict(),
+    }
