@@ -9,21 +9,28 @@ Ray head is started here if none runs, and the job uses this folder as it is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import psutil
 from _start import ROOT
 from options import configuration, parser
 
+from raypipe.cluster.session import listens
 from raypipe.errors import ConfigError, RaypipeError
 
 LOCAL = "http://127.0.0.1:8265"
+#: seconds in which a head of this machine must take a job
+PATIENCE = 60.0
 UPLOAD = {"working_dir": str(ROOT), "excludes": [".venv", "runs", ".git", "**/__pycache__"]}
 
 
@@ -49,6 +56,39 @@ def start_head() -> None:
             f"no Ray head could be started: {(done.stderr or done.stdout).strip().splitlines()[-1]}", "ray start --head",
             "stop what is left of an old one with `make stop`, then try again",
         )  # fmt: skip
+
+
+def submit(address: str, entrypoint: str, runtime_env: dict[str, Any], patience: float) -> tuple[Any, str]:
+    """A client of the head at `address`, and the job that it took.
+
+    A head that has just started answers some seconds before it takes jobs, on a busy machine many: it has `patience` seconds.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    until = time.monotonic() + patience
+    while True:
+        try:
+            client = JobSubmissionClient(address)
+            return client, client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env)
+        except (ConnectionError, OSError, RuntimeError, ValueError):
+            if time.monotonic() >= until:
+                raise
+            time.sleep(2)
+
+
+def end_leftover() -> None:
+    """End a job server whose head was killed: it answers, and does nothing. All other Ray sessions are left alone."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            head = next((c.partition("=")[2] for c in command if c.startswith("--gcs-address=")), "")
+            if not any(c.endswith("dashboard.py") for c in command) or f"--port={LOCAL.rpartition(':')[2]}" not in command:
+                continue
+            if not head or "--disable-frontend" in command or listens(head):
+                continue
+            for one in [*process.children(recursive=True), process]:
+                one.kill()
+            process.wait(10)
 
 
 def arguments() -> list[str]:
@@ -85,32 +125,24 @@ def main() -> int:
     try:
         passed = arguments()
         remote = os.environ.get("RAY_ADDRESS")
-        if not remote and not head_answers():
-            start_head()
+        if not remote:
+            end_leftover()
+            if not head_answers():
+                start_head()
     except RaypipeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    from ray.job_submission import JobStatus, JobSubmissionClient
+    from ray.job_submission import JobStatus
 
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it announces that a log has ended
-    try:
-        client = JobSubmissionClient(remote or LOCAL)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        print(f"no job server answers at {remote or LOCAL}: {error}", file=sys.stderr)
-        return 2
     python, script = ("python", "jobs/full_pipeline.py") if remote else (sys.executable, str(ROOT / "jobs" / "full_pipeline.py"))
-    entrypoint = shlex.join([python, script, *passed])
+    environment: dict[str, Any] = dict(UPLOAD) if remote else {"env_vars": {}}
     try:
-        job = client.submit_job(entrypoint=entrypoint, runtime_env=dict(UPLOAD) if remote else {"env_vars": {}})
-    except (ConnectionError, OSError, RuntimeError) as error:
-        if remote:
-            print(f"{remote} took no job: {error}", file=sys.stderr)
-            return 2
-        # a head that was killed can leave a job server that answers and does nothing
-        subprocess.run([str(Path(sys.executable).with_name("ray")), "stop", "--force"], capture_output=True)
-        start_head()
-        client = JobSubmissionClient(LOCAL)
-        job = client.submit_job(entrypoint=entrypoint)
+        client, job = submit(remote or LOCAL, shlex.join([python, script, *passed]), environment, 0 if remote else PATIENCE)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        hint = "" if remote else "; `make stop` ends all of Ray on this machine, then try again"
+        print(f"{remote or LOCAL} took no job: {error}{hint}", file=sys.stderr)
+        return 2
     print(f"job {job}", flush=True)
     try:
         asyncio.run(follow(client, job))

@@ -1,6 +1,9 @@
 """Stages, keys, caching, and what a cut-off run leaves."""
 
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,7 +108,6 @@ def test_an_unwritable_output_is_refused_at_the_start():
 
 
 def test_the_record_of_a_killed_head_is_not_trusted(tmp_path, monkeypatch):
-    import socket
 
     from raypipe.cluster.session import address
 
@@ -200,3 +202,50 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "seconds": 600.0}))
     Runner(stages[:3], Store(str(tmp_path)), say=lines.append).run()
     assert any(line.startswith("[ 2/3] seed0/base/b") and line.endswith("; about 10 min left") for line in lines)
+
+
+def test_a_head_that_warms_up_is_given_time(monkeypatch):
+    import ray.job_submission
+    import submit
+
+    calls = []
+
+    class Client:
+        def __init__(self, address):
+            calls.append(address)
+
+        def submit_job(self, **what):
+            if len(calls) < 3:
+                raise RuntimeError("no agent yet")
+            return what["entrypoint"]
+
+    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
+    monkeypatch.setattr(submit.time, "sleep", lambda seconds: None)
+    assert submit.submit("here", "run", {}, 60)[1] == "run" and calls == ["here"] * 3
+    calls.clear()
+    with pytest.raises(RuntimeError, match="no agent"):
+        submit.submit("there", "run", {}, 0)
+    assert calls == ["there"]
+
+
+def test_only_the_job_server_of_a_dead_head_is_ended(tmp_path, monkeypatch):
+    import submit
+
+    monkeypatch.setattr(submit, "LOCAL", "http://127.0.0.1:18265")
+    script = tmp_path / "dashboard.py"
+    script.write_text("import time\ntime.sleep(60)\n")
+    with socket.socket() as living, socket.socket() as dead:
+        for one in (living, dead):
+            one.bind(("127.0.0.1", 0))
+        living.listen()
+        heads = [one.getsockname()[1] for one in (living, dead)]
+        servers = [
+            subprocess.Popen([sys.executable, str(script), f"--port={port}", f"--gcs-address=127.0.0.1:{head}"])
+            for port, head in ((18265, heads[0]), (18265, heads[1]), (18266, heads[1]))
+        ]
+        try:
+            submit.end_leftover()
+            assert [s.poll() is None for s in servers] == [True, False, True]
+        finally:
+            for server in servers:
+                server.kill()

@@ -73,11 +73,19 @@ def address() -> str:
     record = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")
     try:
         recorded = record.read_text().strip()
-        host, port = recorded.rsplit(":", 1)
+    except OSError:
+        return "local"
+    return recorded if listens(recorded) else "local"  # a killed head leaves its record, and Ray would try for minutes
+
+
+def listens(head: str) -> bool:
+    """Whether something listens at "host:port"."""
+    try:
+        host, port = head.rsplit(":", 1)
         socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
     except (OSError, ValueError):
-        return "local"  # a killed head leaves its record, and Ray would try to reach it for minutes
-    return recorded
+        return False
+    return True
 
 
 @contextmanager
