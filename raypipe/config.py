@@ -165,6 +165,7 @@ class AugmentConfig(Config):
     pick_from: int = Field(10, ge=2, description="t, the length of the list to pick from")
     attributes: bool = True
     examples: int = Field(4, ge=1, description="worked examples in an attribute prompt")
+    retrieval: bool = Field(True, description="they are the known items most alike (L54); false: drawn at random")
 
 
 class RerankConfig(Config):

@@ -21,7 +21,7 @@ from raypipe.config import EndpointConfig, RunConfig
 from raypipe.errors import ArtifactError
 from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
-from raypipe.papers.llama4rec import asks, words
+from raypipe.papers.llama4rec import asks, attributes, words
 from raypipe.papers.llama4rec.training import model_of, tables
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
@@ -86,7 +86,7 @@ def augment_asks(ctx: Context, config: RunConfig) -> None:
             own.append(asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed))
         parts += [made.assign(ask_id=f"{seed}/" + made["ask_id"]) for made in own]
         if "rating" in config.tasks and wanted.attributes:
-            made = words.attribute_prompts(source.dataset, wanted.examples, generator(seed, "attributes"))
+            made = attributes.prompts(source.dataset, wanted, seed)
             made = made.assign(prompt_id=f"{seed}/" + made["prompt_id"])
             (ctx.out / "prompts").mkdir(exist_ok=True)
             for start in range(0, len(made), flow.BLOCK):

@@ -10,11 +10,13 @@ from raypipe.backbones.tables import Tables
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
-from raypipe.papers.llama4rec import asks, words
+from raypipe.data.dataset import Dataset
+from raypipe.papers.llama4rec import asks, attributes, words
 from raypipe.papers.llama4rec.generation import similar_of, style_of
 from raypipe.papers.llama4rec.training import tables
 from raypipe.pipeline.stage import Context
 from raypipe.schema import USER
+from raypipe.seeding import generator
 
 
 def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> None:
@@ -63,7 +65,7 @@ def instructions(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -
     flow.read(ctx.out / "asks.parquet").repartition(4).map_batches(word, batch_format="pandas").write_parquet(
         str(ctx.out / "parts")
     )
-    return session.in_worker(_merge_instructions, ctx, config)
+    return session.in_worker(_merge_instructions, ctx, config, seed)
 
 
 def newest_histories(source: Tables, config: RunConfig) -> pd.DataFrame:
@@ -79,10 +81,20 @@ def newest_histories(source: Tables, config: RunConfig) -> pd.DataFrame:
     return pd.DataFrame({"ask_id": [f"newest/{u}" for u, _ in users], "template": "newest", "prompt": "", "answer": texts})
 
 
-def _merge_instructions(ctx: Context, config: RunConfig) -> dict[str, Any]:
+def attribute_instructions(dataset: Dataset, config: RunConfig, seed: int) -> pd.DataFrame:
+    """Questions about known attribute values with their answers, in the form in which missing ones are asked for (LO16)."""
+    asked = list(attributes.questions(dataset, config.augment, True, seed))
+    kept = generator(seed, "instructions", "attribute").permutation(len(asked))[: config.llm.tune.instructions // 2]
+    rows = [(f"attribute/{q.name}/{q.item_id}", "attribute", q.rendered.text, f" {q.value}") for q in (asked[i] for i in kept)]
+    return pd.DataFrame(rows, columns=["ask_id", "template", "prompt", "answer"])
+
+
+def _merge_instructions(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
     rows = flow.read_finished(str(ctx.out / "parts")).sort_values("ask_id", kind="stable")
     if config.llm.tune.newest and {"direct", "sequential"} & {*config.learnt}:
         rows = pd.concat([rows, newest_histories(tables(ctx), config)], ignore_index=True)
+    if config.augment.attributes and "rating" in config.learnt:
+        rows = pd.concat([rows, attribute_instructions(tables(ctx).dataset, config, seed)], ignore_index=True)
     distinct = rows.drop_duplicates(["prompt", "answer"])
     distinct.to_parquet(ctx.out / "instructions.parquet", index=False)
     return {

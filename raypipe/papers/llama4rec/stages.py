@@ -31,7 +31,7 @@ from raypipe.schema import RATING
 
 DATA = ("data", "schema.py")
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
-WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/words.py")
+WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attributes.py", "papers/llama4rec/words.py")
 TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
 TUNED = ("tuning", "papers/llama4rec/training.py")
 ENGINE = ("llm", "papers/llama4rec/generation.py")
@@ -118,6 +118,7 @@ def _tuning(config: RunConfig) -> list[Stage]:
     if embedded:
         own = tune.model_dump(exclude={"epochs", "learning_rate", *OF_INSTRUCTIONS})
         base_config += [config.llm.embedded.model_dump(), own, config.prompts.history, "rating" in config.learnt]
+        base_config.append(config.augment.model_dump(include={"attributes", "examples", "retrieval"}))
     code = (*WORDS, *TUNED, "llm/embedded.py") if embedded else ()
     crew = "Ray Train: DeepSpeed"
     stages = _fits(config, "hint", seed, hint=True)

@@ -14,7 +14,7 @@ from raypipe.config import PromptConfig
 from raypipe.data.dataset import Dataset
 from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
 from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
-from raypipe.schema import ITEM, PROMPTS, TEXT, TITLE
+from raypipe.schema import ITEM, TEXT, TITLE
 
 
 class Catalogue(NamedTuple):
@@ -117,40 +117,3 @@ def window(book: Catalogue, items: np.ndarray, config: PromptConfig) -> str:
     """The newest `config.history` items before the last (numbers, oldest first), and the last as the answer."""
     titles = list(book.titles[items[-config.history - 1 :]])
     return f'{history(book.words, titles[:-1])}. Answer: "{titles[-1]}"'
-
-
-def attribute_prompts(dataset: Dataset, examples: int, rng: np.random.Generator) -> pd.DataFrame:
-    """PROMPTS rows for every missing attribute of every item (L10).
-
-    The worked examples are drawn among the items whose value is known; the answers allowed are the known values and "unknown".
-    """
-    items = dataset.items
-    rows = []
-    for wanted in dataset.attributes:
-        given = items[wanted.name] if wanted.name in items else pd.Series("", items.index)
-        known = given.where(given != "", items[TITLE].map(wanted.examples).fillna(""))
-        values = sorted(set(known) - {""})
-        if not values:
-            continue
-        shown = items.assign(value=known)[known != ""]
-        for item in items[known == ""].itertuples():
-            chosen = shown.iloc[np.sort(rng.choice(len(shown), min(examples, len(shown)), replace=False))]
-            made = attribute.render(
-                list(zip(chosen[TITLE], chosen[TEXT], chosen["value"], strict=True)),
-                getattr(item, TITLE),
-                getattr(item, TEXT),
-                wanted.name,
-                values,
-                getattr(item, ITEM),
-            )
-            rows.append(
-                {
-                    "prompt_id": f"attribute/{wanted.name}/{getattr(item, ITEM)}",
-                    "template": "attribute",
-                    "prompt": made.text,
-                    "mode": made.mode,
-                    "options": list(made.options),
-                    "payload": list(made.payload),
-                }
-            )
-    return pd.DataFrame(rows, columns=list(PROMPTS.columns))
