@@ -51,7 +51,7 @@ def test_a_rejected_answer_keeps_the_conventional_order():
 
 def case(ranking, scope, llm, rec=(1, 2), task="direct"):
     return {"name": f"{task}.b.{ranking}.{scope}", "task": task, "backbone": "b", "ranking": ranking, "scope": scope,
-            "rec": np.array(rec), "llm": np.array(llm), "ell": np.array([0.0, 1.0]), "range": (0.0, 1.0)}  # fmt: skip
+            "rec": np.array(rec), "llm": np.array(llm), "ell": np.linspace(0.0, 1.0, len(rec)), "range": (0.0, 1.0)}  # fmt: skip
 
 
 def test_quality_is_ndcg_of_the_blend():
@@ -76,6 +76,13 @@ def test_the_better_ranking_wins_on_the_compared_users():
     assert chosen["ranking"] == "pointwise" and chosen["compared"]["pointwise"] == 1.0
     (chosen,) = choose._decide([case("listwise", "all", kept), case("listwise", "compared", kept), cases[2]], {})
     assert chosen["ranking"] == "listwise", "equal values go to listwise"
+    one, two = [1, 2], [2, 1]
+    cases = [case(*about, llm, rec=(1, 1, 1, 1)) for about, llm in (
+        (("listwise", "all"), [two, two, one, one]), (("listwise", "compared"), [two, two, one, one]),
+        (("pointwise", "compared"), [one, one, two, one]),
+    )]  # fmt: skip
+    (chosen,) = choose._decide(cases, {})
+    assert chosen["compared"]["pointwise"] > chosen["compared"]["listwise"] and chosen["ranking"] == "listwise", "not by chance"
 
 
 def test_equal_weights_go_to_the_smaller():

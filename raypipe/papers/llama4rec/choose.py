@@ -117,27 +117,38 @@ def quality(case: dict[str, Any], alpha: np.ndarray | None) -> float:
     if case["task"] == "rating":
         mixed = case["llm"] if alpha is None else aggregation.blend_ratings(case["llm"], case["rec"], alpha)
         return -metrics.rating(mixed, case["truth"])["RMSE"]
+    return float(gains(case, alpha).mean())
+
+
+def gains(case: dict[str, Any], alpha: np.ndarray | None) -> np.ndarray:
+    """[U] N@5 of each user's list."""
     final = case["llm"] if alpha is None else aggregation.blend_ranks(case["llm"], alpha)
     at = case["rec"]
-    rank = np.where(at > 0, final[np.arange(len(at)), np.maximum(at - 1, 0)], 0)
-    return float(metrics.ndcg(rank, 5).mean())
+    return metrics.ndcg(np.where(at > 0, final[np.arange(len(at)), np.maximum(at - 1, 0)], 0), 5)
+
+
+def weight(case: dict[str, Any], point: dict[str, Any]) -> np.ndarray | None:
+    """[U] eq. 5 at a point of the grid; None where the LLM alone decides."""
+    if point["alpha_1"] is None:
+        return None
+    low, high = case["range"]
+    return aggregation.llm_weight(case["ell"], low, high, point["alpha_1"], point["alpha_2"])
 
 
 def _evaluate_weights(point: dict[str, float], cases: list[dict[str, Any]]) -> dict[str, float]:
-    def weight(case: dict[str, Any]) -> np.ndarray:
-        low, high = case["range"]
-        return aggregation.llm_weight(case["ell"], low, high, point["alpha_1"], point["alpha_2"])
-
     of_seeds: dict[str, list[float]] = {}
     for case in cases:
-        of_seeds.setdefault(case["name"], []).append(quality(case, weight(case)))
+        of_seeds.setdefault(case["name"], []).append(quality(case, weight(case, point)))
     return {name: float(np.mean(values)) for name, values in of_seeds.items()}
 
 
 def _decide(
     cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float]]], uniform: Sequence[float] = ()
 ) -> list[dict[str, Any]]:
-    """The better ranking on the compared users, then its best weights; equal values go to the smaller weights.
+    """The ranking, then its best weights; equal values go to the smaller weights.
+
+    Pointwise asks k' questions for one and is compared on few users, so it is chosen where it is better by more than the standard
+    error of the difference (the rule of Breiman et al., "Classification and Regression Trees", 1984); else listwise.
 
     Args:
         cases: those of a backbone stand together, one for each seed, ranking and scope.
@@ -160,10 +171,17 @@ def _decide(
         for case in group:
             own.setdefault((case["ranking"], case["scope"]), []).append(case)
         compared = {r: best_of(c)["value"] for (r, s), c in own.items() if s == "compared"}
-        if task == "rating":
+        if task == "rating" or set(compared) == {"pointwise"}:
             ranking = "pointwise"
+        elif len(compared) < 2:
+            ranking = "listwise"
         else:
-            ranking = max(compared, key=lambda r: (compared[r], r == "listwise")) if compared else "listwise"
+            each = {}
+            for r in RANKINGS:
+                point = best_of(own[r, "compared"])
+                each[r] = np.concatenate([gains(c, weight(c, point)) for c in own[r, "compared"]])
+            ahead = each["pointwise"] - each["listwise"]
+            ranking = "pointwise" if ahead.mean() > ahead.std(ddof=1) / len(ahead) ** 0.5 else "listwise"
         decided = own[ranking, "all" if (ranking, "all") in own else "compared"]
         best = best_of(decided)
         values = {alpha: round(mean(decided, alpha), 9) for alpha in uniform} if weights else {}
