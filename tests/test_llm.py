@@ -102,6 +102,8 @@ def test_the_newest_histories_end_with_the_last_training_item(toy):
         assert text.endswith(f'Answer: "{train[-1]}"') and [text.count(f'"{t}"') for t in train[-5:]] == [1] * len(train[-5:])
         assert not any(f'"{t}"' in text for t in titles[own[own["part"] != "train"]["i"].to_numpy()])
     assert (texts["prompt"] == "").all() and len(texts) == len(toy.users)
+    (told,) = newest_histories(toy, load("toy", {"prompts.history": 4, "prompts.answers": "label"}))["answer"].tail(1)
+    assert told.endswith(f'"{train[-1]}".') and "Answer" not in told, "a title is no answer where labels are"
 
 
 def test_loss_is_on_the_answer_and_the_end_only(llm):

@@ -10,6 +10,7 @@ from raypipe import discovery
 from raypipe.config import DataConfig, PromptConfig, load
 from raypipe.data.dataset import truth_of
 from raypipe.papers.llama4rec import asks, attributes, words
+from raypipe.papers.llama4rec.instructions import attribute_instructions
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Completion, Person, Rejected, Words
 from raypipe.prompts.templates import attribute, judge, listwise, pair, pick, pointwise, ranking
@@ -226,9 +227,11 @@ def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy)
         return np.mean([q.rendered.text.split("\n")[-2].endswith(truth[q.item_id]) for q in asked])
 
     assert right(True) > 3 * right(False), "a film of the same saga is the example next to the question"
-    texts = list(attributes.worked(toy.dataset, config, 0))
-    assert len(texts) == (1 + attributes.EXCHANGED) * (items["director"] != "").sum()
-    assert all(t.rpartition(" ")[2] in set(items["director"]) for t in texts)
+    wanted = load("toy", {"llm.tune.instructions": 1000})
+    made = attribute_instructions(toy.dataset, wanted, 0)
+    assert len(made) == 2 * (items["director"] != "").sum() and made["ask_id"].is_unique
+    assert {a.strip() for a in made["answer"]} <= set(items["director"])
+    assert len(attribute_instructions(toy.dataset, load("toy", {"llm.tune.instructions": 20}), 0)) == 10
 
     def values(question):
         return [line.rpartition(" ")[2] for line in question.rendered.text.split("\n")[:-1]] + [question.value]
@@ -249,4 +252,4 @@ def test_attributes_without_a_known_value_are_not_asked_for(toy):
     config = load("toy").augment
     assert not len(attributes.prompts(told(0), config, 0))
     assert len(attributes.prompts(told(1), config, 0)) == len(toy.dataset.items) - 1
-    assert not list(attributes.worked(told(1), config, 0)), "its own value is never an example"
+    assert not list(attributes.questions(told(1), config, True, 0)), "its own value is never an example"

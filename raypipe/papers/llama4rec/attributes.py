@@ -23,9 +23,6 @@ from raypipe.prompts.templates import attribute
 from raypipe.schema import ITEM, PROMPTS, TEXT, TITLE
 from raypipe.seeding import generator
 
-#: texts with exchanged values for each with the true ones: without any, the LLM learns its items by heart and copies nothing
-EXCHANGED = 1
-
 
 class Question(NamedTuple):
     """A prompt about one item; `value` is "" where it is not known."""
@@ -95,10 +92,3 @@ def prompts(dataset: Dataset, config: AugmentConfig, seed: int) -> pd.DataFrame:
          list(q.rendered.payload)) for q in questions(dataset, config, False, seed)
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=list(PROMPTS.columns))
-
-
-def worked(dataset: Dataset, config: AugmentConfig, seed: int) -> Iterator[str]:
-    """Texts for language-modelling: the questions about known values with their answers, and some with exchanged values."""
-    for copy in range(1 + EXCHANGED):
-        for q in questions(dataset, config, True, seed + copy, exchanged=copy > 0):
-            yield f"{q.rendered.text} {q.value}"

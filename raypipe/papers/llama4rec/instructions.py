@@ -77,16 +77,22 @@ def newest_histories(source: Tables, config: RunConfig) -> pd.DataFrame:
     rows = source.rows("direct")
     book = words.Catalogue.of(source.dataset)
     users = [(user, own["i"].to_numpy()) for user, own in rows[rows["part"] == "train"].groupby(USER) if len(own) > 1]
-    texts = [words.window(book, items, config.prompts) for _, items in users]
+    texts = [words.window(book, items, config.prompts, style_of(config)) for _, items in users]
     return pd.DataFrame({"ask_id": [f"newest/{u}" for u, _ in users], "template": "newest", "prompt": "", "answer": texts})
 
 
 def attribute_instructions(dataset: Dataset, config: RunConfig, seed: int) -> pd.DataFrame:
-    """Questions about known attribute values with their answers, in the form in which missing ones are asked for (LO16)."""
-    asked = list(attributes.questions(dataset, config.augment, True, seed))
+    """Questions about known attribute values with their answers, in the form in which missing ones are asked for (LO16).
+
+    Each is there once with the true values and once with exchanged ones: an LLM that knows its items by heart copies nothing.
+    """
+    asked = [
+        (f"attribute/{q.name}/{q.item_id}/{exchanged}", "attribute", q.rendered.text, f" {q.value}")
+        for exchanged in (False, True)
+        for q in attributes.questions(dataset, config.augment, True, seed, exchanged)
+    ]
     kept = generator(seed, "instructions", "attribute").permutation(len(asked))[: config.llm.tune.instructions // 2]
-    rows = [(f"attribute/{q.name}/{q.item_id}", "attribute", q.rendered.text, f" {q.value}") for q in (asked[i] for i in kept)]
-    return pd.DataFrame(rows, columns=["ask_id", "template", "prompt", "answer"])
+    return pd.DataFrame([asked[i] for i in kept], columns=["ask_id", "template", "prompt", "answer"])
 
 
 def _merge_instructions(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:

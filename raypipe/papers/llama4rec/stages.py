@@ -118,7 +118,6 @@ def _tuning(config: RunConfig) -> list[Stage]:
     if embedded:
         own = tune.model_dump(exclude={"epochs", "learning_rate", *OF_INSTRUCTIONS})
         base_config += [config.llm.embedded.model_dump(), own, config.prompts.history, "rating" in config.learnt]
-        base_config.append(config.augment.model_dump(include={"attributes", "examples", "retrieval"}))
     code = (*WORDS, *TUNED, "llm/embedded.py") if embedded else ()
     crew = "Ray Train: DeepSpeed"
     stages = _fits(config, "hint", seed, hint=True)

@@ -23,7 +23,7 @@ from raypipe.cluster import session, train
 from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
-from raypipe.papers.llama4rec import asks, attributes, words
+from raypipe.papers.llama4rec import asks, words
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, USER
 from raypipe.seeding import derive
@@ -166,8 +166,6 @@ def _prepare_embedded(ctx: Context, config: RunConfig, seed: int) -> dict[str, A
             config.prompts,
         )
     )
-    if "rating" in config.learnt and config.augment.attributes:
-        documents += attributes.worked(source.dataset, config.augment, seed)
     order = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0).sort_values(ascending=False, kind="stable")
     titles = source.dataset.items["title"].to_numpy()[order.index.to_numpy()]
     folder = ctx.out / "untrained"

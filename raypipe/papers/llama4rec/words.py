@@ -113,7 +113,12 @@ def corpus(
             yield rated_history(book.words, titles[start:end], ratings[start:end].tolist())
 
 
-def window(book: Catalogue, items: np.ndarray, config: PromptConfig) -> str:
-    """The newest `config.history` items before the last (numbers, oldest first), and the last as the answer."""
+def window(book: Catalogue, items: np.ndarray, config: PromptConfig, style: Style = "title") -> str:
+    """The newest of `items` (numbers, oldest first) as a text: `config.history` of them and the last as the answer.
+
+    Where answers are labels, the last is one of the history, as a title would be no answer.
+    """
     titles = list(book.titles[items[-config.history - 1 :]])
+    if style == "label":
+        return f"{history(book.words, titles)}."
     return f'{history(book.words, titles[:-1])}. Answer: "{titles[-1]}"'
