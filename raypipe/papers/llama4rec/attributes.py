@@ -37,7 +37,7 @@ def known_values(dataset: Dataset, wanted: Attribute) -> np.ndarray:
     """Each item's value from the items table or the dataset's worked examples; "" where neither has one."""
     items = dataset.items
     given = items[wanted.name] if wanted.name in items else pd.Series("", items.index)
-    return given.where(given != "", items[TITLE].map(wanted.examples).fillna("")).to_numpy(str)
+    return given.where(given != "", items[TITLE].map(lambda title: wanted.examples.get(title, ""))).to_numpy(str)
 
 
 def questions(dataset: Dataset, config: AugmentConfig, known: bool, seed: int, exchanged: bool = False) -> Iterator[Question]:
