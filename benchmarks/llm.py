@@ -24,7 +24,7 @@ import pandas as pd
 
 def newest(run: Path, stage: str) -> Path:
     """The newest artifact of a stage."""
-    found = sorted(run.glob(f"stages/{stage}-*"), key=lambda p: p.stat().st_mtime)
+    found = sorted(run.glob(f"stages/{stage}-{'?' * 12}"), key=lambda p: p.stat().st_mtime)
     if not found:
         sys.exit(f"{run} has no {stage}: name the output folder of a finished run")
     return found[-1]
@@ -43,7 +43,7 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     began = time.perf_counter()
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model=model, skip_tokenizer_init=False, disable_log_stats=True, **settings["engine_kwargs"])
+    engine = LLM(model=model, disable_log_stats=True, **settings["engine_kwargs"])
     start = time.perf_counter() - began
     wanted = [
         SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=sorted(set(a.options)), detokenize=False) for a in asked

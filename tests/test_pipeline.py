@@ -108,7 +108,6 @@ def test_an_unwritable_output_is_refused_at_the_start():
 
 
 def test_the_record_of_a_killed_head_is_not_trusted(tmp_path, monkeypatch):
-
     from raypipe.cluster.session import address
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

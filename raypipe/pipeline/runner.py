@@ -115,45 +115,45 @@ class Runner:
         for stage in self.stages:
             if stage.name in chosen & again:
                 self.store.forget(stage.name, self.keys[stage.name])
-        took = {s.name: manifest["seconds"] for s in self.stages if (manifest := self._manifest(s)) is not None}
-        there, began = set(took), time.monotonic()
+        found = {s.name: manifest for s in self.stages if (manifest := self._manifest(s)) is not None}
+        there, began = set(found), time.monotonic()
         record: list[Done] = []
         for number, stage in enumerate(self.stages):
             if stage.name not in chosen:
                 continue
-            fresh = [stage] if stage.name not in took else []
+            fresh = [stage] if stage.name not in found else []
             if fresh and stage.place == "trainer":
                 later = [s for s in self.stages[number + 1 :] if s.name in chosen and s.place == "trainer"]
-                fresh += [s for s in later if s.name not in took and set(s.inputs.values()) <= set(took)]
+                fresh += [s for s in later if s.name not in found and set(s.inputs.values()) <= set(found)]
             for one in fresh:
                 self.say(f"{self._label(one)} ...")
             if fresh and stage.place == "trainer":
                 self.train([self._job(s) for s in fresh], sum(s.place == "trainer" for s in self.stages))
             elif fresh:
                 (perform if stage.place == "driver" else self.submit)(*self._job(stage))
-            took |= {s.name: self._finished(s)["seconds"] for s in fresh}
-            facts = self._finished(stage)["facts"]
-            cached, told = stage.name in there, f"{took[stage.name]:.1f} s"
+            found |= {s.name: self._finished(s) for s in fresh}
+            facts, seconds = found[stage.name]["facts"], found[stage.name]["seconds"]
+            cached, told = stage.name in there, f"{seconds:.1f} s"
             if cached:
                 told = f"done before ({told})"
             else:
                 told += f", {facts['rows']:,} rows" if isinstance(facts.get("rows"), int) else ""
-                left = self._remaining(chosen, took, there, time.monotonic() - began)
+                left = self._remaining(chosen, found, there, time.monotonic() - began)
                 told += f"; {left}" if left else ""
             self.say(f"{self._label(stage)}: {told}")
-            record.append(Done(stage.name, self.keys[stage.name], took[stage.name], cached, facts))
+            record.append(Done(stage.name, self.keys[stage.name], seconds, cached, facts))
         return record
 
-    def _remaining(self, chosen: set[str], took: dict[str, float], before: set[str], passed: float) -> str:
+    def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], before: set[str], passed: float) -> str:
         """How long the rest of the chosen stages may take, in words.
 
         Args:
-            took: seconds of every finished stage.
+            found: the manifest of every finished stage.
             before: those that were finished before this run began, `passed` seconds ago.
         """
-        overlap = remaining.overlap(passed, [seconds for name, seconds in took.items() if name not in before])
-        done = [(s, took[s.name]) for s in self.stages if s.name in took]
-        return remaining.told(remaining.remaining([s for s in self.stages if s.name in chosen - set(took)], done, overlap))
+        overlap = remaining.overlap(passed, [m["seconds"] for name, m in found.items() if name not in before])
+        done = [(s, found[s.name]["seconds"]) for s in self.stages if s.name in found]
+        return remaining.told(remaining.remaining([s for s in self.stages if s.name in chosen - set(found)], done, overlap))
 
     def _finished(self, stage: Stage) -> dict[str, Any]:
         manifest = self._manifest(stage)

@@ -86,7 +86,7 @@ def _nearest(words: list[str], shown: np.ndarray, asked: np.ndarray, count: int)
 
 
 def prompts(dataset: Dataset, config: AugmentConfig, seed: int) -> pd.DataFrame:
-    """PROMPTS rows for every missing attribute of every item (L10); the answers allowed are the known values and "unknown"."""
+    """PROMPTS rows for every missing attribute of every item (L10)."""
     rows = [
         (f"attribute/{q.name}/{q.item_id}", "attribute", q.rendered.text, q.rendered.mode, list(q.rendered.options),
          list(q.rendered.payload)) for q in questions(dataset, config, False, seed)

@@ -170,16 +170,14 @@ def _decide(
         own: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for case in group:
             own.setdefault((case["ranking"], case["scope"]), []).append(case)
-        compared = {r: best_of(c)["value"] for (r, s), c in own.items() if s == "compared"}
-        if task == "rating" or set(compared) == {"pointwise"}:
+        points = {r: best_of(c) for (r, s), c in own.items() if s == "compared"}
+        compared = {r: point["value"] for r, point in points.items()}
+        if task == "rating" or set(points) == {"pointwise"}:
             ranking = "pointwise"
-        elif len(compared) < 2:
+        elif len(points) < 2:
             ranking = "listwise"
         else:
-            each = {}
-            for r in RANKINGS:
-                point = best_of(own[r, "compared"])
-                each[r] = np.concatenate([gains(c, weight(c, point)) for c in own[r, "compared"]])
+            each = {r: np.concatenate([gains(c, weight(c, points[r])) for c in own[r, "compared"]]) for r in RANKINGS}
             ahead = each["pointwise"] - each["listwise"]
             ranking = "pointwise" if ahead.mean() > ahead.std(ddof=1) / len(ahead) ** 0.5 else "listwise"
         decided = own[ranking, "all" if (ranking, "all") in own else "compared"]

@@ -171,6 +171,10 @@ def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], gro
     users = frames["base"][0][USER].drop_duplicates().to_numpy()
     assert all((f[USER].drop_duplicates().to_numpy() == users).all() for of in frames.values() for f in of)
     by_seed = {variant: [per_user(task, f) for f in of] for variant, of in frames.items()}
+    oracle: dict[str, float] = {}
+    if task != "rating":
+        within = {variant: [(f[ITEM] == f["target"]).sum() / len(users) for f in of] for variant, of in frames.items()}
+        oracle = {variant: float(np.mean(shares)) for variant, shares in within.items()}
     rows = []
     for metric in by_seed["base"][0]:
         lower = metric in metrics.RATING
@@ -193,7 +197,6 @@ def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], gro
                 unit = 2 * np.mean(means[baseline]) if metric == "RMSE" else 1.0  # d MSE = 2 RMSE d RMSE
                 row |= {"against": baseline, "p": test.p, "effect": -test.effect if lower else test.effect,
                         "detectable": test.detectable / unit}  # fmt: skip
-                if task != "rating":
-                    row["oracle"] = float(np.mean([(f[ITEM] == f["target"]).sum() / len(users) for f in frames[variant]]))
+                row |= {"oracle": oracle[variant]} if oracle else {}
             rows.append(row)
     return rows

@@ -96,11 +96,11 @@ def attribute_instructions(dataset: Dataset, config: RunConfig, seed: int) -> pd
 
 
 def _merge_instructions(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
-    rows = flow.read_finished(str(ctx.out / "parts")).sort_values("ask_id", kind="stable")
+    source, rows = tables(ctx), flow.read_finished(str(ctx.out / "parts")).sort_values("ask_id", kind="stable")
     if config.llm.tune.newest and {"direct", "sequential"} & {*config.learnt}:
-        rows = pd.concat([rows, newest_histories(tables(ctx), config)], ignore_index=True)
+        rows = pd.concat([rows, newest_histories(source, config)], ignore_index=True)
     if config.augment.attributes and "rating" in config.learnt:
-        rows = pd.concat([rows, attribute_instructions(tables(ctx).dataset, config, seed)], ignore_index=True)
+        rows = pd.concat([rows, attribute_instructions(source.dataset, config, seed)], ignore_index=True)
     distinct = rows.drop_duplicates(["prompt", "answer"])
     distinct.to_parquet(ctx.out / "instructions.parquet", index=False)
     return {

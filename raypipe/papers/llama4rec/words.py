@@ -12,6 +12,7 @@ import pandas as pd
 
 from raypipe.config import PromptConfig
 from raypipe.data.dataset import Dataset
+from raypipe.papers.llama4rec.attributes import known_values
 from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
 from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
 from raypipe.schema import ITEM, TEXT, TITLE
@@ -96,13 +97,12 @@ def corpus(
         rated: (item numbers, ratings) per user.
     """
     book = Catalogue.of(dataset)
-    for row in dataset.items.itertuples():
-        title, text = getattr(row, TITLE), getattr(row, TEXT)
+    known = {wanted.name: known_values(dataset, wanted) for wanted in dataset.attributes}
+    for number, (title, text) in enumerate(zip(dataset.items[TITLE], dataset.items[TEXT], strict=True)):
         yield f'"{title}"; {text}' if text else f'"{title}"'
-        for wanted in dataset.attributes:
-            value = getattr(row, wanted.name, "") or wanted.examples.get(title, "")
-            if value:
-                yield attribute.line(title, text, wanted.name, value)
+        for name, values in known.items():
+            if values[number]:
+                yield attribute.line(title, text, name, values[number])
     for items in taken:
         for end in range(len(items), 1, -config.history):
             yield window(book, items[:end], config)
