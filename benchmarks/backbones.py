@@ -6,13 +6,15 @@
 Each line is measured in a process of its own: training rows a second, seconds an epoch, seconds of one full-ranking
 evaluation (ratings: one prediction of all validation rows), and the peak memory of the process above that of its imports and data.
 Public implementations (torch-geometric's LightGCN with the loop of its example, implicit's BPR, deepctr-torch's models) get the
-same rows, batch size and embedding size; those that are not installed are left out, and the page says so.
+same rows, batch size and embedding size; those that are not installed are left out, and the page says so. With `--rounds N`
+both sides are measured N times in turn, and the medians are printed: the load of a machine changes from minute to minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -58,9 +60,9 @@ def data_of(source: str, folder: str | None, task: str) -> Any:
     """FitData of ML-100K (protocol all), of the toy data, or of a synthetic log ("synthetic:ROWS")."""
     from raypipe.backbones.contract import RatingQueries
     from raypipe.backbones.tables import Tables
-    from raypipe.config import DataConfig
     from raypipe.data.dataset import read
     from raypipe.data.split import make_split
+    from raypipe.sections import DataConfig
 
     if source.startswith("synthetic:"):
         data = synthetic(int(source.partition(":")[2]))
@@ -229,6 +231,7 @@ def main() -> None:
     p.add_argument("--rows", default="", help="synthetic logs of so many rows, comma-separated, in place of --data")
     p.add_argument("--backbones", default="", help="comma-separated; all where empty")
     p.add_argument("--seconds", type=float, default=5.0, help="training time a measurement, at least")
+    p.add_argument("--rounds", type=int, default=1, help="measurements of each model, of which the median is printed")
     p.add_argument("--options", default="{}", help='hyper-parameters as JSON, e.g. {"batch_size": 2048}')
     p.add_argument("--one", help=argparse.SUPPRESS)
     p.add_argument("--source", help=argparse.SUPPRESS)
@@ -246,24 +249,43 @@ def main() -> None:
     print("| data | model | rows/s | s/epoch | evaluation s | peak MiB | ratio to public |\n|---|---|---|---|---|---|---|")
     for source in sources:
         for name in names:
-            own: dict[str, Any] | None = None
-            for public in ("", *PUBLIC.get(name, ())):
-                command = [sys.executable, "-m", "benchmarks.backbones", "--one", name, "--source", source, "--public", public,
-                           "--seconds", str(arguments.seconds), "--options", arguments.options]  # fmt: skip
-                command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
-                done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-                if done.returncode:
-                    print(f"| {source} | {public or name} | failed: {done.stderr.strip().splitlines()[-1]} | | | | |", flush=True)
-                    continue
-                found = json.loads(done.stdout.strip().splitlines()[-1])
-                if found is None:
-                    print(f"| {source} | {public} | not installed | | | | |", flush=True)
-                    continue
-                own = found if not public else own
-                ratio = f"{own['rows_per_second'] / found['rows_per_second']:.1f}" if public and own else ""
-                evaluation = f"{found['evaluation_seconds']:.3f}" if "evaluation_seconds" in found else ""
-                print(f"| {source} | {public or name} | {found['rows_per_second']:,.0f} | {found['seconds_per_epoch']:.2f} | "
-                      f"{evaluation} | {found['peak_mib']:,.0f} | {ratio} |", flush=True)  # fmt: skip
+            labels = ("", *PUBLIC.get(name, ()))
+            found: dict[str, list[dict[str, float]]] = {label: [] for label in labels}
+            failed: dict[str, str] = {}
+            for _ in range(arguments.rounds):
+                for label in labels:
+                    result = in_child(arguments, name, source, label)
+                    if isinstance(result, str):
+                        failed[label] = result
+                    else:
+                        found[label].append(result)
+            for label in labels:
+                print(line(source, label or name, failed.get(label), found[label], found[""] if label else []), flush=True)
+
+
+def in_child(arguments: argparse.Namespace, name: str, source: str, public: str) -> dict[str, float] | str:
+    """One measurement in a process of its own, or why there is none."""
+    command = [sys.executable, "-m", "benchmarks.backbones", "--one", name, "--source", source, "--public", public,
+               "--seconds", str(arguments.seconds), "--options", arguments.options]  # fmt: skip
+    command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        return f"failed: {done.stderr.strip().splitlines()[-1]}"
+    return json.loads(done.stdout.strip().splitlines()[-1]) or "not installed"
+
+
+def line(source: str, label: str, failed: str | None, found: list[dict[str, float]], own: list[dict[str, float]]) -> str:
+    """A row of the table: medians of what was found; `own` is what the public implementation is compared with."""
+    if failed or not found:
+        return f"| {source} | {label} | {failed} | | | | |"
+
+    def median(key: str, of: list[dict[str, float]] = found) -> float:
+        return statistics.median(one[key] for one in of)
+
+    ratio = f"{median('rows_per_second', own) / median('rows_per_second'):.1f}" if own else ""
+    evaluation = f"{median('evaluation_seconds'):.3f}" if "evaluation_seconds" in found[0] else ""
+    return (f"| {source} | {label} | {median('rows_per_second'):,.0f} | {median('seconds_per_epoch'):.2f} | {evaluation} | "
+            f"{median('peak_mib'):,.0f} | {ratio} |")  # fmt: skip
 
 
 if __name__ == "__main__":

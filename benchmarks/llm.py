@@ -32,9 +32,9 @@ def newest(run: Path, stage: str) -> Path:
 
 def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     """Start and rate of vLLM in this process."""
-    from raypipe.config import EngineConfig
     from raypipe.llm.options import tokens
     from raypipe.llm.vllm import Engine
+    from raypipe.sections import EngineConfig
 
     settings = Engine(model, EngineConfig()).settings(gpu=False)
     os.environ |= settings["runtime_env"]["env_vars"]
@@ -60,8 +60,8 @@ def through_the_pipeline(model: str, prompts: Path) -> dict[str, float]:
     """Start and rate of the pipeline's flow; the rate counts what follows the first answers, as the start ends with them."""
     from raypipe.cluster import session
     from raypipe.cluster import tables as flow
-    from raypipe.config import EngineConfig
     from raypipe.llm.engine import make
+    from raypipe.sections import EngineConfig
 
     with session.connected(lambda line: None, False), tempfile.TemporaryDirectory() as folder:
         rows = flow.read(prompts.parent, 1).repartition(flow.blocks(flow.finished(str(prompts.parent))[0])).materialize()

@@ -2,6 +2,7 @@
 
 python jobs/experiment.py table2 --data ml-100k --data-dir DIR
 python jobs/experiment.py table4 --backbones sasrec --variants ift --seeds 3
+python jobs/experiment.py table2 --data ml-100k,ml-1m --data-dir DIR_1,DIR_2 --out runs/both     (one LLM for both)
 python jobs/experiment.py all
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import _start  # noqa: F401
 from options import configuration, guarded, parser, say
@@ -33,7 +36,8 @@ def main() -> int:
     from raypipe.reports.experiment import publish_figure, publish_overview
     from raypipe.reports.publish import publish
 
-    given = configuration(options)[0]
+    shown = datasets(options)
+    given = shown[0][-1]
     wanted = [name for name in EXPERIMENTS if able(name, given)] if options.what == "all" else [options.what]
     for name in EXPERIMENTS if options.what == "all" else ():
         if name not in wanted:
@@ -43,15 +47,21 @@ def main() -> int:
             f"{wanted[0]} compares with another LLM", EXPERIMENTS[wanted[0]].needs,
             "give an endpoint: --set 'rival={\"url\": \"https://.../v1\", \"model\": \"NAME\"}'",
         )  # fmt: skip
-    runs = [(name, run, *configured(options, given, run)) for name in wanted for run in EXPERIMENTS[name].runs]
-    store = Store(runs[0][3])
-    runners = [runner(plan(config), store, say) for _, _, config, _ in runs]  # everything is checked before anything starts
+    shared = one_llm([config for *_, config in shown])
+    runs = [
+        (f"{name}/{place}".rstrip("/"), name, run, *configured(own, config, run, shared))
+        for name in wanted
+        for place, own, config in shown
+        for run in EXPERIMENTS[name].runs
+    ]
+    store = Store(runs[0][-1])
+    runners = [runner(plan(config), store, say) for *_, config, _ in runs]  # everything is checked before anything starts
     if options.dry_run:
         keys: dict[str, bool] = {}
-        for (name, run, _, _), own in zip(runs, runners, strict=True):
+        for (place, _, run, _, _), own in zip(runs, runners, strict=True):
             cached = {planned.key: planned.cached for planned in own.plan()}
             keys |= cached
-            say(f"{name + ' ' + run.label:24s} {sum(cached.values())} of {len(cached)} stages done")
+            say(f"{place + ' ' + run.label:24s} {sum(cached.values())} of {len(cached)} stages done")
         say(f"{sum(keys.values())} of {len(keys)} in all; what runs share is counted once")
         return 0
     store.check_writable()
@@ -59,21 +69,53 @@ def main() -> int:
     from raypipe.cluster import session
 
     with session.connected(say, options.verbose):
-        for number, ((name, run, config, _), own) in enumerate(zip(runs, runners, strict=True), 1):
+        for number, ((place, name, run, config, _), own) in enumerate(zip(runs, runners, strict=True), 1):
             check_resources(config)
             began = time.time()
-            say(f"\n({number} of {len(runs)}) {EXPERIMENTS[name].title}" + (f", {run.label}" if run.label else ""))
-            say(publish(config, store, own.run(), began, f"{name}/{run.label}".rstrip("/")))
+            title = EXPERIMENTS[name].title + (f", {config.data.name}" if len(shown) > 1 else "")
+            say(f"\n({number} of {len(runs)}) {title}" + (f", {run.label}" if run.label else ""))
+            say(publish(config, store, own.run(), began, f"{place}/{run.label}".rstrip("/")))
             if run.label and run is EXPERIMENTS[name].runs[-1]:
-                say(publish_figure(store, name, EXPERIMENTS[name].title, [r.label for r in EXPERIMENTS[name].runs]))
-        if len(wanted) > 1:
-            say(publish_overview(store, [(name, EXPERIMENTS[name].title, run.label) for name, run, _, _ in runs]))
+                say(publish_figure(store, place, title, [r.label for r in EXPERIMENTS[name].runs]))
+        if len(wanted) > 1 or len(shown) > 1:
+            say(publish_overview(store, [(place, EXPERIMENTS[name].title, run.label) for place, name, run, _, _ in runs]))
     return 0
 
 
-def configured(options: argparse.Namespace, given: RunConfig, run: Run) -> tuple[RunConfig, str]:
+def datasets(options: argparse.Namespace) -> list[tuple[str, argparse.Namespace, RunConfig]]:
+    """For each dataset named: its folder below that of an experiment, "" where there is one, the options that name it alone, and
+    its configuration.
+    """
+    names = (options.data or "").split(",")
+    folders = options.data_dir.split(",") if options.data_dir else [""] * len(names)
+    if len(set(names)) < len(names):
+        raise ConfigError("a dataset is named twice", f"--data {options.data}", "name each once")
+    if len(names) != len(folders):
+        raise ConfigError(
+            f"{len(folders)} folders for {len(names)} datasets", "--data-dir",
+            "give as many as datasets, comma-separated; an empty one for a dataset that needs none",
+        )  # fmt: skip
+    out = options.out or ("runs/" + "-".join(names) if len(names) > 1 else None)
+    own = [
+        argparse.Namespace(**{**vars(options), "data": name or None, "data_dir": folder or None, "out": out})
+        for name, folder in zip(names, folders, strict=True)
+    ]
+    made = [configuration(one)[0] for one in own]
+    return [(config.data.name if len(own) > 1 else "", one, config) for one, config in zip(own, made, strict=True)]
+
+
+def one_llm(shown: Sequence[RunConfig]) -> dict[str, Any]:
+    """Settings by which all datasets share an LLM that learns from each of them; none where there is one dataset."""
+    if len(shown) < 2:
+        return {}
+    first = shown[0].model_dump(mode="json", include={"llm", "prompts", "augment", "rerank"})
+    first["llm"]["tune"]["sources"] = [config.model_dump(mode="json", include={"data", "backbone_options"}) for config in shown]
+    return first
+
+
+def configured(options: argparse.Namespace, given: RunConfig, run: Run, shared: dict[str, Any]) -> tuple[RunConfig, str]:
     """The configuration of one run: its settings over the preset's, narrowed by what the user names."""
-    made = settings(run, given)
+    made = {**shared, **settings(run, given)}
     if options.backbones or options.tasks:
         named = {t: b for t, b in given.backbones.items() if t in given.tasks}
         made["backbones"] = {t: [b for b in own if b in named.get(t, ())] for t, own in made["backbones"].items()}

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from raypipe.backbones import registry
-from raypipe.config import TASKS, VARIANTS, RunConfig, load, parse_set, presets
+from raypipe.config import VARIANTS, RunConfig, load, parse_set, presets
 from raypipe.errors import RaypipeError
+from raypipe.sections import TASKS
 
 GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
 
@@ -66,7 +67,7 @@ def configuration(options: argparse.Namespace, settings: dict[str, Any] | None =
     if data:
         overrides["data.name"] = data
     if options.data_dir:
-        overrides["data.dir"] = str(Path(options.data_dir).expanduser().resolve())
+        overrides["data.dir"] = options.data_dir
     if options.tasks:
         overrides["tasks"] = [t.strip() for t in options.tasks.split(",")]
     if options.backbones:

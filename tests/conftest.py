@@ -13,9 +13,9 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # Ray starts where a test says so, 
 sys.path.insert(0, str(ROOT / "jobs"))
 
 from raypipe.backbones.tables import Tables  # noqa: E402
-from raypipe.config import DataConfig  # noqa: E402
 from raypipe.data.dataset import read  # noqa: E402
 from raypipe.data.split import make_split  # noqa: E402
+from raypipe.sections import DataConfig  # noqa: E402
 
 
 @pytest.fixture(scope="session")

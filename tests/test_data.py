@@ -11,7 +11,6 @@ import pytest
 
 from raypipe import discovery
 from raypipe.backbones.tables import Tables
-from raypipe.config import DataConfig
 from raypipe.data import sources
 from raypipe.data.audit import audit
 from raypipe.data.dataset import Dataset, Raw, clean, clean_title, read
@@ -21,6 +20,7 @@ from raypipe.data.sources import toy
 from raypipe.data.split import Split, evaluated_users, leave_one_out, make_split, temporal
 from raypipe.errors import ConfigError, DataError
 from raypipe.papers.llama4rec.asks import Histories
+from raypipe.sections import DataConfig
 
 
 def raw(log, titles=None):

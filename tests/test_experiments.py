@@ -64,6 +64,21 @@ def test_tables_share_one_llm_and_figures_of_the_llm_do_not(tmp_path):
     assert few["llm/base"] == all_["llm/base"] and few["llm/augmented"] != all_["llm/augmented"] == table2["llm/augmented"]
 
 
+def test_datasets_share_one_llm_that_learns_from_all_of_them(tmp_path):
+    sources = [{"data": {"name": "toy"}}, {"data": {"name": "folder", "dir": str(tmp_path)}}]
+    keys = [
+        Runner(plan(load("toy", {**data, "llm.tune.sources": sources})), Store(str(tmp_path))).keys
+        for data in ({"data.name": "toy"}, {"data.name": "folder", "data.dir": str(tmp_path)})
+    ]
+    assert keys[0]["llm/augmented"] == keys[1]["llm/augmented"] and keys[0]["data"] != keys[1]["data"]
+    assert keys[0]["toy/hint/sasrec"] == keys[1]["toy/hint/sasrec"] and "hint/sasrec" not in keys[0]
+    stages = {s.name: s for s in plan(load("toy", {"llm.tune.sources": sources}))}
+    assert {"toy/instructions/plain", "folder/instructions/plain", "llm/base"} == set(stages["llm/plain"].inputs.values())
+    assert {"toy/data", "toy/split", "folder/data", "folder/split"} == set(stages["llm/base"].inputs.values())
+    with pytest.raises(ConfigError, match="named twice"):
+        plan(load("toy", {"llm.tune.sources": sources[:1] * 2}))
+
+
 def test_a_given_llm_cannot_be_scaled():
     larger = EXPERIMENTS["figure5"].runs[1]
     with pytest.raises(ConfigError, match="the size it has"):
@@ -85,6 +100,11 @@ def test_the_job_plans_narrows_and_refuses(tmp_path):
     assert not (tmp_path / "runs").exists()
     refused = job("table4", "--backbones", "mf")
     assert refused.returncode == 2 and "choose among sasrec, bert4rec, cl4srec" in refused.stderr
+    (tmp_path / "own").mkdir()
+    both = job("table4", "--dry-run", "--data", "toy,folder", "--data-dir", ",own", "--variants", "ift", "--seeds", "1")
+    assert both.returncode == 0 and "table4/toy" in both.stdout and "table4/folder" in both.stdout, both.stdout + both.stderr
+    refused = job("table4", "--data", "toy,folder", "--data-dir", "own")
+    assert refused.returncode == 2 and "1 folders for 2 datasets" in refused.stderr
 
 
 def run_folder(folder, ranks_by_seed, **changed):

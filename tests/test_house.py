@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "raypipe"
 LEVELS = [
-    {"__init__", "errors", "seeding", "schema", "config", "discovery", "presets"},
+    {"__init__", "errors", "seeding", "schema", "config", "sections", "discovery", "presets"},
     {"data", "evaluation", "aggregation", "prompts", "pipeline", "cluster"},
     {"backbones", "llm", "tuning"},
     {"papers"},

@@ -12,15 +12,21 @@ import pytest
 import torch
 from pydantic import SecretStr
 
-from raypipe.config import EmbeddedConfig, EndpointConfig, load
+from raypipe.config import load
+from raypipe.data.dataset import read
+from raypipe.data.split import make_split
 from raypipe.errors import ConfigError
 from raypipe.llm import embedded, orphans
 from raypipe.llm import endpoint as endpoint_engine
 from raypipe.llm.options import first_token, tokens
 from raypipe.llm.scripted import script
 from raypipe.llm.transformers import Question, Scorer
-from raypipe.papers.llama4rec import words
+from raypipe.papers.llama4rec import training, words
 from raypipe.papers.llama4rec.instructions import newest_histories
+from raypipe.papers.llama4rec.stages import plan
+from raypipe.pipeline.stage import Context
+from raypipe.pipeline.store import Store
+from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig
 from raypipe.tuning import chat, sft
 
 SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=1, pieces=400)
@@ -85,12 +91,40 @@ def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
     rows = toy.rows("direct")
     train = rows[(rows["part"] == "train") & ~rows["held"]]
     taken = [g["i"].to_numpy() for _, g in train.groupby("u")]
-    from raypipe.config import PromptConfig
+    from raypipe.sections import PromptConfig
 
     texts = [t for t in words.corpus(toy.dataset, taken, [], PromptConfig(history=5)) if t.startswith("The user watched")]
     named = sum(t.count('"') // 2 for t in texts)
     assert len(texts) > len(toy.users)
     assert named >= sum(len(t) - 1 for t in taken if len(t) > 1), "every training item is in some window"
+
+
+def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, tmp_path):
+    one = {"name": "toy", "options": {"users": 40, "items": 66}}
+    store, key = Store(str(tmp_path)), "k" * 64
+    for name, given in (("toy", one), ("folder", {**one, "options": {"users": 30, "items": 72}})):
+        config = DataConfig(**given)
+        dataset = read(config)
+        for part, made in (("data", dataset), ("split", make_split(dataset.interactions, config, 2))):
+            with store.writing(f"{name}/{part}", key, {}) as out:
+                made.save(out)
+    run = load("toy", {"llm.tune.sources": [{"data": one}, {"data": {"name": "folder"}}], "llm.embedded": SMALL.model_dump()})
+    inputs = next(s for s in plan(run) if s.name == "llm/base").inputs
+    out = tmp_path / "out"
+    out.mkdir()
+    ctx = Context(store, "llm/base", key, out, "", {local: (stage, key) for local, stage in inputs.items()})
+    made = training._prepare_embedded(ctx, run, 0)
+    tokenizer = embedded.PreTrainedTokenizerFast.from_pretrained(out / "untrained")
+    read_texts = set(pd.read_parquet(out / "corpus.parquet")["answer"])
+    shares = []
+    for number in "01":
+        source = training.tables(ctx, number)
+        titles = source.dataset.items["title"]
+        assert all(len(tokenizer(f' "{t}"', add_special_tokens=False)["input_ids"]) == 1 for t in titles)
+        own = set(words.corpus(source.dataset, [], [], run.prompts))
+        assert own <= read_texts
+        shares.append(len(own))
+    assert made["rows"] > sum(shares)
 
 
 def test_the_newest_histories_end_with_the_last_training_item(toy):

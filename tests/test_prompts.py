@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from raypipe import discovery
-from raypipe.config import DataConfig, PromptConfig, load
+from raypipe.config import load
 from raypipe.data.dataset import truth_of
 from raypipe.papers.llama4rec import asks, attributes, words
 from raypipe.papers.llama4rec.instructions import attribute_instructions
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Completion, Person, Rejected, Words
 from raypipe.prompts.templates import attribute, judge, listwise, pair, pick, pointwise, ranking
+from raypipe.sections import DataConfig, PromptConfig
 
 FILM = Words("film", "watched")
 

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from raypipe.config import Config
+from raypipe.sections import Config
 
 #: batches that are drawn at once, so that they share the overhead of a draw
 AHEAD = 64

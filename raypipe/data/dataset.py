@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe import discovery
-from raypipe.config import Config, DataConfig, validate
+from raypipe.config import validate
 from raypipe.data import sources
 from raypipe.errors import DataError
 from raypipe.schema import INTERACTIONS, ITEM, ITEMS, RATING, TEXT, TIME, TITLE, USER, USERS
+from raypipe.sections import Config, DataConfig
 
 TITLE_LENGTH = 120
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from raypipe.config import DataConfig
 from raypipe.schema import ITEM, RATING, TIME, USER
+from raypipe.sections import DataConfig
 
 PARTS = ("train", "validation", "test")
 #: a row that is neither trained on nor asked about

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from raypipe.config import EmbeddedConfig
+from raypipe.sections import EmbeddedConfig
 from raypipe.seeding import derive
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]

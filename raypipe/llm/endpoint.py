@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 from pydantic import SecretStr
 
-from raypipe.config import EndpointConfig
 from raypipe.errors import ConfigError
 from raypipe.llm.engine import completion
+from raypipe.sections import EndpointConfig
 
 
 class _Asker:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Protocol
 
-from raypipe.config import EngineConfig
+from raypipe.sections import EngineConfig
 
 #: log-probabilities are rounded, so that the last bits of a sum, which depend on the batch, do not reach a result
 DECIMALS = 4

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from raypipe.config import EngineConfig
 from raypipe.llm.engine import completion
+from raypipe.sections import EngineConfig
 from raypipe.seeding import derive
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
 
-from raypipe.config import EngineConfig
 from raypipe.llm.engine import completion
 from raypipe.llm.options import tokenizer, tokens
+from raypipe.sections import EngineConfig
 
 
 class Question(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from raypipe.config import EngineConfig
 from raypipe.llm.engine import completion
 from raypipe.llm.options import tokens
+from raypipe.sections import EngineConfig
 
 
 def context_of(model: str, most: int = 2048) -> int:

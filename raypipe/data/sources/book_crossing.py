@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
-from raypipe.config import Config
 from raypipe.data.dataset import Attribute, Raw
 from raypipe.data.delimited import need_columns, need_folder, read_delimited
 from raypipe.data.kcore import k_core
+from raypipe.sections import Config
 from raypipe.seeding import generator
 
 #: worked examples for the LLM: facts about well-known books

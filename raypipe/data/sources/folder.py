@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from raypipe.config import Config
 from raypipe.data.dataset import Attribute, Raw
 from raypipe.data.delimited import need_columns, need_folder, read_delimited
+from raypipe.sections import Config
 
 
 class Options(Config):

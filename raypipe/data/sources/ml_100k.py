@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from raypipe.config import Config
 from raypipe.data.dataset import Raw
 from raypipe.data.delimited import read_delimited
 from raypipe.data.download import Archive, files_of
 from raypipe.data.sources import _movielens
+from raypipe.sections import Config
 
 ARCHIVE = Archive("https://files.grouplens.org/datasets/movielens/ml-100k.zip", "0e33842e24a9c977be4e0107933c0723")
 AGES = (0, 18, 25, 35, 45, 50, 56, 200)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raypipe.config import Config
 from raypipe.data.dataset import Raw
 from raypipe.data.delimited import read_delimited
 from raypipe.data.download import Archive, files_of
 from raypipe.data.sources import _movielens
+from raypipe.sections import Config
 
 ARCHIVE = Archive("https://files.grouplens.org/datasets/movielens/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906")
 

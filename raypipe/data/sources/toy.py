@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
-from raypipe.config import Config
 from raypipe.data.dataset import Attribute, Raw
+from raypipe.sections import Config
 from raypipe.seeding import generator
 
 WORDS = {

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones.tables import Tables
-from raypipe.config import PromptConfig
 from raypipe.schema import ITEM, RATING, USER
+from raypipe.sections import PromptConfig
 from raypipe.seeding import generator
 
 

@@ -16,11 +16,11 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
-from raypipe.config import AugmentConfig
 from raypipe.data.dataset import Attribute, Dataset
 from raypipe.prompts.contract import Rendered
 from raypipe.prompts.templates import attribute
 from raypipe.schema import ITEM, PROMPTS, TEXT, TITLE
+from raypipe.sections import AugmentConfig
 from raypipe.seeding import generator
 
 

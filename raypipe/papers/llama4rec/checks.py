@@ -19,6 +19,11 @@ def check(config: RunConfig) -> None:
         ConfigError: unknown backbone or dataset or option, an LLM folder that is not one, too many labels.
     """
     source_options(config.data)
+    learnt = [source.data for source in config.llm.tune.sources]
+    if len({data.name for data in learnt}) < len(learnt):
+        raise ConfigError("a dataset is named twice", "llm.tune.sources", "name each once")
+    for data in learnt:
+        source_options(data)
     for task in config.tasks:
         if not config.backbones.get(task):
             raise ConfigError(f"the task {task} has no backbone", "backbones", f"choose among {', '.join(registry.names(task))}")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
-from raypipe.config import EndpointConfig, RunConfig
+from raypipe.config import RunConfig
 from raypipe.errors import ArtifactError
 from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
@@ -28,6 +28,7 @@ from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
 from raypipe.schema import COMPLETIONS, PROMPTS, USER
+from raypipe.sections import EndpointConfig
 from raypipe.seeding import generator
 
 #: `finished_at` of an answer that was known before

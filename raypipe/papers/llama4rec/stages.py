@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from raypipe.backbones import registry
 from raypipe.cluster import session
-from raypipe.config import EndpointConfig, RunConfig
+from raypipe.config import RunConfig
 from raypipe.data.audit import audit
 from raypipe.data.dataset import read
 from raypipe.data.split import make_split
@@ -28,6 +28,7 @@ from raypipe.papers.llama4rec.training import DEEP, build_base, fit_backbone, tu
 from raypipe.papers.llama4rec.variants import waves
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.schema import RATING
+from raypipe.sections import EndpointConfig
 
 DATA = ("data", "schema.py")
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
@@ -38,7 +39,7 @@ ENGINE = ("llm", "papers/llama4rec/generation.py")
 RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py")
 
 #: the settings of tuning that decide what is learnt, and not how
-OF_INSTRUCTIONS = {"instructions", "backbones", "newest"}
+OF_INSTRUCTIONS = {"instructions", "backbones", "newest", "sources"}
 
 #: the settings of the data that the split depends on
 PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
@@ -58,7 +59,12 @@ def plan(config: RunConfig) -> list[Stage]:
     return [*_data(config), *_tuning(config), *_augmentation(config), *_answers(config), *_outcome(config)]
 
 
-BOTH = {"data": "data", "split": "split"}
+def _both(at: str = "") -> dict[str, str]:
+    """The inputs of a stage that reads a dataset; `at` is the prefix of its stages."""
+    return {"data": f"{at}data", "split": f"{at}split"}
+
+
+BOTH = _both()
 
 
 def _backbones(config: RunConfig) -> list[tuple[str, str]]:
@@ -74,7 +80,7 @@ def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str
     return [config.prompts.model_dump(), style_of(config), config.rerank.model_dump(), names, list(seeds)]
 
 
-def _data(config: RunConfig) -> list[Stage]:
+def _data(config: RunConfig, at: str = "") -> list[Stage]:
     read_config = {
         **config.data.model_dump(include={"name", "options", "min_interactions"}),
         "files": fingerprint(config),
@@ -82,12 +88,12 @@ def _data(config: RunConfig) -> list[Stage]:
     }
     protocol = [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout]
     return [
-        Stage("data", partial(_read, config=config), config=read_config, code=DATA),
-        Stage("split", partial(_split, config=config), {"data": "data"}, protocol, DATA),
+        Stage(f"{at}data", partial(_read, config=config), config=read_config, code=DATA),
+        Stage(f"{at}split", partial(_split, config=config), {"data": f"{at}data"}, protocol, DATA),
     ]
 
 
-def _fits(config: RunConfig, at: str, seed: int, hint: bool = False, extra: dict[str, str] | None = None) -> list[Stage]:
+def _fits(config: RunConfig, at: str, seed: int, inputs: dict[str, str], hint: bool = False) -> list[Stage]:
     """One stage for each backbone, called AT/NAME."""
     stages = []
     for task, name in _learnt(config) if hint else _backbones(config):
@@ -97,7 +103,7 @@ def _fits(config: RunConfig, at: str, seed: int, hint: bool = False, extra: dict
         settings = [registry.options(task, name, options).model_dump(), config.backbone_workers, k, seed]
         crew = f"Ray Train: {config.backbone_workers} worker(s)"
         place: Literal["driver", "trainer"] = "trainer" if config.backbone_workers == 1 else "driver"
-        stages.append(Stage(f"{at}/{name}", body, {**BOTH, **(extra or {})}, settings, MODELS, place, crew))
+        stages.append(Stage(f"{at}/{name}", body, inputs, settings, MODELS, place, crew))
     return stages
 
 
@@ -120,15 +126,21 @@ def _tuning(config: RunConfig) -> list[Stage]:
         base_config += [config.llm.embedded.model_dump(), own, config.prompts.history, "rating" in config.learnt]
     code = (*WORDS, *TUNED, "llm/embedded.py") if embedded else ()
     crew = "Ray Train: DeepSpeed"
-    stages = _fits(config, "hint", seed, hint=True)
-    stages.append(Stage("llm/base", partial(build_base, config=config, seed=seed), BOTH, base_config, code, "driver", crew))
+    stages = []
+    for at, source in config.sources:
+        stages += _data(source, at) if at else []
+        stages += _fits(source, f"{at}hint", seed, _both(at), hint=True)
+    read = {f"{part}{n}": name for n, (at, _) in enumerate(config.sources) for part, name in _both(at).items()}
+    stages.append(Stage("llm/base", partial(build_base, config=config, seed=seed), read, base_config, code, "driver", crew))
     made_by = (*TEXT, "papers/llama4rec/instructions.py")
-    of_hints = {f"hint/{n}": f"hint/{n}" for _, n in _learnt(config)}
     for kind in sorted({wave.llm for wave in waves(config.variants).values()}):
-        body = partial(instructions, config=config, with_hints=kind == "augmented", seed=seed)
-        settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, config.augment.model_dump()]
-        stages.append(Stage(f"instructions/{kind}", body, {**BOTH, **of_hints}, settings, made_by, "driver", "Ray Data"))
-        inputs = {"base": "llm/base", "instructions": f"instructions/{kind}"}
+        inputs = {"base": "llm/base"}
+        for n, (at, source) in enumerate(config.sources):
+            body = partial(instructions, config=source, with_hints=kind == "augmented", seed=seed)
+            settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, config.augment.model_dump()]
+            made_of = _both(at) | {f"hint/{name}": f"{at}hint/{name}" for _, name in _learnt(config)}
+            stages.append(Stage(f"{at}instructions/{kind}", body, made_of, settings, made_by, "driver", "Ray Data"))
+            inputs[f"instructions{n}"] = f"{at}instructions/{kind}"
         settings = [tune.model_dump(exclude=OF_INSTRUCTIONS), seed]
         stages.append(Stage(f"llm/{kind}", partial(tune_llm, config=config, seed=seed), inputs, settings, TUNED, "driver", crew))
     return stages
@@ -140,7 +152,7 @@ def _augmentation(config: RunConfig) -> list[Stage]:
     settings = [_wording(config, seeds, []), config.augment.model_dump(), list(config.tasks)]
     stages = [Stage("prompts/augment", partial(prompts, config=config, kind="augment"), BOTH, settings, TEXT, "driver", "Ray Data")]
     for seed in seeds:
-        stages += _fits(config, f"seed{seed}/base", seed)
+        stages += _fits(config, f"seed{seed}/base", seed, BOTH)
     augmenting = [wave for wave in waves(config.variants).values() if wave.models != "base"]
     code = ("prompts", "papers/llama4rec/augment.py", "papers/llama4rec/generation.py")
     for wave in augmenting:
@@ -150,8 +162,8 @@ def _augmentation(config: RunConfig) -> list[Stage]:
             body = partial(augmentation, seed=seed)
             stages.append(Stage(f"seed{seed}/augmentation{wave.suffix}", body, inputs, seed, code))
     for wave, seed in itertools.product(augmenting, seeds):
-        made = {"augmentation": f"seed{seed}/augmentation{wave.suffix}"}
-        stages += _fits(config, f"seed{seed}/{wave.models}", seed, extra=made)
+        made = {**BOTH, "augmentation": f"seed{seed}/augmentation{wave.suffix}"}
+        stages += _fits(config, f"seed{seed}/{wave.models}", seed, made)
     return stages
 
 

@@ -25,16 +25,16 @@ from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
 from raypipe.papers.llama4rec import asks, words
 from raypipe.pipeline.stage import Context
-from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, USER
+from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, TITLE, USER
 from raypipe.seeding import derive
 
 #: depth of the lists that tuning candidates are drawn from
 DEEP = 50
 
 
-def tables(ctx: Context) -> Tables:
-    """The arrays' source, from the stages `data` and `split`."""
-    return Tables(Dataset.load(ctx.input("data")), Split.load(ctx.input("split")))
+def tables(ctx: Context, number: str = "") -> Tables:
+    """The arrays' source, from the inputs `data` and `split`; a stage that reads several datasets numbers them."""
+    return Tables(Dataset.load(ctx.input(f"data{number}")), Split.load(ctx.input(f"split{number}")))
 
 
 def augmented(ctx: Context) -> Augmented | None:
@@ -147,39 +147,40 @@ def build_base(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
     language = config.llm.tune.model_copy(
         update={"epochs": own.epochs, "learning_rate": own.learning_rate, "batch_size": own.batch_size}
     )
-    trained = _run_tuning(ctx, str(ctx.out / "untrained"), str(ctx.out / "corpus.parquet"), language, config, seed)
+    trained = _run_tuning(ctx, str(ctx.out / "untrained"), [str(ctx.out / "corpus.parquet")], language, config, seed)
     return {**facts, **trained}
 
 
 def _prepare_embedded(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
     from raypipe.llm import embedded
 
-    source = tables(ctx)
-    topk, rating = source.rows("direct"), source.rows("rating")
-    taken = topk[(topk["part"] == "train") & ~topk["held"]]
-    rated = rating[(rating["part"] == "train") & ~rating["held"] & ~rating["hidden"]]
-    documents = list(
-        words.corpus(
+    documents: list[str] = []
+    times: list[pd.Series] = []
+    for number in range(len(config.sources)):
+        source = tables(ctx, str(number))
+        topk, rating = source.rows("direct"), source.rows("rating")
+        taken = topk[(topk["part"] == "train") & ~topk["held"]]
+        rated = rating[(rating["part"] == "train") & ~rating["held"] & ~rating["hidden"]]
+        documents += words.corpus(
             source.dataset,
             [g["i"].to_numpy() for _, g in taken.groupby("u")],
             [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")] if "rating" in config.learnt else [],
             config.prompts,
         )
-    )
-    order = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0).sort_values(ascending=False, kind="stable")
-    titles = source.dataset.items["title"].to_numpy()[order.index.to_numpy()]
+        count = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0)
+        times.append(count.set_axis(source.dataset.items[TITLE]))
+    popular = pd.concat(times).groupby(level=0, sort=False).sum().sort_values(ascending=False, kind="stable")
     folder = ctx.out / "untrained"
     folder.mkdir()
-    facts = embedded.build(documents, list(titles), config.llm.embedded, seed, folder)
+    facts = embedded.build(documents, list(popular.index), config.llm.embedded, seed, folder)
     pd.DataFrame({"prompt": "", "answer": documents}).to_parquet(ctx.out / "corpus.parquet", index=False)
     return {**facts, "rows": len(documents)}
 
 
 def tune_llm(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Instruction tuning of the base LLM."""
-    facts = _run_tuning(
-        ctx, model_of(ctx.input("base")), str(ctx.input("instructions") / "instructions.parquet"), config.llm.tune, config, seed
-    )
+    """Instruction tuning of the base LLM, on the instructions of all datasets mixed (L29)."""
+    made = [str(ctx.input(name) / "instructions.parquet") for name in ctx.inputs if name != "base"]
+    facts = _run_tuning(ctx, model_of(ctx.input("base")), made, config.llm.tune, config, seed)
     return {**facts, "rows": facts["examples"]}
 
 
@@ -189,7 +190,7 @@ def model_of(folder: Path) -> str:
     return json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
 
 
-def _run_tuning(ctx: Context, model: str, examples: str, tune: Any, config: RunConfig, seed: int) -> dict[str, Any]:
+def _run_tuning(ctx: Context, model: str, examples: list[str], tune: Any, config: RunConfig, seed: int) -> dict[str, Any]:
     settings = {
         "label": f"    {ctx.name}",
         "model": model,
@@ -218,7 +219,7 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
     cuda = work.device.type == "cuda"
     flash = {"attn_implementation": "flash_attention_2"} if cuda and find_spec("flash_attn") else {}
     model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="bfloat16" if cuda else "float32", **flash)
-    rows = pd.read_parquet(settings["examples"])
+    rows = pd.concat(map(pd.read_parquet, settings["examples"]))
     examples, long = [], 0
     for row in rows.itertuples():
         if row.prompt:

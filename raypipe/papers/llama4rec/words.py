@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from raypipe.config import PromptConfig
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec.attributes import known_values
 from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
 from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
 from raypipe.schema import ITEM, TEXT, TITLE
+from raypipe.sections import PromptConfig
 
 
 class Catalogue(NamedTuple):
