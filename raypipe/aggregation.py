@@ -2,9 +2,9 @@
 
 U = users, K = k', the length of the re-ranked list.
 
-Decisions: N(u) counts training interactions only (LO21). Pointwise ratings become positions, equal ratings keep the
-conventional order (LO22). Where all users are alike nobody is in the tail and the floor alpha_2 applies (LO25). Equal
-utilities keep the conventional order.
+Decisions: utilities of lists are positions, as in the paper, or scores (`aggregation.utility`). N(u) counts training
+interactions only (LO21). Pointwise ratings become positions, equal ratings keep the conventional order (LO22). Where all users
+are alike nobody is in the tail and the floor alpha_2 applies (LO25). Equal utilities keep the conventional order.
 """
 
 from __future__ import annotations
@@ -43,12 +43,15 @@ def positions(score_UK: np.ndarray) -> np.ndarray:
     return rank_UK
 
 
-def blend_ranks(llm_rank_UK: np.ndarray, alpha_U: np.ndarray) -> np.ndarray:
-    """Eq. 6 for lists (L23, C = 1): [U, K] final 1-based positions of the conventional model's items.
+def by_position(score_UK: np.ndarray) -> np.ndarray:
+    """[U, K] the utilities of L23 with C = 1: minus the position by falling score."""
+    return -positions(score_UK).astype(float)
 
-    Column s - 1 is the item at conventional position s, so U_Rec = -s, and U_LLM = -p with p from `llm_rank_UK`.
+
+def mixed(llm_UK: np.ndarray, rec_UK: np.ndarray, alpha_U: np.ndarray) -> np.ndarray:
+    """Eq. 6 for lists: [U, K] final utilities from those of the LLM and of the conventional model, columns in its order.
+
+    Utilities are minus the positions (L23), or log-probabilities and scores; what is added to all of a user's changes nothing.
     """
-    k = llm_rank_UK.shape[1]
-    rec_UK = np.broadcast_to(np.arange(1, k + 1), llm_rank_UK.shape)
-    utility_UK = -np.asarray(alpha_U)[:, None] * llm_rank_UK - (1.0 - np.asarray(alpha_U)[:, None]) * rec_UK
-    return positions(np.round(utility_UK, 9))  # rounding: sums that are equal on paper stay equal
+    alpha_U1 = np.asarray(alpha_U)[:, None]
+    return np.round(alpha_U1 * llm_UK + (1.0 - alpha_U1) * rec_UK, 9)  # rounding: sums that are equal on paper stay equal

@@ -55,9 +55,10 @@ class PromptConfig(Config):
     history: int = Field(20, ge=1, description="most recent items of the user")
     similar: int = Field(10, ge=0, description="most recent items of the similar user")
     hint: int = Field(5, ge=1, description="top items of the conventional ranking that are quoted")
-    answers: Literal["auto", "title", "label"] = Field(
+    answers: Literal["auto", "title", "listed", "label"] = Field(
         "auto",
-        description="title: the answer is a title; label: a letter per candidate. auto: title for the embedded LLM",
+        description="title: the answer is one of the candidates' titles, which the prompt does not name; listed: it does; "
+        "label: a letter per candidate. auto: title for the embedded LLM, else label",
     )
     direct_history: Literal["time", "shuffled"] = Field("time", description="order of the history in direct prompts (L18)")
 
@@ -174,14 +175,17 @@ class AugmentConfig(Config):
 class RerankConfig(Config):
     """Re-ranking of the conventional model's output."""
 
-    k_prime: int = Field(10, ge=5, description="k', the length of the re-ranked list (L24)")
+    k_prime: int = Field(20, ge=5, description="k', the length of the re-ranked list; the paper's is 10 (L24)")
     pointwise: bool = Field(True, description="also rate each candidate, and choose the better way on validation")
-    pointwise_users: int = Field(200, ge=20, description="validation users on which pointwise and listwise are compared")
+    pointwise_users: int = Field(100, ge=20, description="validation users on which pointwise and listwise are compared")
 
 
 class AggregationConfig(Config):
-    """Grids of eq. 5 (L39)."""
+    """Grids of eq. 5 (L39), and what eq. 6 mixes for lists."""
 
+    utility: Literal["score", "position"] = Field(
+        "score", description="score: log-probabilities with the conventional model's scores; position: -1, -2, ... as in L23"
+    )
     alpha_1: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     alpha_2: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
 

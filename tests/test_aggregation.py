@@ -46,14 +46,26 @@ def test_positions_keep_the_conventional_order_among_equals():
 def test_lists_are_blended_by_position():
     # utilities at alpha = 0.6 of items at conventional 1, 2, 3 and LLM 3, 1, 2:
     # -(0.6*3 + 0.4*1) = -2.2, -(0.6*1 + 0.4*2) = -1.4, -(0.6*2 + 0.4*3) = -2.4
-    assert aggregation.blend_ranks(np.array([[3, 1, 2]]), np.array([0.6])).tolist() == [[2, 1, 3]]
+    got = aggregation.mixed(-np.array([[3, 1, 2]]), -np.array([[1, 2, 3]]), np.array([0.6]))
+    assert got.tolist() == [[-2.2, -1.4, -2.4]] and aggregation.positions(got).tolist() == [[2, 1, 3]]
+    assert aggregation.by_position(np.array([[0.2, 0.9, 0.5]])).tolist() == [[-3.0, -1.0, -2.0]]
 
 
 def test_equal_utilities_keep_the_conventional_order():
     # at alpha = 0.5 and LLM 2, 1: both -1.5
-    assert aggregation.blend_ranks(np.array([[2, 1]]), np.array([0.5])).tolist() == [[1, 2]]
+    got = aggregation.mixed(-np.array([[2, 1]]), -np.array([[1, 2]]), np.array([0.5]))
+    assert aggregation.positions(got).tolist() == [[1, 2]]
+    third = aggregation.mixed(np.array([[0.1, 0.3]]), np.array([[0.3, 0.2]]), np.array([1 / 3]))  # equal but for rounding
+    assert aggregation.positions(third).tolist() == [[1, 2]]
+
+
+def test_what_is_added_to_all_of_a_users_utilities_changes_nothing():
+    llm, rec, alpha = np.array([[-3.0, -1.0, -2.5]]), np.array([[0.9, 0.1, 0.4]]), np.array([0.4])
+    shifted = aggregation.mixed(llm - 7.0, rec + 2.0, alpha)
+    assert aggregation.positions(shifted).tolist() == aggregation.positions(aggregation.mixed(llm, rec, alpha)).tolist()
 
 
 @pytest.mark.parametrize("alpha,expected", [(0.0, [[1, 2, 3, 4]]), (1.0, [[4, 2, 1, 3]])])
 def test_the_ends_are_the_two_models(alpha, expected):
-    assert aggregation.blend_ranks(np.array([[4, 2, 1, 3]]), np.array([alpha])).tolist() == expected
+    llm, rec = aggregation.by_position(-np.array([[4, 2, 1, 3]])), aggregation.by_position(np.array([[9.0, 5.0, 4.0, 2.0]]))
+    assert aggregation.positions(aggregation.mixed(llm, rec, np.array([alpha]))).tolist() == expected

@@ -26,6 +26,7 @@ SETTINGS = [
     "llm.tune.instructions=150",
     "llm.tune.epochs=1",
     "checkpoint_seconds=0",
+    "rerank.k_prime=10",
     "rerank.pointwise_users=20",
     "aggregation.alpha_1=[0.3, 0.7]",
     "aggregation.alpha_2=[0.1, 0.5]",
@@ -125,8 +126,10 @@ def test_final_ranks_are_the_aggregation_of_both(undisturbed):
     weights = next(a for a in report["aggregation"] if a["task"] == "sequential")
     assert frame["alpha"].between(weights["alpha_1"] * weights["alpha_2"] - 1e-9, weights["alpha_1"] + 1e-9).all()
     for _, own in frame.groupby("user_id"):
-        utility = own["alpha"] * -own["rank_llm"] - (1 - own["alpha"]) * own["rank_rec"]
-        assert utility.round(9).is_monotonic_decreasing
+        utility = own["alpha"] * own["llm"] + (1 - own["alpha"]) * own["rec"]
+        assert utility.round(9).is_monotonic_decreasing and own["score"].to_numpy() == pytest.approx(utility.to_numpy())
+        assert own.sort_values("rank_rec")["rec"].is_monotonic_decreasing
+        assert own.sort_values("rank_llm")["llm"].is_monotonic_decreasing
         assert sorted(own["rank_llm"]) == sorted(own["rank_rec"]) == list(range(1, 11))
 
 

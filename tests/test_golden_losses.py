@@ -23,6 +23,7 @@ TRAINED = [(task, name) for task in registry.FOLDERS for name in registry.names(
 SETTLED = {
     "sgl": {"layers": 2, "contrast": 0.1, "temperature": 0.2, "init_std": 0.1},
     "autoint": {"ridge": 0.0},
+    "ncf": {"hidden": (64, 32)},
     "cl4srec": {"layers": 2, "contrast": 0.1, "temperature": 0.2},
 }
 

@@ -42,16 +42,21 @@ def test_answers_become_values_and_rejections_are_counted():
 
 
 def test_a_rejected_answer_keeps_the_conventional_order():
-    lists = pd.DataFrame({"user_id": ["u", "v"], "items": [["a", "b", "c"], ["a", "b", "c"]]})
+    scores = [[0.9, 0.5, 0.4], [3.0, 2.0, 1.0]]
+    lists = pd.DataFrame({"user_id": ["u", "v"], "items": [["a", "b", "c"], ["a", "b", "c"]], "scores": scores})
+    numbers = {"a": 0, "b": 1, "c": 2}
     said = pd.DataFrame({"user_id": ["u"] * 3, "item": ["c", "a", "b"], "value": [-1.0, -2.0, -2.0]})
-    assert ranks.llm_ranks(lists, said, {"a": 0, "b": 1, "c": 2}, 3).tolist() == [[2, 3, 1], [1, 2, 3]]
-    by_number = said.assign(item=["2", "0", "1"])
-    assert ranks.llm_ranks(lists, by_number, {"a": 0, "b": 1, "c": 2}, 3).tolist() == [[2, 3, 1], [1, 2, 3]]
+    for named in (said, said.assign(item=["2", "0", "1"])):
+        llm, rec = ranks.utilities(lists, named, numbers, 3, "position")
+        assert llm.tolist() == [[-2, -3, -1], [-1, -2, -3]] and rec.tolist() == [[-1, -2, -3]] * 2
+        llm, rec = ranks.utilities(lists, named, numbers, 3, "score")
+        assert llm.tolist() == [[-2.0, -2.0, -1.0], scores[1]] and rec.tolist() == scores
 
 
 def case(ranking, scope, llm, rec=(1, 2), task="direct"):
     return {"name": f"{task}.b.{ranking}.{scope}", "task": task, "backbone": "b", "ranking": ranking, "scope": scope,
-            "rec": np.array(rec), "llm": np.array(llm), "ell": np.linspace(0.0, 1.0, len(rec)), "range": (0.0, 1.0)}  # fmt: skip
+            "at": np.array(rec), "llm": -np.array(llm), "rec": -np.array([[1, 2]] * len(rec)),
+            "ell": np.linspace(0.0, 1.0, len(rec)), "range": (0.0, 1.0)}  # fmt: skip
 
 
 def test_quality_is_ndcg_of_the_blend():

@@ -21,12 +21,18 @@ FILM = Words("film", "watched")
 
 def test_listwise_with_both_augmentations():
     person = Person(["A", "B"], similar=["S"], hint=["D", "C"])
-    got = listwise.render(FILM, person, ["C", "D"], ["3", "4"], "title")
+    got = listwise.render(FILM, person, ["C", "D"], ["3", "4"], "listed")
     assert got.text == (
         'Choose the film that the user takes next. A similar user watched "S". Another recommender suggests "D", "C". '
         'Candidates: "C", "D". The user watched these films, oldest first: "A", "B". Answer:'
     )
     assert got.options == (' "C"', ' "D"') and got.payload == ("3", "4")
+    bare = listwise.render(FILM, person, ["C", "D"], ["3", "4"], "title")
+    assert bare.text == (
+        'A similar user watched "S". Another recommender suggests "D", "C". '
+        'The user watched these films, oldest first: "A", "B". Answer:'
+    ), "candidates that bind the answer are not named"
+    assert bare.options == got.options
 
 
 def test_listwise_without_augmentation_and_by_label():
@@ -79,7 +85,7 @@ def test_levels():
 
 
 def test_pair():
-    got = pair.render(FILM, Person(["A"]), ["X", "Y"], ["8", "9"], "title")
+    got = pair.render(FILM, Person(["A"]), ["X", "Y"], ["8", "9"], "listed")
     assert got.text.startswith('Choose the film that the user prefers. The two: "X", "Y".')
     assert pair.parse(Completion("", [-3.0, -0.1]), got.options, got.payload) == ("9", "8")
     assert pair.parse(Completion(' "X"', []), got.options, got.payload) == ("8", "9")

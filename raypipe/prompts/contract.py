@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-Style = Literal["title", "label"]
+#: title: an answer is one of the candidates' titles, which are not named in the prompt; listed: they are; label: a letter for each
+Style = Literal["title", "listed", "label"]
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -95,9 +96,9 @@ def rated_history(words: Words, titles: Sequence[str], ratings: Sequence[float])
 
 
 def choices(titles: Sequence[str], style: Style) -> tuple[str, tuple[str, ...]]:
-    """Candidates as text, and the option of each: the quoted title, or its letter."""
-    if style == "title":
-        return quoted(titles), tuple(f' "{t}"' for t in titles)
+    """Candidates as text, none in style "title", and the option of each: the quoted title, or its letter."""
+    if style != "label":
+        return quoted(titles) if style == "listed" else "", tuple(f' "{t}"' for t in titles)
     if len(titles) > len(LABELS):
         raise ValueError(f"{len(titles)} candidates are more than the {len(LABELS)} labels; lower rerank.k_prime")
     named = list(zip(LABELS, titles, strict=False))

@@ -138,13 +138,18 @@ class Recommender:
         queries = Queries(np.array([user]), Ragged.of([past.items]), np.array([0]), masked)
         free = len(self.book.ids) - (len(np.unique(past.items)) if masked else 0)
         depth = min(max(k, self.config.rerank.k_prime), free)
-        candidates = top_k(self.models[task], queries, depth, self.seed).items[0]
+        found = top_k(self.models[task], queries, depth, self.seed)
+        candidates = found.items[0]
         k_prime = min(self.config.rerank.k_prime, depth)
         alpha = self._alpha(task, len(past.items) if user_id is None else len(self._train(task, user_id).items))
         values = self._llm_values(task, choice["ranking"], user_id, past, candidates[:k_prime])
         answered = values is not None
-        llm = aggregation.positions(np.array([values if answered else -np.arange(k_prime)], dtype=float))
-        final = aggregation.blend_ranks(llm, np.array([alpha]))[0]
+        rec = np.asarray(found.scores[:, :k_prime], dtype=float)
+        said = np.array([values], dtype=float) if answered else rec
+        llm = aggregation.positions(said)
+        if self.config.aggregation.utility == "position":
+            said, rec = aggregation.by_position(said), aggregation.by_position(rec)
+        final = aggregation.positions(aggregation.mixed(said, rec, np.array([alpha])))[0]
         order = [*np.argsort(final, kind="stable"), *range(k_prime, depth)][:k]
         items = [
             Recommendation(

@@ -21,12 +21,13 @@ from raypipe.backbones.dropout import dropout
 
 
 class Options(pairwise.Options):
-    """Hyper-parameters of NCF."""
+    """Hyper-parameters of NCF; defaults by search (docs/backbones.md)."""
 
-    learning_rate: float = Field(1e-3, gt=0)
-    negatives: int = Field(4, ge=1)
-    hidden: tuple[int, ...] = Field((64, 32), min_length=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    learning_rate: float = Field(2.2e-3, gt=0)
+    reg: float = Field(5.5e-5, ge=0, description="L2 penalty on the embeddings of the batch")
+    negatives: int = Field(8, ge=1)
+    hidden: tuple[int, ...] = Field((32,), min_length=1)
+    dropout: float = Field(0.15, ge=0, lt=1)
 
 
 class Model(contract.Ranker):

@@ -16,7 +16,7 @@ from raypipe.config import RunConfig
 from raypipe.evaluation import metrics
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.generation import answers
-from raypipe.papers.llama4rec.ranks import llm_ranks, values
+from raypipe.papers.llama4rec.ranks import utilities, values
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
@@ -79,12 +79,10 @@ def _cases(ctx: Context, config: RunConfig) -> list[dict[str, Any]]:
                     if (ranking == "pointwise" and scope == "all") or not len(part):
                         continue
                     items = np.stack([np.asarray(i)[: config.rerank.k_prime] for i in part["items"]])
+                    llm, rec = utilities(part, of, numbers, config.rerank.k_prime, config.aggregation.utility)
                     cases.append(
                         _case(task, backbone, ranking, past, part[USER], config, scope)
-                        | {
-                            "rec": metrics.rank_of(part["target"].to_numpy(), items),
-                            "llm": llm_ranks(part, of, numbers, config.rerank.k_prime),
-                        }
+                        | {"at": metrics.rank_of(part["target"].to_numpy(), items), "llm": llm, "rec": rec}
                     )
     return cases
 
@@ -122,8 +120,8 @@ def quality(case: dict[str, Any], alpha: np.ndarray | None) -> float:
 
 def gains(case: dict[str, Any], alpha: np.ndarray | None) -> np.ndarray:
     """[U] N@5 of each user's list."""
-    final = case["llm"] if alpha is None else aggregation.blend_ranks(case["llm"], alpha)
-    at = case["rec"]
+    final = aggregation.positions(case["llm"] if alpha is None else aggregation.mixed(case["llm"], case["rec"], alpha))
+    at = case["at"]
     return metrics.ndcg(np.where(at > 0, final[np.arange(len(at)), np.maximum(at - 1, 0)], 0), 5)
 
 

@@ -16,7 +16,7 @@ from raypipe.evaluation import metrics, significance, slices
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.choose import coefficients
 from raypipe.papers.llama4rec.generation import answers
-from raypipe.papers.llama4rec.ranks import llm_scores, values
+from raypipe.papers.llama4rec.ranks import utilities, values
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES, source, waves
 from raypipe.pipeline.stage import Context
@@ -118,14 +118,14 @@ def _ranking(
         scores = np.stack([np.asarray(s)[:k] for s in lists["scores"]]).astype(float)
         columns |= {"rank": rec.ravel(), "score": scores.ravel()}
     else:
-        value = llm_scores(lists, _said(told, seed, task, backbone), numbers, k)
-        rank = llm = aggregation.positions(value)
+        llm, conventional = utilities(lists, _said(told, seed, task, backbone), numbers, k, config.aggregation.utility)
+        value = llm
         if WAVES[source(variant)].mixed:
             alpha = _weights(variant, told.chosen[backbone], past, task, lists[USER])
-            rank = aggregation.blend_ranks(llm, alpha)
-            value = -alpha[:, None] * llm - (1 - alpha[:, None]) * rec
+            value = aggregation.mixed(llm, conventional, alpha)
             columns["alpha"] = np.repeat(alpha, k)
-        columns |= {"rank": rank.ravel(), "score": value.ravel(), "rank_rec": rec.ravel(), "rank_llm": llm.ravel()}
+        columns |= {"rank": aggregation.positions(value).ravel(), "score": value.ravel(), "rec": conventional.ravel(),
+                    "llm": llm.ravel(), "rank_rec": rec.ravel(), "rank_llm": aggregation.positions(llm).ravel()}  # fmt: skip
     columns["target"] = np.repeat(lists["target"].to_numpy(), k)
     return pd.DataFrame(columns).sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raypipe.aggregation import positions
+from raypipe import aggregation
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import listwise, pointwise
 
@@ -47,19 +47,25 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     return pd.DataFrame(rows, columns=COLUMNS), rejected
 
 
-def llm_scores(lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], k_prime: int) -> np.ndarray:
-    """[U, K] the LLM's value of each candidate in conventional order.
+def utilities(
+    lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], k_prime: int, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """([U, K], [U, K]) what the LLM and what the conventional model say of each candidate, in conventional order.
 
-    A user whose answer was rejected gets the conventional order itself, so that nothing is made up (LO23).
+    A user whose answer was rejected gets the conventional utilities twice, so that nothing is made up (LO23).
+
+    Args:
+        lists: LISTS rows of the users.
+        said: what `values` gave for them.
+        kind: of `aggregation.utility`.
     """
     by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), said["value"], strict=True))
-    out = np.empty((len(lists), k_prime))
+    rec = np.stack([np.asarray(scores)[:k_prime] for scores in lists["scores"]]).astype(float)
+    llm = rec.copy()
     for row, (user, items) in enumerate(zip(lists["user_id"], lists["items"], strict=True)):
         found = [by_id.get((user, i), by_id.get((user, str(item_number[i])))) for i in items[:k_prime]]
-        out[row] = -np.arange(k_prime) if any(v is None for v in found) else found
-    return out
-
-
-def llm_ranks(lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], k_prime: int) -> np.ndarray:
-    """[U, K] the LLM's 1-based position of each candidate in conventional order; ties keep that order."""
-    return positions(llm_scores(lists, said, item_number, k_prime))
+        if not any(v is None for v in found):
+            llm[row] = found
+    if kind == "position":
+        return aggregation.by_position(llm), aggregation.by_position(rec)
+    return llm, rec

@@ -10,8 +10,8 @@ from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Sty
 def render(words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style) -> Rendered:
     """A prompt over two titles; payload: their item ids."""
     listed, options = choices(titles, style)
-    text = f"Choose the {words.noun} that the user prefers. The two: {listed}. {history(words, person.history)}. Answer:"
-    return Rendered(text, options, tuple(payload))
+    asked = f"Choose the {words.noun} that the user prefers. The two: {listed}. " if listed else ""
+    return Rendered(f"{asked}{history(words, person.history)}. Answer:", options, tuple(payload))
 
 
 def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> tuple[str, str] | Rejected:
