@@ -9,6 +9,9 @@ are alike nobody is in the tail and the floor alpha_2 applies (LO25). Equal util
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 
@@ -28,6 +31,18 @@ def llm_weight(ell_U: np.ndarray, ell_min: float, ell_max: float, alpha_1: float
         return np.full(np.shape(ell_U), alpha_1 * alpha_2)
     tail_U = np.clip((ell_max - np.asarray(ell_U)) / (ell_max - ell_min), 0.0, 1.0)
     return np.maximum(tail_U, alpha_2) * alpha_1
+
+
+def learned_weight(ell_U: np.ndarray, b_0: float, b_1: float) -> np.ndarray:
+    """[U] alpha_u = 1 / (1 + exp(-(b_0 + b_1 ell_u))): a mixer learnt on validation in place of eq. 5 (L53)."""
+    return 1.0 / (1.0 + np.exp(-(b_0 + b_1 * np.asarray(ell_U))))
+
+
+def weight(ell_U: np.ndarray, ell_min: float, ell_max: float, chosen: Mapping[str, Any]) -> np.ndarray:
+    """[U] the LLM's weight by what was chosen on validation: `learned` (b_0, b_1), or where that is None eq. 5."""
+    if chosen["learned"] is not None:
+        return learned_weight(ell_U, *chosen["learned"])
+    return llm_weight(ell_U, ell_min, ell_max, chosen["alpha_1"], chosen["alpha_2"])
 
 
 def blend_ratings(llm_U: np.ndarray, rec_U: np.ndarray, alpha_U: np.ndarray) -> np.ndarray:

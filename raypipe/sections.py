@@ -169,6 +169,7 @@ class AugmentConfig(Config):
     pick_from: int = Field(10, ge=2, description="t, the length of the list to pick from")
     attributes: bool = True
     examples: int = Field(4, ge=1, description="worked examples in an attribute prompt")
+    warm_start: bool = Field(False, description="augmented models go on from the base model's weights (L50), not from new ones")
     retrieval: bool = Field(True, description="they are the known items most alike (L54); false: drawn at random")
 
 
@@ -183,6 +184,9 @@ class RerankConfig(Config):
 class AggregationConfig(Config):
     """Grids of eq. 5 (L39), and what eq. 6 mixes for lists."""
 
+    weight: Literal["tail", "learned"] = Field(
+        "tail", description="tail: eq. 5; learned: a logistic function of the history's length, fitted on validation (L53)"
+    )
     utility: Literal["score", "position"] = Field(
         "score", description="score: log-probabilities with the conventional model's scores; position: -1, -2, ... as in L23"
     )

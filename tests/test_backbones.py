@@ -10,7 +10,7 @@ import torch
 
 from raypipe.backbones import adam, graph, negatives, registry, scoring
 from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
-from raypipe.backbones.fit import Worker, fit
+from raypipe.backbones.fit import Worker, can_start, fit
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.backbones.tables import Augmented
 from raypipe.seeding import derive, generator
@@ -306,6 +306,18 @@ def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monk
 
 
 LAZY = {"mf": "embedding", "ncf": "user.weight", "deepfm": "table.weight"}
+
+
+def test_a_fit_can_begin_with_the_weights_of_another():
+    data, build = checkerboard("direct"), registry.find("direct", "mf").Model
+    chosen = options("direct", "mf", epochs=30, patience=30)
+    first = fit(build, data, chosen, 0, QUIET, QUIET)
+    weights = first.model.state_dict()
+    assert can_start(weights, build, data, chosen)
+    more = fit(build, data, options("direct", "mf", epochs=1), 1, QUIET, QUIET, start=weights)
+    assert more.curve[0]["loss"] < 0.8 * first.curve[0]["loss"]
+    wider = options("direct", "mf", embedding_size=8)
+    assert not can_start(weights, build, data, wider) and not can_start({}, build, data, chosen)
 
 
 def test_a_lazy_fit_continues_exactly(toy, tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from raypipe import aggregation
 from raypipe.backbones import registry
 from raypipe.config import load
 from raypipe.data.dataset import read, truth_of
-from raypipe.papers.llama4rec import choose, evaluate, generation, judged, ranks, stages, variants
+from raypipe.papers.llama4rec import choose, evaluate, generation, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.reports import tables
@@ -88,6 +89,28 @@ def test_the_better_ranking_wins_on_the_compared_users():
     )]  # fmt: skip
     (chosen,) = choose._decide(cases, {})
     assert chosen["compared"]["pointwise"] > chosen["compared"]["listwise"] and chosen["ranking"] == "listwise", "not by chance"
+
+
+def test_a_learnt_mixer_finds_out_for_whom_the_llm_is_right():
+    rng = np.random.default_rng(0)
+    n, k = 400, 6
+    ell = np.linspace(0.0, 4.0, n)
+    at = rng.integers(1, k + 1, n)
+    right = np.eye(k)[at - 1] * 3 + rng.normal(size=(n, k))
+    noise = rng.normal(size=(n, k))
+    tail = (ell < 2)[:, None]
+    one = {"task": "direct", "ell": ell, "at": at, "llm": np.where(tail, right, noise), "rec": np.where(tail, noise, right)}
+    b = mixer.learn([one], [np.arange(n)])
+    alpha = aggregation.learned_weight(ell, *b)
+    assert b[1] < 0 and alpha[0] > 0.8 and alpha[-1] < 0.2
+    held_out = mixer.cross_fitted([one], choose.quality)
+    assert held_out > 1.05 * max(choose.quality(one, np.full(n, a)) for a in (0.0, 0.3, 0.5, 0.7, 1.0))
+    turned = one | {"llm": one["rec"], "rec": one["llm"]}
+    assert mixer.learn([turned], [np.arange(n)])[1] > 0
+    rated = {"task": "rating", "ell": ell, "llm": np.full(n, 4.0), "rec": np.full(n, 2.0), "truth": np.where(ell < 2, 4.0, 2.0)}
+    assert choose.quality(rated, aggregation.learned_weight(ell, *mixer.learn([rated], [np.arange(n)]))) > -0.6
+    missed = one | {"at": np.zeros(n, dtype=int)}
+    assert mixer.learn([missed], [np.arange(n)]) == pytest.approx((0.0, 0.0), abs=1e-2), "nothing to learn from"
 
 
 def test_equal_weights_go_to_the_smaller():
@@ -244,6 +267,8 @@ def test_waves_of_variants():
     names = [s.name for s in stages.plan(run)]
     assert {"llm/plain", "completions/augment_plain", "seed1/augmented_plain/sasrec", "prompts/wo_pa"} <= set(names)
     assert not [n for n in names if "ift" in n or "wo_da" in n] and names.count("llm/augmented") == 1
+    warm = {s.name: s.inputs for s in stages.plan(load("toy", {"augment.warm_start": True, "seeds": 2}))}
+    assert warm["seed1/augmented/sasrec"]["start"] == "seed1/base/sasrec" and "start" not in warm["seed1/base/sasrec"]
 
 
 def test_sheets_have_the_papers_layout_and_stars_are_earned():

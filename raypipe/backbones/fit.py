@@ -66,6 +66,7 @@ def fit(
     save: Callable[[Callable[[Path], None]], None],
     resume: Path | None = None,
     worker: Worker = Worker(),  # noqa: B008 - frozen
+    start: dict[str, torch.Tensor] | None = None,
 ) -> Fitted:
     """Fit until validation stops rising or the epochs end; return the best epoch's model.
 
@@ -77,11 +78,14 @@ def fit(
         save: is given a function that writes a checkpoint to a folder, and decides when and where to call it.
         resume: a folder that such a function wrote.
         worker: this process among those that fit the model together.
+        start: weights to begin with, where `can_start` allows it.
     """
     keep_freed()
     torch.manual_seed(derive(seed, "init"))
     model = build(data, options).to(worker.device)
     half = torch.autocast(worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda")
+    if start is not None:
+        model.load_state_dict(start)
     optimizer = Adam(model, model.lazy, options.learning_rate)
     state = Progress(epoch=0, best=-np.inf, best_epoch=0, waited=0, curve=[])
     best = copy.deepcopy(model.state_dict())
@@ -131,6 +135,12 @@ def fit(
         save(functools.partial(store, model=model, optimizer=optimizer, state=state, best=best))
     model.load_state_dict(best)
     return Fitted(model, state.curve)
+
+
+def can_start(start: dict[str, torch.Tensor], build: Callable[[FitData, Any], Backbone], data: FitData, options: Options) -> bool:
+    """Whether a model of `data` can begin with the weights of another: all of the same shapes."""
+    own = build(data, options).state_dict()
+    return own.keys() == start.keys() and all(own[name].shape == start[name].shape for name in own)
 
 
 class Progress:

@@ -50,7 +50,7 @@ def weights(chosen: list[dict[str, Any]]) -> str:
     for own in chosen:
         low, high = own["ell_range"]
         ell = np.linspace(low, high, 200)
-        alpha = aggregation.llm_weight(ell, low, high, own["alpha_1"], own["alpha_2"])
+        alpha = aggregation.weight(ell, low, high, own)
         axes.plot(np.exp(ell) - 1, alpha, label=f"{own['task']} {own['backbone']}")
     axes.set_xscale("log")
     axes.set_xlabel("interactions of the user in training")

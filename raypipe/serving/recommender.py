@@ -214,7 +214,7 @@ class Recommender:
     def _alpha(self, task: str, interactions: int) -> float:
         choice = self.chosen[task]
         ell = aggregation.long_tail_coefficient(np.array([interactions]))
-        return float(aggregation.llm_weight(ell, *self.range[task], choice["alpha_1"], choice["alpha_2"])[0])
+        return float(aggregation.weight(ell, *self.range[task], choice)[0])
 
     def _ask(self, template: str, user_id: str | None, task: str, past: Past, other: Past, rated: bool) -> Ask:
         settings = self.config.prompts

@@ -17,7 +17,7 @@ from raypipe.config import RunConfig
 from raypipe.papers.llama4rec.training import model_of
 from raypipe.pipeline.stage import Context
 
-FORMAT = 2
+FORMAT = 3
 
 
 def bundle(ctx: Context, config: RunConfig) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def bundle(ctx: Context, config: RunConfig) -> dict[str, Any]:
         "seed": config.seed,
         "config": config.model_dump(mode="json"),
         "chosen": [
-            {k: c[k] for k in ("task", "backbone", "ranking", "alpha_1", "alpha_2")}
+            {k: c[k] for k in ("task", "backbone", "ranking", "alpha_1", "alpha_2", "learned")}
             for c in json.loads((ctx.input("chosen") / "chosen.json").read_text())
         ],
     }

@@ -16,6 +16,7 @@ from raypipe.config import RunConfig
 from raypipe.evaluation import metrics
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.generation import answers
+from raypipe.papers.llama4rec.mixer import cross_fitted, learn
 from raypipe.papers.llama4rec.ranks import utilities, values
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES
@@ -42,7 +43,7 @@ def choose(ctx: Context, config: RunConfig, variant: str) -> dict[str, Any]:
         )
         for name in {c["name"] for c in cases}:
             weights[name] = [{"alpha_1": g["alpha_1"], "alpha_2": g["alpha_2"], "value": g[name]} for g in grid]
-    chosen = _decide(cases, weights, config.aggregation.alpha_1)
+    chosen = _decide(cases, weights, config.aggregation.alpha_1, config.aggregation.weight == "learned")
     (ctx.out / "chosen.json").write_text(json.dumps(chosen, indent=1))
     return {"rows": len(chosen), "chosen": {c["backbone"]: [c["ranking"], c["alpha_1"], c["alpha_2"]] for c in chosen}}
 
@@ -141,7 +142,10 @@ def _evaluate_weights(point: dict[str, float], cases: list[dict[str, Any]]) -> d
 
 
 def _decide(
-    cases: list[dict[str, Any]], weights: dict[str, list[dict[str, float]]], uniform: Sequence[float] = ()
+    cases: list[dict[str, Any]],
+    weights: dict[str, list[dict[str, float]]],
+    uniform: Sequence[float] = (),
+    learned: bool = False,
 ) -> list[dict[str, Any]]:
     """The ranking, then its best weights; equal values go to the smaller weights.
 
@@ -152,6 +156,7 @@ def _decide(
         cases: those of a backbone stand together, one for each seed, ranking and scope.
         weights: name of a case -> grid with the mean value over seeds; empty where the LLM alone decides.
         uniform: weights for all users alike, of which the best for the chosen ranking is found too (L26).
+        learned: mix by the learnt weights, and not by the best of eq. 5; both are fitted and reported in any case.
     """
 
     def mean(of: list[dict[str, Any]], alpha: float | None) -> float:
@@ -181,6 +186,8 @@ def _decide(
         decided = own[ranking, "all" if (ranking, "all") in own else "compared"]
         best = best_of(decided)
         values = {alpha: round(mean(decided, alpha), 9) for alpha in uniform} if weights else {}
+        everyone = [np.arange(len(case["ell"])) for case in decided]
+        mixer = {"b": learn(decided, everyone), "validation": cross_fitted(decided, quality)} if weights else None
         chosen.append(
             {
                 "task": task,
@@ -189,6 +196,8 @@ def _decide(
                 "alpha_1": best["alpha_1"],
                 "alpha_2": best["alpha_2"],
                 "validation": best["value"],
+                "mixer": mixer,
+                "learned": mixer["b"] if mixer and learned else None,
                 "compared": compared,
                 "ell_range": decided[0]["range"],
                 "uniform": max(values, key=lambda a: (values[a], -a)) if values else None,

@@ -90,7 +90,7 @@ def _weights(variant: str, choice: dict[str, Any], past: Histories, task: str, u
     if variant == "wo_aa":
         return np.full(len(users), choice["uniform"])
     ell, low, high = coefficients(past, task, users)
-    return aggregation.llm_weight(ell, low, high, choice["alpha_1"], choice["alpha_2"])
+    return aggregation.weight(ell, low, high, choice)
 
 
 def _rating(ctx: Context, backbone: str, variant: str, seed: int, told: Told | None, past: Histories) -> pd.DataFrame:

@@ -36,7 +36,8 @@ WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attribu
 TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
 TUNED = ("tuning", "papers/llama4rec/training.py")
 ENGINE = ("llm", "papers/llama4rec/generation.py")
-RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py")
+RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py",
+          "papers/llama4rec/mixer.py")  # fmt: skip
 
 #: the settings of tuning that decide what is learnt, and not how
 OF_INSTRUCTIONS = {"instructions", "backbones", "newest", "sources"}
@@ -80,6 +81,11 @@ def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str
     return [config.prompts.model_dump(), style_of(config), config.rerank.model_dump(), names, list(seeds)]
 
 
+def _asked(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide what the LLM is asked to add."""
+    return config.augment.model_dump(exclude={"warm_start"})
+
+
 def _data(config: RunConfig, at: str = "") -> list[Stage]:
     read_config = {
         **config.data.model_dump(include={"name", "options", "min_interactions"}),
@@ -93,8 +99,10 @@ def _data(config: RunConfig, at: str = "") -> list[Stage]:
     ]
 
 
-def _fits(config: RunConfig, at: str, seed: int, inputs: dict[str, str], hint: bool = False) -> list[Stage]:
-    """One stage for each backbone, called AT/NAME."""
+def _fits(
+    config: RunConfig, at: str, seed: int, inputs: dict[str, str], hint: bool = False, start: str | None = None
+) -> list[Stage]:
+    """One stage for each backbone, called AT/NAME; it begins with the weights of START/NAME."""
     stages = []
     for task, name in _learnt(config) if hint else _backbones(config):
         options = config.backbone_options.get(name, {})
@@ -103,7 +111,8 @@ def _fits(config: RunConfig, at: str, seed: int, inputs: dict[str, str], hint: b
         settings = [registry.options(task, name, options).model_dump(), config.backbone_workers, k, seed]
         crew = f"Ray Train: {config.backbone_workers} worker(s)"
         place: Literal["driver", "trainer"] = "trainer" if config.backbone_workers == 1 else "driver"
-        stages.append(Stage(f"{at}/{name}", body, inputs, settings, MODELS, place, crew))
+        read = inputs | ({"start": f"{start}/{name}"} if start else {})
+        stages.append(Stage(f"{at}/{name}", body, read, settings, MODELS, place, crew))
     return stages
 
 
@@ -137,7 +146,7 @@ def _tuning(config: RunConfig) -> list[Stage]:
         inputs = {"base": "llm/base"}
         for n, (at, source) in enumerate(config.sources):
             body = partial(instructions, config=source, with_hints=kind == "augmented", seed=seed)
-            settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, config.augment.model_dump()]
+            settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, _asked(config)]
             made_of = _both(at) | {f"hint/{name}": f"{at}hint/{name}" for _, name in _learnt(config)}
             stages.append(Stage(f"{at}instructions/{kind}", body, made_of, settings, made_by, "driver", "Ray Data"))
             inputs[f"instructions{n}"] = f"{at}instructions/{kind}"
@@ -149,7 +158,7 @@ def _tuning(config: RunConfig) -> list[Stage]:
 def _augmentation(config: RunConfig) -> list[Stage]:
     """The LLM's additions to the data, and the models fitted with and without them, for each seed."""
     seeds = config.repetitions
-    settings = [_wording(config, seeds, []), config.augment.model_dump(), list(config.tasks)]
+    settings = [_wording(config, seeds, []), _asked(config), list(config.tasks)]
     stages = [Stage("prompts/augment", partial(prompts, config=config, kind="augment"), BOTH, settings, TEXT, "driver", "Ray Data")]
     for seed in seeds:
         stages += _fits(config, f"seed{seed}/base", seed, BOTH)
@@ -163,7 +172,8 @@ def _augmentation(config: RunConfig) -> list[Stage]:
             stages.append(Stage(f"seed{seed}/augmentation{wave.suffix}", body, inputs, seed, code))
     for wave, seed in itertools.product(augmenting, seeds):
         made = {**BOTH, "augmentation": f"seed{seed}/augmentation{wave.suffix}"}
-        stages += _fits(config, f"seed{seed}/{wave.models}", seed, made)
+        start = f"seed{seed}/base" if config.augment.warm_start else None
+        stages += _fits(config, f"seed{seed}/{wave.models}", seed, made, start=start)
     return stages
 
 

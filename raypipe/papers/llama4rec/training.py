@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from raypipe.backbones import registry
 from raypipe.backbones.contract import FitData, Options, RatingQueries
-from raypipe.backbones.fit import Worker, fit
+from raypipe.backbones.fit import Worker, can_start, fit
 from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.backbones.tables import Augmented, Tables
 from raypipe.cluster import session, train
@@ -85,9 +85,13 @@ def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> No
     def save(write: Callable[[Path], None]) -> None:
         work.save(write if work.rank == 0 else lambda folder: None)  # all workers hold the same weights
 
+    start = load_file(ctx.input("start") / "model.safetensors") if "start" in ctx.inputs else None
+    if start is not None and not can_start(start, module.Model, data, options):
+        start = None
+        session.post(f"{label}: its augmented data has other columns, so it is fitted from the beginning")
     crew = Worker(work.rank, work.world, work.device, work.add)
     with work.resume() as folder:
-        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), report, save, folder, crew)
+        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), report, save, folder, crew, start)
 
     def write(folder: Path) -> None:
         """Each worker answers a part of the questions; worker 0 writes what all of them hold."""
@@ -127,8 +131,6 @@ def _answers(model: Any, source: Tables, task: str, part: str, k: int, seed: int
 
 def load_backbone(folder: Path, task: str, name: str, data: FitData, options: Options) -> Any:
     """A fitted backbone from its weights."""
-    from safetensors.torch import load_file
-
     model = registry.find(task, name).Model(data, options)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()

@@ -1,0 +1,60 @@
+"""A mixer learnt on validation, beside eq. 5 (L53): the LLM's weight as a logistic function of the long-tail coefficient.
+
+Eq. 5 can only give more weight to users of the tail. Here the data says for whom the LLM is worth more, by two numbers a
+backbone: few enough for some hundred validation users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from raypipe import aggregation
+
+FOLDS = 5
+#: pull of both numbers to zero, that is to equal weights, in units of the mean loss
+PULL = 1e-3
+
+
+def learn(cases: Sequence[dict[str, Any]], picked: Sequence[np.ndarray]) -> tuple[float, float]:
+    """(b_0, b_1) of `aggregation.learned_weight` that make the truth most probable.
+
+    Ratings: least squared error. Lists: the softmax over the k' candidates of the mixed utilities, at a temperature that is
+    learnt too; users whose target is not among the candidates say nothing.
+
+    Args:
+        cases: those of choose.py, one a seed.
+        picked: of each case the rows of the users to learn from.
+    """
+
+    def loss(b: np.ndarray) -> float:
+        parts = []
+        for case, rows in zip(cases, picked, strict=True):
+            alpha = aggregation.learned_weight(case["ell"][rows], b[0], b[1])
+            if case["task"] == "rating":
+                parts.append((aggregation.blend_ratings(case["llm"][rows], case["rec"][rows], alpha) - case["truth"][rows]) ** 2)
+                continue
+            rows, alpha = rows[case["at"][rows] > 0], alpha[case["at"][rows] > 0]
+            utility = np.exp(b[2]) * aggregation.mixed(case["llm"][rows], case["rec"][rows], alpha)
+            parts.append(logsumexp(utility, axis=1) - utility[np.arange(len(rows)), case["at"][rows] - 1])
+        told = np.concatenate(parts)
+        return float((told.mean() if len(told) else 0.0) + PULL * (b[0] ** 2 + b[1] ** 2))
+
+    # without derivatives: utilities are rounded, so that small steps change nothing
+    found = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3, "fatol": 1e-6})
+    return float(found.x[0]), float(found.x[1])
+
+
+def cross_fitted(cases: Sequence[dict[str, Any]], quality: Callable[[dict[str, Any], np.ndarray], float]) -> float:
+    """Mean quality over the cases where each fifth of the users is mixed as learnt from the other four."""
+    fold = np.arange(len(cases[0]["ell"])) % FOLDS
+    alphas = [np.empty(len(case["ell"])) for case in cases]
+    for n in range(FOLDS):
+        b = learn(cases, [np.flatnonzero(fold != n)] * len(cases))
+        for case, alpha in zip(cases, alphas, strict=True):
+            alpha[fold == n] = aggregation.learned_weight(case["ell"][fold == n], *b)
+    return float(np.mean([quality(case, alpha) for case, alpha in zip(cases, alphas, strict=True)]))
