@@ -28,6 +28,9 @@ from raypipe.reports import environment, pages, plots, tables
 
 SCHEMA = "raypipe-report/2"
 
+#: settings that name places of this machine, which a report does not tell
+FOLDERS: Any = {"data": {"dir"}, "llm": {"tune": {"sources": {"__all__": {"data": {"dir"}}}}}}
+
 
 def publish(config: RunConfig, store: Store, record: Sequence[Done], began: float, to: str = "") -> str:
     """Write the run folder, `to` below the store's root; returns the summary for the terminal."""
@@ -63,7 +66,7 @@ def _publish(
         "protocol": config.data.label,
         "seeds": config.seeds,
         "commit": environment.commit(),
-        "config": config.model_dump(mode="json", exclude={"data": {"dir"}}),
+        "config": config.model_dump(mode="json", exclude=FOLDERS),
         "machine": machine,
         "versions": environment.versions(),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
