@@ -177,8 +177,21 @@ class RerankConfig(Config):
     """Re-ranking of the conventional model's output."""
 
     k_prime: int = Field(20, ge=5, description="k', the length of the re-ranked list; the paper's is 10 (L24)")
+    chunk: int = Field(0, ge=0, description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: all")
     pointwise: bool = Field(True, description="also rate each candidate, and choose the better way on validation")
     pointwise_users: int = Field(100, ge=20, description="validation users on which pointwise and listwise are compared")
+
+    @field_validator("chunk")
+    @classmethod
+    def _some(cls, size: int) -> int:
+        if size == 1:
+            raise ValueError("a chunk holds two candidates or more; 0 asks about all at once")
+        return size
+
+    @property
+    def at_once(self) -> int:
+        """Candidates of a prompt."""
+        return min(self.chunk, self.k_prime) if self.chunk else self.k_prime
 
 
 class AggregationConfig(Config):

@@ -13,7 +13,8 @@ from raypipe import aggregation
 from raypipe.backbones import registry
 from raypipe.config import load
 from raypipe.data.dataset import read, truth_of
-from raypipe.papers.llama4rec import choose, evaluate, generation, judged, mixer, ranks, stages, variants
+from raypipe.errors import ConfigError
+from raypipe.papers.llama4rec import asks, choose, evaluate, generation, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.reports import tables
@@ -26,10 +27,10 @@ def answered(*rows):
 
 def test_answers_become_values_and_rejections_are_counted():
     frame = answered(
-        ("3/b/listwise/direct/test/u/1", "", [-2.0, -1.0], [" x", " y"], ["i1", "i2"]),
+        ("3/b/listwise/direct/test/2/u/1", "", [-2.0, -1.0], [" x", " y"], ["i1", "i2"]),
         ("3/b/pointwise/direct/test/u/1/7", "", [np.log(0.5), np.log(0.5)], [" 1", " 5"], ["1", "5"]),
         ("3/b/pointwise/rating/test/u/1", "", [0.0, -50.0], [" 1", " 5"], ["1", "5"]),
-        ("3/b/listwise/direct/test/v", "", [], [" x", " y"], ["i1", "i2"]),
+        ("3/b/listwise/direct/test/0/v", "", [], [" x", " y"], ["i1", "i2"]),
     )
     got, rejected = ranks.values(frame)
     assert rejected == {"no_answer": 1}
@@ -40,18 +41,50 @@ def test_answers_become_values_and_rejections_are_counted():
         ["u/1", "", pytest.approx(1.0)],
     ], "user ids may hold slashes"
     assert got["seed"].tolist() == [3] * 4 and got["split"].tolist() == ["test"] * 4
+    assert got["chunk"].tolist() == [2, 2, 0, 0]
 
 
 def test_a_rejected_answer_keeps_the_conventional_order():
-    scores = [[0.9, 0.5, 0.4], [3.0, 2.0, 1.0]]
-    lists = pd.DataFrame({"user_id": ["u", "v"], "items": [["a", "b", "c"], ["a", "b", "c"]], "scores": scores})
-    numbers = {"a": 0, "b": 1, "c": 2}
-    said = pd.DataFrame({"user_id": ["u"] * 3, "item": ["c", "a", "b"], "value": [-1.0, -2.0, -2.0]})
-    for named in (said, said.assign(item=["2", "0", "1"])):
-        llm, rec = ranks.utilities(lists, named, numbers, 3, "position")
-        assert llm.tolist() == [[-2, -3, -1], [-1, -2, -3]] and rec.tolist() == [[-1, -2, -3]] * 2
-        llm, rec = ranks.utilities(lists, named, numbers, 3, "score")
-        assert llm.tolist() == [[-2.0, -2.0, -1.0], scores[1]] and rec.tolist() == scores
+    names, scores = list("abcde"), [[0.9, 0.5, 0.4, 0.3, 0.1], [5.0, 4.0, 3.0, 2.0, 1.0]]
+    lists = pd.DataFrame({"user_id": ["u", "v"], "items": [names, names], "scores": scores})
+    said = pd.DataFrame({"user_id": "u", "item": list("cabde"), "value": [-1.0, -2.0, -2.0, -4.0, -5.0], "chunk": 0})
+    for named in (said, said.assign(item=["2", "0", "1", "3", "4"])):
+        llm, rec = ranks.utilities(
+            lists, named, {n: i for i, n in enumerate(names)}, load("toy", {"rerank.k_prime": 5, "aggregation.utility": "position"})
+        )
+        assert llm.tolist() == [[-2, -3, -1, -4, -5], [-1, -2, -3, -4, -5]] and rec.tolist() == [[-1, -2, -3, -4, -5]] * 2
+        llm, rec = ranks.utilities(lists, named, {n: i for i, n in enumerate(names)}, load("toy", {"rerank.k_prime": 5}))
+        assert llm.tolist() == [[-2.0, -2.0, -1.0, -4.0, -5.0], scores[1]] and rec.tolist() == scores
+
+
+def test_chunks_are_merged_where_their_values_cannot_be_compared():
+    names, scores = list("abcde"), [2.0, 1.0, 0.5, 0.2, -1.0]
+    lists = pd.DataFrame({"user_id": ["u"], "items": [names], "scores": [scores]})
+    said = pd.DataFrame({"user_id": "u", "item": names, "value": [-1.0, -9.0, -2.0, -3.0, -8.0], "chunk": [0, 1, 0, 0, 1]})
+    numbers = {n: i for i, n in enumerate(names)}
+    by_title = load("toy", {"rerank.k_prime": 5, "rerank.chunk": 3})
+    llm, _ = ranks.utilities(lists, said, numbers, by_title)
+    assert llm[0].tolist() == said["value"].tolist(), "log-probabilities of titles are over all texts"
+    llm, rec = ranks.utilities(
+        lists, said, numbers, load("toy", {"rerank.k_prime": 5, "rerank.chunk": 3, "prompts.answers": "label"})
+    )
+    p, share = np.exp(llm[0]), np.exp(rec[0]) / np.exp(rec[0]).sum()
+    assert p.sum() == pytest.approx(1.0) and p[[1, 4]].sum() == pytest.approx(share[[1, 4]].sum())
+    assert p[0] / p[2] == pytest.approx(np.e) and p[4] / p[1] == pytest.approx(np.e)
+    whole = ranks.merged(np.array(said["value"]), np.zeros(5), np.array(scores))
+    assert np.diff(whole - said["value"]).tolist() == pytest.approx([0.0] * 4), "one chunk keeps its differences"
+
+
+def test_asks_in_chunks_hold_every_candidate_once():
+    about = {"template": "listwise", "user_id": "a/b", "task": "direct", "split": "test", "history": [1], "answer": -1}
+    ask = asks.Ask(ask_id="listwise/direct/test/0/a/b", candidates=np.arange(7), **about)
+    made = asks.in_chunks(pd.DataFrame([ask]), 3)
+    assert made["ask_id"].tolist() == [f"listwise/direct/test/{n}/a/b" for n in range(3)]
+    assert np.concatenate(made["candidates"].to_list()).tolist() == list(range(7)) and made["candidates"].map(len).max() == 3
+    assert len(asks.in_chunks(pd.DataFrame([ask]), 7)) == 1
+    with pytest.raises(ConfigError, match="labelled by 26"):
+        stages.plan(load("toy", {"rerank.k_prime": 40, "prompts.answers": "label"}))
+    assert stages.plan(load("toy", {"rerank.k_prime": 40, "rerank.chunk": 10, "prompts.answers": "label"}))
 
 
 def case(ranking, scope, llm, rec=(1, 2), task="direct"):

@@ -23,13 +23,15 @@ from raypipe.data.split import Split
 from raypipe.errors import ArtifactError, RaypipeError
 from raypipe.llm.transformers import Question, Scorer
 from raypipe.papers.llama4rec import words
-from raypipe.papers.llama4rec.asks import NOTHING, Ask, Histories, Past
+from raypipe.papers.llama4rec.asks import NOTHING, Ask, Histories, Past, chunks
 from raypipe.papers.llama4rec.bundle import FORMAT
 from raypipe.papers.llama4rec.generation import similar_of, style_of
+from raypipe.papers.llama4rec.ranks import merged, must_merge
 from raypipe.papers.llama4rec.training import load_backbone
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import listwise, pointwise
 from raypipe.schema import TITLE
+from raypipe.seeding import generator
 
 MOST = 100
 
@@ -142,10 +144,10 @@ class Recommender:
         candidates = found.items[0]
         k_prime = min(self.config.rerank.k_prime, depth)
         alpha = self._alpha(task, len(past.items) if user_id is None else len(self._train(task, user_id).items))
-        values = self._llm_values(task, choice["ranking"], user_id, past, candidates[:k_prime])
-        answered = values is not None
         rec = np.asarray(found.scores[:, :k_prime], dtype=float)
-        said = np.array([values], dtype=float) if answered else rec
+        values = self._llm_values(task, choice["ranking"], user_id, past, candidates[:k_prime], rec[0])
+        answered = values is not None
+        said = rec if values is None else values[None, :]
         llm = aggregation.positions(said)
         if self.config.aggregation.utility == "position":
             said, rec = aggregation.by_position(said), aggregation.by_position(rec)
@@ -224,24 +226,31 @@ class Recommender:
             other.ratings if rated else (),
         )  # fmt: skip
 
-    def _llm_values(self, task: str, ranking: str, user_id: str | None, past: Past, candidates: np.ndarray) -> list[float] | None:
-        """The LLM's value of each candidate, larger is better; None where its answer is rejected."""
+    def _llm_values(
+        self, task: str, ranking: str, user_id: str | None, past: Past, candidates: np.ndarray, rec: np.ndarray
+    ) -> np.ndarray | None:
+        """[K] the LLM's value of each candidate, larger is better; None where an answer is rejected. `rec` [K]: their scores."""
         similar = self.similar[task].get(user_id or "", "")
         if ranking == "pointwise":
             own = self.histories.rated_visible.get(user_id or "", NOTHING)
             other = self.histories.rated_visible.get(similar, NOTHING)
             ask = self._ask("pointwise", user_id, task, own, other, rated=True)
             said = [self._pointwise(ask._replace(candidates=(c,))) for c in candidates]
-            return None if any(v is None for v in said) else said  # type: ignore[return-value]
+            return None if any(v is None for v in said) else np.array(said, dtype=float)
         ask = self._ask("listwise", user_id, task, past, self.histories.topk_train.get(similar, NOTHING), rated=False)
-        ask = ask._replace(hint=candidates[: self.config.prompts.hint], candidates=candidates)
-        made = words.render(ask, self.book, self.style)
-        scores = self.scorer.score([Question(made.text, made.options)])[0]
-        got = listwise.parse(Completion("", scores), made.options, made.payload)
-        if isinstance(got, Rejected):
-            return None
-        by_id = dict(got)
-        return [by_id[self.book.ids[c]] for c in candidates]
+        ask = ask._replace(hint=candidates[: self.config.prompts.hint])
+        # in random order, as in evaluation: a prompt must not tell what the conventional model thinks by the order of candidates
+        parts = chunks(generator(self.seed, "listwise", "serve").permutation(len(candidates)), self.config.rerank.at_once)
+        made = [words.render(ask._replace(candidates=candidates[part]), self.book, self.style) for part in parts]
+        values, chunk = np.empty(len(candidates)), np.empty(len(candidates))
+        answers = self.scorer.score([Question(m.text, m.options) for m in made])
+        for number, (part, one, scores) in enumerate(zip(parts, made, answers, strict=True)):
+            got = listwise.parse(Completion("", scores), one.options, one.payload)
+            if isinstance(got, Rejected):
+                return None
+            by_id = dict(got)
+            values[part], chunk[part] = [by_id[item] for item in one.payload], number
+        return merged(values, chunk, rec) if must_merge(self.config) else values
 
     def _pointwise(self, ask: Ask) -> float | None:
         made = words.render(ask, self.book, self.style)

@@ -127,7 +127,7 @@ def listwise(
             past = Past(past.items[order], past.ratings[order])
         other = _similar_past(histories.topk_train, similar, user, config)
         hint = candidates[: config.hint] if similar is not None else NOTHING.items
-        name = f"listwise/{task}/{split_name(part, position)}/{user}"
+        name = f"listwise/{task}/{split_name(part, position)}/0/{user}"
         rows.append((name, "listwise", user, task, part, past.items, (), other.items, (), hint, np.nan,
                      rng.permutation(candidates), target if part == "held" else -1))  # fmt: skip
         first.append(within)
@@ -136,6 +136,21 @@ def listwise(
         order = np.lexsort((rng.random(len(frame)), ~np.array(first)))
         frame = frame.iloc[np.sort(order[:limit])].reset_index(drop=True)
     return frame
+
+
+def chunks(candidates: np.ndarray, size: int) -> list[np.ndarray]:
+    """The fewest parts of at most `size` candidates, of about equal length."""
+    return np.array_split(candidates, -(-len(candidates) // size))
+
+
+def in_chunks(asks: pd.DataFrame, size: int) -> pd.DataFrame:
+    """Listwise asks with at most `size` candidates each, of about equal number (L51); the number of the chunk is in the id."""
+    rows = []
+    for ask in asks.itertuples(index=False):
+        *about, _, user = ask.ask_id.split("/", 4)
+        parts = enumerate(chunks(ask.candidates, size))
+        rows += [ask._replace(ask_id="/".join([*about, str(n), user]), candidates=part) for n, part in parts]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def pointwise_candidates(

@@ -41,10 +41,14 @@ def check(config: RunConfig) -> None:
         raise ConfigError("a judge judges attributes, and the run makes none", "judge", "add the task rating")
     if config.rival and not {"direct", "sequential"} & set(config.tasks):
         raise ConfigError("a rival ranks lists, and the run has none", "rival", "add the task direct or sequential")
-    most = max(config.rerank.k_prime, config.augment.pick_from)
+    if config.rival and config.rerank.at_once < config.rerank.k_prime:
+        raise ConfigError("a rival is put whole lists", "rerank.chunk", "leave it at 0, or leave the rival out")
+    most = max(config.rerank.at_once, config.augment.pick_from)
     if style_of(config) == "label" and most > len(LABELS):
         raise ConfigError(
-            f"{most} candidates cannot be labelled by {len(LABELS)} letters", "rerank.k_prime, augment.pick_from", "lower them"
+            f"{most} candidates cannot be labelled by {len(LABELS)} letters",
+            "rerank.k_prime, augment.pick_from",
+            "lower them, or let rerank.chunk split the candidates",
         )
 
 

@@ -80,7 +80,7 @@ def _cases(ctx: Context, config: RunConfig) -> list[dict[str, Any]]:
                     if (ranking == "pointwise" and scope == "all") or not len(part):
                         continue
                     items = np.stack([np.asarray(i)[: config.rerank.k_prime] for i in part["items"]])
-                    llm, rec = utilities(part, of, numbers, config.rerank.k_prime, config.aggregation.utility)
+                    llm, rec = utilities(part, of, numbers, config)
                     cases.append(
                         _case(task, backbone, ranking, past, part[USER], config, scope)
                         | {"at": metrics.rank_of(part["target"].to_numpy(), items), "llm": llm, "rec": rec}

@@ -118,7 +118,7 @@ def _ranking(
         scores = np.stack([np.asarray(s)[:k] for s in lists["scores"]]).astype(float)
         columns |= {"rank": rec.ravel(), "score": scores.ravel()}
     else:
-        llm, conventional = utilities(lists, _said(told, seed, task, backbone), numbers, k, config.aggregation.utility)
+        llm, conventional = utilities(lists, _said(told, seed, task, backbone), numbers, config)
         value = llm
         if WAVES[source(variant)].mixed:
             alpha = _weights(variant, told.chosen[backbone], past, task, lists[USER])

@@ -65,7 +65,8 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
                     continue
                 lists = pd.read_parquet(folder / "lists.parquet")
                 made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.rerank.k_prime, seed)
-                parts.append(made.assign(ask_id=prefix + made["ask_id"]))
+                asked = asks.in_chunks(made, config.rerank.at_once)
+                parts.append(asked.assign(ask_id=prefix + asked["ask_id"]))
                 if config.rerank.pointwise and part == "validation":
                     rng = generator(seed, "pointwise users", task)
                     some = made.iloc[np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])]

@@ -7,23 +7,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logsumexp
 
 from raypipe import aggregation
+from raypipe.config import RunConfig
+from raypipe.papers.llama4rec.generation import style_of
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import listwise, pointwise
 
-COLUMNS = ["seed", "backbone", "template", "task", "split", "user_id", "item", "value"]
+COLUMNS = ["seed", "backbone", "template", "task", "split", "user_id", "item", "value", "chunk"]
 
 
 def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     """The LLM's value of each candidate, larger is better, and the rejected answers by kind.
 
     Args:
-        answered: prompts with completions; a prompt_id is seed/backbone/template/task/split/user[/item number].
+        answered: prompts with completions; a prompt_id is seed/backbone/template/task/split/, then chunk/user (listwise), user/item
+            number (pointwise candidates) or user (rating task).
 
     Returns:
         COLUMNS frame: `item` is an item id (listwise), a row number (pointwise candidates) or "" (rating task); `value` a
-        log-probability or an expected rating.
+        log-probability or an expected rating; `chunk` the number of the prompt that named the item, 0 where there is one.
     """
     rejected: Counter[str] = Counter()
     rows: list[tuple[Any, ...]] = []
@@ -36,19 +40,20 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
         if template == "listwise":
             got = listwise.parse(completion, list(row.options), list(row.payload))
             if not isinstance(got, Rejected):
-                rows += [(*about, rest, item, value) for item, value in got]
+                chunk, _, user = rest.partition("/")
+                rows += [(*about, user, item, value, int(chunk)) for item, value in got]
         else:
             user, _, item = rest.rpartition("/") if task != "rating" else (rest, "", "")
             got = pointwise.parse(completion, list(row.options), list(row.payload))
             if not isinstance(got, Rejected):
-                rows.append((*about, user, item, got))
+                rows.append((*about, user, item, got, 0))
         if isinstance(got, Rejected):
             rejected[got.kind] += 1
     return pd.DataFrame(rows, columns=COLUMNS), rejected
 
 
 def utilities(
-    lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], k_prime: int, kind: str
+    lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], config: RunConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """([U, K], [U, K]) what the LLM and what the conventional model say of each candidate, in conventional order.
 
@@ -57,15 +62,34 @@ def utilities(
     Args:
         lists: LISTS rows of the users.
         said: what `values` gave for them.
-        kind: of `aggregation.utility`.
     """
-    by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), said["value"], strict=True))
+    k_prime = config.rerank.k_prime
+    told = zip(said["value"], said["chunk"], strict=True)
+    by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), told, strict=True))
     rec = np.stack([np.asarray(scores)[:k_prime] for scores in lists["scores"]]).astype(float)
     llm = rec.copy()
     for row, (user, items) in enumerate(zip(lists["user_id"], lists["items"], strict=True)):
         found = [by_id.get((user, i), by_id.get((user, str(item_number[i])))) for i in items[:k_prime]]
         if not any(v is None for v in found):
-            llm[row] = found
-    if kind == "position":
+            values, chunk = np.array(found).T
+            llm[row] = merged(values, chunk, rec[row]) if must_merge(config) else values
+    if config.aggregation.utility == "position":
         return aggregation.by_position(llm), aggregation.by_position(rec)
     return llm, rec
+
+
+def must_merge(config: RunConfig) -> bool:
+    """Whether the values of two chunks cannot be compared: labels and listed titles are told apart within a prompt alone."""
+    return config.rerank.at_once < config.rerank.k_prime and style_of(config) != "title"
+
+
+def merged(llm_K: np.ndarray, chunk_K: np.ndarray, rec_K: np.ndarray) -> np.ndarray:
+    """[K] log-probabilities over all candidates from those within chunks (L51).
+
+    p(i) = p_LLM(i | its chunk) p_Rec(its chunk), where p_Rec is the softmax of the conventional scores.
+    """
+    out = np.empty(len(llm_K))
+    for chunk in np.unique(chunk_K):
+        own = chunk_K == chunk
+        out[own] = llm_K[own] - logsumexp(llm_K[own]) + logsumexp(rec_K[own]) - logsumexp(rec_K)
+    return out

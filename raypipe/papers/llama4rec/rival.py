@@ -68,7 +68,7 @@ def against_rival(ctx: Context, config: RunConfig) -> dict[str, Any]:
                     for counts in ours.values():
                         counts["rejected"] += 1
                     continue
-                own = hits.loc[row.prompt_id.split("/", 5)[5]]
+                own = hits.loc[row.prompt_id.split("/", 6)[6]]
                 theirs = [item for item, _ in said].index(own["target"]) + 1
                 for column, counts in ours.items():
                     counts["wins" if own[column] < theirs else "ties" if own[column] == theirs else "losses"] += 1
