@@ -3,7 +3,7 @@
 U = users, K = k', the length of the re-ranked list.
 
 Decisions: utilities of lists are positions, as in the paper, or scores (`aggregation.utility`). N(u) counts training
-interactions only (LO21). Pointwise ratings become positions, equal ratings keep the conventional order (LO22). Where all users
+interactions only (LO21). Equal pointwise ratings keep the conventional order (LO22). Where all users
 are alike nobody is in the tail and the floor alpha_2 applies (LO25). Equal utilities keep the conventional order.
 """
 

@@ -63,7 +63,7 @@ def utilities(
         lists: LISTS rows of the users.
         said: what `values` gave for them.
     """
-    k_prime = config.rerank.k_prime
+    k_prime, apart = config.rerank.k_prime, must_merge(config)
     told = zip(said["value"], said["chunk"], strict=True)
     by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), told, strict=True))
     rec = np.stack([np.asarray(scores)[:k_prime] for scores in lists["scores"]]).astype(float)
@@ -71,8 +71,8 @@ def utilities(
     for row, (user, items) in enumerate(zip(lists["user_id"], lists["items"], strict=True)):
         found = [by_id.get((user, i), by_id.get((user, str(item_number[i])))) for i in items[:k_prime]]
         if not any(v is None for v in found):
-            values, chunk = np.array(found).T
-            llm[row] = merged(values, chunk, rec[row]) if must_merge(config) else values
+            own, chunk = np.array(found).T
+            llm[row] = merged(own, chunk, rec[row]) if apart else own
     if config.aggregation.utility == "position":
         return aggregation.by_position(llm), aggregation.by_position(rec)
     return llm, rec
