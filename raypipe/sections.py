@@ -169,6 +169,11 @@ class AugmentConfig(Config):
     pick_from: int = Field(10, ge=2, description="t, the length of the list to pick from")
     attributes: bool = True
     examples: int = Field(4, ge=1, description="worked examples in an attribute prompt")
+    rounds: int = Field(
+        1,
+        ge=1,
+        description="after the first, the augmented models guide the LLM: it picks from their lists (L55)",
+    )
     warm_start: bool = Field(False, description="augmented models go on from the base model's weights (L50), not from new ones")
     retrieval: bool = Field(True, description="they are the known items most alike (L54); false: drawn at random")
 

@@ -13,6 +13,7 @@ from raypipe import config
 from raypipe.backbones import registry
 from raypipe.backbones.sweep import draw, read_space
 from raypipe.errors import ConfigError
+from raypipe.papers.data import fingerprint
 from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.stages import plan
 
@@ -146,3 +147,13 @@ def test_the_job_works_from_any_folder_and_refuses_with_one_message(tmp_path):
     assert dry.returncode == 0 and "to run" in dry.stdout and not (tmp_path / "runs").exists()
     refused = job("--set", "llm.tune.epocs=3")
     assert refused.returncode == 2 and "llm.tune.epocs" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_data_files_are_known_by_their_content(tmp_path):
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "items.csv").write_text("item_id,title\n1,A\n")
+    one, two = (load(None, {"data.name": "folder", "data.dir": str(tmp_path / place)}) for place in ("one", "two"))
+    assert fingerprint(one) == fingerprint(two) and fingerprint(load("toy")) is None
+    (tmp_path / "two" / "items.csv").write_text("item_id,title\n1,B\n")
+    assert fingerprint(one) != fingerprint(two)

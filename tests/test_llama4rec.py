@@ -3,6 +3,7 @@
 import csv
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,15 @@ import pytest
 
 from raypipe import aggregation
 from raypipe.backbones import registry
+from raypipe.backbones.tables import Augmented
 from raypipe.config import load
 from raypipe.data.dataset import read, truth_of
 from raypipe.errors import ConfigError
-from raypipe.papers.llama4rec import asks, choose, evaluate, generation, judged, mixer, ranks, stages, variants
+from raypipe.papers.llama4rec import asks, augment, choose, evaluate, generation, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.reports import tables
-from raypipe.schema import PROMPTS
+from raypipe.schema import COMPLETIONS, PROMPTS
 
 
 def answered(*rows):
@@ -302,6 +304,45 @@ def test_waves_of_variants():
     assert not [n for n in names if "ift" in n or "wo_da" in n] and names.count("llm/augmented") == 1
     warm = {s.name: s.inputs for s in stages.plan(load("toy", {"augment.warm_start": True, "seeds": 2}))}
     assert warm["seed1/augmented/sasrec"]["start"] == "seed1/base/sasrec" and "start" not in warm["seed1/base/sasrec"]
+
+
+def test_in_each_round_the_models_of_the_last_one_guide_the_llm():
+    made = {s.name: s.inputs for s in stages.plan(load("toy", {"augment.rounds": 3, "variants": ["wo_pa"]}))}
+    assert made["prompts/augment_plain@3"]["model/0/sasrec"] == "seed0/augmented_plain@2/sasrec"
+    assert "model/0/deepfm" not in made["prompts/augment@2"]  # ratings have no lists to draw from
+    assert made["seed0/augmentation@2"]["before"] == "seed0/augmentation@1"
+    assert made["seed0/augmentation"] == {
+        "prompts": "prompts/augment@3", "completions": "completions/augment@3", "before": "seed0/augmentation@2"
+    }  # fmt: skip
+    assert made["seed0/augmented/sasrec"]["augmentation"] == "seed0/augmentation"
+    once = {s.name: s.inputs for s in stages.plan(load("toy"))}
+    assert "before" not in once["seed0/augmentation"] and not [n for n in once if "@" in n]
+
+
+def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
+    def put(folder, asked):
+        made = pd.DataFrame(asked, columns=["prompt_id", "template", "answer", "options", "payload"])
+        (folder / "prompts" / "prompts").mkdir(parents=True)
+        pq.write_table(PROMPTS.of(made.assign(prompt="", mode="score"), "test"), folder / "prompts" / "prompts" / "part-0.parquet")
+        (folder / "completions").mkdir()
+        got = made[["prompt_id", "answer"]].assign(logprobs=[[-1.0, -2.0]] * len(made), tokens_in=1, tokens_out=1, finished_at=1.0)
+        pq.write_table(COMPLETIONS.of(got, "test"), folder / "completions" / "completions.parquet")
+
+    def joined(name, **inputs):
+        out = tmp_path / name / "out"
+        out.mkdir()
+        context = SimpleNamespace(name=name, out=out, inputs=inputs, input=lambda local: inputs[local])
+        return augment.augmentation(context, 0), out
+
+    two = [" A", " B"], ["x", "y"]
+    put(tmp_path / "1", [("0/all/pair/u/1/0", "pair", " A", *two), ("1/all/pair/u/1/0", "pair", " A", *two)])
+    put(tmp_path / "2", [("0/mf/pair/u/1/0", "pair", " A", [" A", " B"], ["p", "q"]), ("0/sasrec/pick/u/1/0", "pick", " A", *two)])
+    first, before = joined("1", prompts=tmp_path / "1" / "prompts", completions=tmp_path / "1" / "completions")
+    _, out = joined("2", prompts=tmp_path / "2" / "prompts", completions=tmp_path / "2" / "completions", before=before)
+    assert first["pairs"] == 1  # the other is of another seed
+    shared, own = Augmented.read(out, "light_gcn"), Augmented.read(out, "mf")
+    assert list(shared.pairs["preferred"]) == ["x"] and list(shared.pairs["user_id"]) == ["u/1"] and not len(shared.insertions)
+    assert len(own.pairs) == 2 and list(Augmented.read(out, "sasrec").insertions["item_id"]) == ["x"]
 
 
 def test_sheets_have_the_papers_layout_and_stars_are_earned():

@@ -182,6 +182,17 @@ def test_pairs_and_picks_are_drawn_among_free_items(toy):
     assert all((a == b).all() for a, b in zip(made["candidates"], again["candidates"], strict=True))
 
 
+def test_in_later_rounds_they_come_from_the_models_list(toy):
+    histories = asks.Histories(toy)
+    one, two = toy.users[:2]
+    seen = histories.topk_train[one].items[0]
+    ranked = {one: np.append(np.setdiff1d(np.arange(20), histories.topk_train[one].items)[:4], seen)}
+    made = asks.augmentation(toy, histories, PromptConfig(similar=3), 1, 4, "pick", 0, ranked, {one: two})
+    assert list(made["user_id"]) == [one]  # the others have no list
+    assert set(made["candidates"][0]) == set(ranked[one][:4])
+    assert list(made["similar"][0]) == list(histories.topk_train[two].items[-3:])
+
+
 def test_a_written_ranking_names_every_candidate_once():
     got = ranking.render(FILM, Person(["A"], hint=["D"]), ["C", "D", "E"], ["3", "4", "5"])
     assert got.mode == "write" and got.options == (" A", " B", " C")

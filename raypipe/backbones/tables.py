@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,14 @@ class Augmented:
     pairs: pd.DataFrame | None = None
     insertions: pd.DataFrame | None = None
     attributes: pd.DataFrame | None = None
+
+    @classmethod
+    def read(cls, folder: Path, backbone: str) -> Augmented:
+        """What a stage wrote; of rows with a `backbone` those of this one, and those of all."""
+        parts = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("pairs", "insertions", "attributes")}
+        for name in ("pairs", "insertions"):
+            parts[name] = parts[name][parts[name]["backbone"].isin(["all", backbone])]
+        return cls(**parts)
 
 
 class Tables:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from raypipe import aggregation
 from raypipe.backbones import registry
@@ -96,14 +95,13 @@ class Recommender:
         self.histories = Histories(self.tables)
         self.book = words.Catalogue.of(dataset)
         self.titles = dataset.items[TITLE].to_numpy(str)
-        parts = {n: pd.read_parquet(folder / "augmentation" / f"{n}.parquet") for n in ("pairs", "insertions", "attributes")}
         self.chosen = {c["task"]: c for c in facts["chosen"]}
         self.models: dict[str, Any] = {}
         self.similar: dict[str, dict[str, str]] = {}
         for task, choice in self.chosen.items():
             name = choice["backbone"]
             options = registry.options(task, name, self.config.backbone_options.get(name, {}))
-            data = self.tables.fit_data(task, extra=Augmented(**parts))
+            data = self.tables.fit_data(task, extra=Augmented.read(folder / "augmentation", name))
             self.models[task] = load_backbone(folder / "models" / name, task, name, data, options)
             self.similar[task] = similar_of(folder / "models" / name)
         self.scorer = Scorer(str(folder / "llm"))

@@ -217,9 +217,22 @@ def rating(
 
 
 def augmentation(
-    tables: Tables, histories: Histories, config: PromptConfig, per_user: int, size: int, template: str, seed: int
+    tables: Tables,
+    histories: Histories,
+    config: PromptConfig,
+    per_user: int,
+    size: int,
+    template: str,
+    seed: int,
+    lists: dict[str, np.ndarray] | None = None,
+    similar: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Pair (P_1) and pick (P_2) asks: `size` items drawn among those without a training interaction of the user (L6, L8, LO18)."""
+    """Pair (P_1) and pick (P_2) asks: `size` items drawn among those without a training interaction of the user (L6, L8, LO18).
+
+    Args:
+        lists: user -> the row numbers to draw from, best first, of a model that was fitted on earlier additions (L55).
+        similar: user -> most similar user, as that model sees it; None for prompts without.
+    """
     rows: list[tuple[object, ...]] = []
     n = len(tables.items)
     known_text = np.array([bool(t) for t in tables.dataset.items["title"]])
@@ -230,13 +243,16 @@ def augmentation(
         rng = generator(seed, template, user)
         free = np.ones(n, dtype=bool)
         free[past.items] = False
-        pool = np.flatnonzero(free & known_text)
+        free &= known_text
+        pool = np.flatnonzero(free) if lists is None else lists[user][free[lists[user]]] if user in lists else NOTHING.items
         if len(pool) < size:
             continue
         shown = past.last(config.history)
+        other = _similar_past(histories.topk_train, similar, user, config)
         for number in range(per_user):
-            rows.append((f"{template}/{user}/{number}", template, user, "augment", "augment", shown.items, (), (), (), (), np.nan,
-                         rng.choice(pool, size, replace=False), -1))  # fmt: skip
+            about = (f"{template}/{user}/{number}", template, user, "augment", "augment")
+            candidates = rng.choice(pool, size, replace=False)
+            rows.append((*about, shown.items, (), other.items, (), (), np.nan, candidates, -1))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -18,7 +18,10 @@ PARSERS: dict[str, Any] = {"pair": pair, "pick": pick, "attribute": attribute}
 
 
 def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
-    """pairs.parquet, insertions.parquet and attributes.parquet from the seed's completions of data augmentation."""
+    """pairs.parquet, insertions.parquet and attributes.parquet from the seed's completions of data augmentation.
+
+    Of a later round: after what the input `before` holds. Column `backbone`: who learns from the row, "all" or a name.
+    """
     rejected: Counter[str] = Counter()
     pairs, insertions = [], []
     attributes: dict[str, dict[str, str]] = {}
@@ -29,20 +32,25 @@ def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
         if isinstance(got, Rejected):
             rejected[got.kind] += 1
             continue
-        rest = row.prompt_id.split("/", 2)[2]
+        _, backbone, _, rest = row.prompt_id.split("/", 3)
         if row.template == "attribute":
             name, _, item = rest.partition("/")
             attributes.setdefault(item, {})[name] = got
             continue
         user = rest.rpartition("/")[0]
         if row.template == "pair":
-            pairs.append((user, *got))
+            pairs.append((user, *got, backbone))
         else:
-            insertions.append((user, got, generator(seed, "insert", row.prompt_id).random()))
-    pd.DataFrame(pairs, columns=[USER, "preferred", "other"]).to_parquet(ctx.out / "pairs.parquet", index=False)
-    pd.DataFrame(insertions, columns=[USER, ITEM, "place"]).to_parquet(ctx.out / "insertions.parquet", index=False)
+            insertions.append((user, got, generator(seed, "insert", row.prompt_id).random(), backbone))
     frame = pd.DataFrame([{ITEM: item, **values} for item, values in attributes.items()])
-    (frame if len(frame) else pd.DataFrame({ITEM: pd.Series(dtype=str)})).to_parquet(ctx.out / "attributes.parquet", index=False)
+    made = {
+        "pairs": pd.DataFrame(pairs, columns=[USER, "preferred", "other", "backbone"]),
+        "insertions": pd.DataFrame(insertions, columns=[USER, ITEM, "place", "backbone"]),
+        "attributes": frame if len(frame) else pd.DataFrame({ITEM: pd.Series(dtype=str)}),
+    }
+    for name, rows in made.items():
+        earlier = [pd.read_parquet(ctx.input("before") / f"{name}.parquet")] if "before" in ctx.inputs else []
+        pd.concat([*earlier, rows], ignore_index=True).to_parquet(ctx.out / f"{name}.parquet", index=False)
     unknown = sum(v == attribute.UNKNOWN for values in attributes.values() for v in values.values())
     return {
         "rows": len(pairs) + len(insertions) + sum(map(len, attributes.values())),

@@ -17,7 +17,7 @@ from raypipe.config import RunConfig
 from raypipe.papers.llama4rec.training import model_of
 from raypipe.pipeline.stage import Context
 
-FORMAT = 3
+FORMAT = 4
 
 
 def bundle(ctx: Context, config: RunConfig) -> dict[str, Any]:

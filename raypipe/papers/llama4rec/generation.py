@@ -28,8 +28,8 @@ from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Style
 from raypipe.schema import COMPLETIONS, PROMPTS, USER
-from raypipe.sections import EndpointConfig
-from raypipe.seeding import generator
+from raypipe.sections import AugmentConfig, EndpointConfig
+from raypipe.seeding import derive, generator
 
 #: `finished_at` of an answer that was known before
 RECALLED = 0.0
@@ -76,26 +76,64 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
 
 
 def augment_asks(ctx: Context, config: RunConfig) -> None:
-    """Write the asks of data augmentation: pairs and picks; attribute prompts are worded here, as they are one an item."""
+    """Write the asks of data augmentation, for all backbones of a task at once: pairs and picks; attribute prompts are worded here,
+    as they are one an item.
+    """
     source = tables(ctx)
     past = asks.Histories(source)
     wanted = config.augment
     parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
     for seed in config.repetitions:
-        own = []
-        if "direct" in config.tasks and wanted.pairs_per_user:
-            own.append(asks.augmentation(source, past, config.prompts, wanted.pairs_per_user, 2, "pair", seed))
-        if "sequential" in config.tasks and wanted.insertions_per_user:
-            own.append(asks.augmentation(source, past, config.prompts, wanted.insertions_per_user, wanted.pick_from, "pick", seed))
-        parts += [made.assign(ask_id=f"{seed}/" + made["ask_id"]) for made in own]
+        for task in config.tasks:
+            if asked := _drawn(task, wanted):
+                made = asks.augmentation(source, past, config.prompts, *asked, seed)
+                parts.append(made.assign(ask_id=f"{seed}/all/" + made["ask_id"]))
         if "rating" in config.tasks and wanted.attributes:
             made = attributes.prompts(source.dataset, wanted, seed)
-            made = made.assign(prompt_id=f"{seed}/" + made["prompt_id"])
+            made = made.assign(prompt_id=f"{seed}/all/" + made["prompt_id"])
             (ctx.out / "prompts").mkdir(exist_ok=True)
             for start in range(0, len(made), flow.BLOCK):
                 part = PROMPTS.of(made.iloc[start : start + flow.BLOCK], ctx.name)
                 pq.write_table(part, ctx.out / "prompts" / f"attributes-{seed}-{start}.parquet")
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def _drawn(task: str, wanted: AugmentConfig) -> tuple[int, int, str] | None:
+    """How many asks a user, of how many items each, and the template; None where nothing is asked for the task."""
+    if task == "direct" and wanted.pairs_per_user:
+        return wanted.pairs_per_user, 2, "pair"
+    if task == "sequential" and wanted.insertions_per_user:
+        return wanted.insertions_per_user, wanted.pick_from, "pick"
+    return None
+
+
+def guided_asks(ctx: Context, config: RunConfig, number: int, with_hints: bool) -> None:
+    """Write the asks of a later round of data augmentation (L55), each backbone's own: items come from the top of its list, whose
+    order the answers can change, and the similar user is the one that it finds.
+    """
+    source = tables(ctx)
+    past = asks.Histories(source)
+    parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
+    for seed, task in itertools.product(config.repetitions, config.tasks):
+        asked = _drawn(task, config.augment)
+        if asked is None:
+            continue
+        for name in config.backbones[task]:
+            folder = ctx.input(f"model/{seed}/{name}")
+            lists = pd.read_parquet(folder / "lists.parquet", columns=[USER, "split", "items"])
+            lists = lists[lists["split"] == "validation"]  # its history is training alone
+            ranked = {user: source.items.get_indexer(items) for user, items in zip(lists[USER], lists["items"], strict=True)}
+            similar = similar_of(folder) if with_hints else None
+            own = derive(seed, "round", number)
+            made = asks.augmentation(source, past, config.prompts, *asked, own, ranked, similar)
+            parts.append(made.assign(ask_id=f"{seed}/{name}/" + made["ask_id"]))
+    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def guided_prompts(ctx: Context, config: RunConfig, number: int, with_hints: bool) -> dict[str, Any]:
+    """prompts/: PROMPTS rows of a later round of data augmentation."""
+    session.in_worker(guided_asks, ctx, config, number, with_hints)
+    return word_prompts(ctx, config)
 
 
 def prompts(ctx: Context, config: RunConfig, kind: str) -> dict[str, Any]:

@@ -5,32 +5,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from raypipe.backbones import registry
-from raypipe.cluster import session
 from raypipe.config import RunConfig
-from raypipe.data.audit import audit
-from raypipe.data.dataset import read
-from raypipe.data.split import make_split
-from raypipe.errors import DataError
+from raypipe.papers.data import DATA, both, data_stages
 from raypipe.papers.llama4rec.augment import augmentation
 from raypipe.papers.llama4rec.bundle import bundle
 from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
-from raypipe.papers.llama4rec.generation import generate, generate_at, prompts, style_of
+from raypipe.papers.llama4rec.generation import generate, generate_at, guided_prompts, prompts, style_of
 from raypipe.papers.llama4rec.instructions import instructions
 from raypipe.papers.llama4rec.judged import judge_prompts, judged
 from raypipe.papers.llama4rec.rival import against_rival, rival_prompts
 from raypipe.papers.llama4rec.training import DEEP, build_base, fit_backbone, tune_llm
 from raypipe.papers.llama4rec.variants import waves
-from raypipe.pipeline.stage import Context, Stage
-from raypipe.schema import RATING
+from raypipe.pipeline.stage import Stage
 from raypipe.sections import EndpointConfig
 
-DATA = ("data", "schema.py")
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
 WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attributes.py", "papers/llama4rec/words.py")
 TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
@@ -42,30 +35,14 @@ RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "p
 #: the settings of tuning that decide what is learnt, and not how
 OF_INSTRUCTIONS = {"instructions", "backbones", "newest", "sources"}
 
-#: the settings of the data that the split depends on
-PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
-
-
-def fingerprint(config: RunConfig) -> Any:
-    """What identifies the source files: name, size and time of each."""
-    folder = Path(config.data.dir) if config.data.dir else None
-    if folder is None or not folder.is_dir():
-        return None
-    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir()) if f.is_file()]
-
 
 def plan(config: RunConfig) -> list[Stage]:
     """All stages of a run: one LLM for all repetitions, and one start of the engine for all prompts that are ready."""
     check(config)
-    return [*_data(config), *_tuning(config), *_augmentation(config), *_answers(config), *_outcome(config)]
+    return [*data_stages(config), *_tuning(config), *_augmentation(config), *_answers(config), *_outcome(config)]
 
 
-def _both(at: str = "") -> dict[str, str]:
-    """The inputs of a stage that reads a dataset; `at` is the prefix of its stages."""
-    return {"data": f"{at}data", "split": f"{at}split"}
-
-
-BOTH = _both()
+BOTH = both()
 
 
 def _backbones(config: RunConfig) -> list[tuple[str, str]]:
@@ -83,20 +60,7 @@ def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str
 
 def _asked(config: RunConfig) -> dict[str, Any]:
     """The settings that decide what the LLM is asked to add."""
-    return config.augment.model_dump(exclude={"warm_start"})
-
-
-def _data(config: RunConfig, at: str = "") -> list[Stage]:
-    read_config = {
-        **config.data.model_dump(include={"name", "options", "min_interactions"}),
-        "files": fingerprint(config),
-        "rating": "rating" in {*config.tasks, *config.learnt},
-    }
-    protocol = [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout]
-    return [
-        Stage(f"{at}data", partial(_read, config=config), config=read_config, code=DATA),
-        Stage(f"{at}split", partial(_split, config=config), {"data": f"{at}data"}, protocol, DATA),
-    ]
+    return config.augment.model_dump(exclude={"warm_start", "rounds"})
 
 
 def _fits(
@@ -137,9 +101,9 @@ def _tuning(config: RunConfig) -> list[Stage]:
     crew = "Ray Train: DeepSpeed"
     stages = []
     for at, source in config.sources:
-        stages += _data(source, at) if at else []
-        stages += _fits(source, f"{at}hint", seed, _both(at), hint=True)
-    read = {f"{part}{n}": name for n, (at, _) in enumerate(config.sources) for part, name in _both(at).items()}
+        stages += data_stages(source, at) if at else []
+        stages += _fits(source, f"{at}hint", seed, both(at), hint=True)
+    read = {f"{part}{n}": name for n, (at, _) in enumerate(config.sources) for part, name in both(at).items()}
     stages.append(Stage("llm/base", partial(build_base, config=config, seed=seed), read, base_config, code, "driver", crew))
     made_by = (*TEXT, "papers/llama4rec/instructions.py")
     for kind in sorted({wave.llm for wave in waves(config.variants).values()}):
@@ -147,7 +111,7 @@ def _tuning(config: RunConfig) -> list[Stage]:
         for n, (at, source) in enumerate(config.sources):
             body = partial(instructions, config=source, with_hints=kind == "augmented", seed=seed)
             settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, _asked(config)]
-            made_of = _both(at) | {f"hint/{name}": f"{at}hint/{name}" for _, name in _learnt(config)}
+            made_of = both(at) | {f"hint/{name}": f"{at}hint/{name}" for _, name in _learnt(config)}
             stages.append(Stage(f"{at}instructions/{kind}", body, made_of, settings, made_by, "driver", "Ray Data"))
             inputs[f"instructions{n}"] = f"{at}instructions/{kind}"
         settings = [tune.model_dump(exclude=OF_INSTRUCTIONS), seed]
@@ -163,17 +127,29 @@ def _augmentation(config: RunConfig) -> list[Stage]:
     for seed in seeds:
         stages += _fits(config, f"seed{seed}/base", seed, BOTH)
     augmenting = [wave for wave in waves(config.variants).values() if wave.models != "base"]
+    guides = [name for task, name in _backbones(config) if task != "rating"]
     code = ("prompts", "papers/llama4rec/augment.py", "papers/llama4rec/generation.py")
-    for wave in augmenting:
-        stages.append(_completions(config, f"augment{wave.suffix}", "augment", wave.llm))
-        inputs = {"prompts": "prompts/augment", "completions": f"completions/augment{wave.suffix}"}
-        for seed in seeds:
-            body = partial(augmentation, seed=seed)
-            stages.append(Stage(f"seed{seed}/augmentation{wave.suffix}", body, inputs, seed, code))
-    for wave, seed in itertools.product(augmenting, seeds):
-        made = {**BOTH, "augmentation": f"seed{seed}/augmentation{wave.suffix}"}
-        start = f"seed{seed}/base" if config.augment.warm_start else None
-        stages += _fits(config, f"seed{seed}/{wave.models}", seed, made, start=start)
+    for number in range(1, config.augment.rounds + 1):
+        last = f"@{number - 1}"
+        at = "" if number == config.augment.rounds else f"@{number}"
+        for wave in augmenting:
+            asked = "augment" if number == 1 else f"augment{wave.suffix}@{number}"
+            if number > 1:
+                read = {f"model/{seed}/{n}": f"seed{seed}/{wave.models}{last}/{n}" for seed in seeds for n in guides}
+                body = partial(guided_prompts, config=config, number=number, with_hints=wave.hints)
+                own = [*settings, guides, number]
+                stages.append(Stage(f"prompts/{asked}", body, BOTH | read, own, TEXT, "driver", "Ray Data"))
+            answered = asked if number > 1 else asked + wave.suffix
+            stages.append(_completions(config, answered, asked, wave.llm))
+            for seed in seeds:
+                name = f"seed{seed}/augmentation{wave.suffix}"
+                inputs = {"prompts": f"prompts/{asked}", "completions": f"completions/{answered}"}
+                inputs |= {"before": name + last} if number > 1 else {}
+                stages.append(Stage(name + at, partial(augmentation, seed=seed), inputs, seed, code))
+        for wave, seed in itertools.product(augmenting, seeds):
+            made = {**BOTH, "augmentation": f"seed{seed}/augmentation{wave.suffix}{at}"}
+            start = f"seed{seed}/base" if config.augment.warm_start else None
+            stages += _fits(config, f"seed{seed}/{wave.models}{at}", seed, made, start=start)
     return stages
 
 
@@ -261,34 +237,3 @@ def _rival(config: RunConfig, rival: EndpointConfig) -> list[Stage]:
     asked = Stage("prompts/rival", partial(rival_prompts, config=config), inputs, config.rival_tasks, code, "driver", "Ray Data")
     inputs = {"evaluate": "evaluate", "prompts": "prompts/rival", "completions": "completions/rival"}
     return [asked, _at_endpoint(config, "rival", rival), Stage("rival", partial(against_rival, config=config), inputs, None, code)]
-
-
-def _read(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    dataset = read(config.data)
-    if "rating" in config.tasks and dataset.interactions[RATING].nunique() < 2:
-        raise DataError(
-            "all ratings are equal, so there is nothing to predict", "task rating", "leave it out: --tasks direct,sequential"
-        )
-    dataset.save(ctx.out)
-    log = dataset.interactions
-    return {"rows": len(log), "users": len(dataset.users), "items": len(dataset.items), "quality": dataset.quality,
-            "published_as": dataset.published_as}  # fmt: skip
-
-
-def _split(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    from raypipe.data.dataset import Dataset
-
-    made = make_split(Dataset.load(ctx.input("data")).interactions, config.data, config.llm.tune.holdout)
-    if not (made.topk["part"] == "test").any():
-        raise DataError(
-            f"no user has a test row under the protocol {config.data.label!r}", f"dataset {config.data.name}",
-            "give more data, or change data.protocol, data.split or data.temporal_cuts",
-        )  # fmt: skip
-    made.save(ctx.out)
-    findings = audit(made)
-    session.post("    leakage audit")
-    for name, value in findings.items():
-        session.post(f"      {name}: {value:.1%}" if "share" in name else f"      {name}: {value}")
-    parts = made.topk["part"].value_counts().to_dict()
-    rated = made.rating["part"].value_counts().to_dict()
-    return {"rows": len(made.topk), "top-k rows": parts, "rating rows": rated, "audit": findings}

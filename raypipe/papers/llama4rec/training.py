@@ -37,13 +37,9 @@ def tables(ctx: Context, number: str = "") -> Tables:
     return Tables(Dataset.load(ctx.input(f"data{number}")), Split.load(ctx.input(f"split{number}")))
 
 
-def augmented(ctx: Context) -> Augmented | None:
-    """The LLM's additions, where the stage has them as an input."""
-    if "augmentation" not in ctx.inputs:
-        return None
-    folder = ctx.input("augmentation")
-    parts = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("pairs", "insertions", "attributes")}
-    return Augmented(**parts)
+def augmented(ctx: Context, name: str) -> Augmented | None:
+    """The LLM's additions for a backbone, where the stage has them as an input."""
+    return Augmented.read(ctx.input("augmentation"), name) if "augmentation" in ctx.inputs else None
 
 
 def fit_backbone(
@@ -72,7 +68,7 @@ def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> No
     source = tables(ctx)
     options = registry.options(task, settings["name"], settings["options"])
     module = registry.find(task, settings["name"])
-    data = source.fit_data(task, settings["hint"], augmented(ctx))
+    data = source.fit_data(task, settings["hint"], augmented(ctx, settings["name"]))
     label = f"    {ctx.name}"
 
     def report(line: dict[str, float]) -> None:
