@@ -134,6 +134,7 @@ def test_ncf_scores_all_items_as_it_scores_one(toy):
     for table in (model.user, model.item):
         torch.nn.init.normal_(table.weight)
     users = torch.tensor([1, 5, 7])
+    model.begin_scoring()
     every = model.score(users, users[:, None])
     d = model.options.embedding_size
     for row, u in enumerate(users):

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from raypipe.backbones.entities import Texts
 from raypipe.sections import Config
 
 #: batches that are drawn at once, so that they share the overhead of a draw
@@ -88,6 +89,21 @@ class Queries(NamedTuple):
         return Queries(self.user[rows], self.history.take(rows), self.target[rows], self.masked)
 
 
+class SetQueries(NamedTuple):
+    """Questions with several right answers: user [Q], items that are not recommended again, the right ones, and the catalogue [C]
+    that is ranked.
+    """
+
+    user: np.ndarray
+    seen: Ragged
+    targets: Ragged
+    catalogue: np.ndarray
+
+    def part(self, rows: np.ndarray) -> SetQueries:
+        """Some of the questions."""
+        return SetQueries(self.user[rows], self.seen.take(rows), self.targets.take(rows), self.catalogue)
+
+
 class RatingQueries(NamedTuple):
     """Questions to a rating model: user [Q], item [Q], true rating [Q]."""
 
@@ -110,7 +126,8 @@ class FitData:
         pairs: [P, 3] user, preferred item, other item: pairs judged by the LLM (L7); P may be 0.
         user_codes: [U, F] category numbers of the user features; item_codes: [I, G].
         user_sizes, item_sizes: number of categories of each feature.
-        validation: what early stopping looks at.
+        validation: what early stopping looks at; of sets, one or more kinds of questions.
+        texts: what direct backbones begin with in place of ids (RecLM R6, R7).
     """
 
     n_users: int
@@ -124,7 +141,8 @@ class FitData:
     item_codes: np.ndarray
     user_sizes: tuple[int, ...]
     item_sizes: tuple[int, ...]
-    validation: Queries | RatingQueries
+    validation: Queries | RatingQueries | list[SetQueries]
+    texts: Texts | None = None
 
 
 class Backbone(nn.Module):
@@ -136,6 +154,8 @@ class Backbone(nn.Module):
     task: ClassVar[str]
     #: whether bfloat16 arithmetic pays on a GPU
     mixed_precision: ClassVar[bool] = False
+    #: whether it can begin with texts in place of ids
+    takes_texts: ClassVar[bool] = False
     #: tables by name whose gradients are sparse: the optimizer changes the rows of a batch alone
     lazy: tuple[str, ...] = ()
 

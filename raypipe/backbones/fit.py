@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from raypipe.backbones.adam import Adam, average
 from raypipe.backbones.allocator import keep_freed
-from raypipe.backbones.contract import Backbone, FitData, Options, Ranker, Rater, RatingQueries
-from raypipe.backbones.scoring import predict, top_k
+from raypipe.backbones.contract import Backbone, FitData, Options, Queries, Ranker, Rater, RatingQueries, SetQueries
+from raypipe.backbones.scoring import predict, top_k, top_sets
 from raypipe.evaluation import metrics
 from raypipe.seeding import derive, generator
 
@@ -43,18 +43,29 @@ class Fitted(NamedTuple):
 
 
 def validate(model: Backbone, data: FitData, seed: int, worker: Worker = Worker()) -> float:  # noqa: B008 - frozen
-    """The value that decides, larger is better: N@10 of the full ranking, or -RMSE; each worker asks a part of the questions."""
-    asked = data.validation.part(np.arange(worker.rank, len(data.validation.user), worker.world))
+    """The value that decides, larger is better; each worker asks a part of the questions.
+
+    N@10 of the full ranking, or -RMSE; with sets of right answers the mean R@20 over the kinds of questions.
+    """
+    kinds = data.validation if isinstance(data.validation, list) else [data.validation]
+    means = []
+    for questions in kinds:
+        values = _values(model, questions.part(np.arange(worker.rank, len(questions.user), worker.world)), seed)
+        total = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=worker.device)
+        worker.add(total)
+        means.append(float(total[0] / total[1]))
+    return -(means[0] ** 0.5) if isinstance(kinds[0], RatingQueries) else sum(means) / len(means)
+
+
+def _values(model: Backbone, asked: Queries | RatingQueries | SetQueries, seed: int) -> np.ndarray:
+    """One value a question: its N@10, R@20 or squared error."""
     if isinstance(asked, RatingQueries):
         assert isinstance(model, Rater)
-        values = (predict(model, asked).astype(float) - asked.rating) ** 2
-    else:
-        assert isinstance(model, Ranker)
-        values = metrics.ndcg(top_k(model, asked, 1, seed).target_rank, 10)
-    total = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=worker.device)
-    worker.add(total)
-    mean = float(total[0] / total[1])
-    return -(mean**0.5) if isinstance(asked, RatingQueries) else mean
+        return (predict(model, asked).astype(float) - asked.rating) ** 2
+    assert isinstance(model, Ranker)
+    if isinstance(asked, SetQueries):
+        return metrics.recall_of_sets(top_sets(model, asked, 20, seed)[1], np.diff(asked.targets.start), 20)
+    return metrics.ndcg(top_k(model, asked, 1, seed).target_rank, 10)
 
 
 def fit(

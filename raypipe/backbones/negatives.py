@@ -14,11 +14,15 @@ SLOTS = 2**27 - 39
 class Negatives:
     """Draws un-interacted items by rejection against the training pairs, held as codes user * I + item.
 
+    Where items begin as texts, they are drawn among the items of the training rows: what is to be recommended unseen must not be
+    learnt to be wrong.
+
     Each pair marks a byte; where there are more possible pairs than bytes, what meets a marked one is searched among the codes.
     """
 
     def __init__(self, data: FitData) -> None:
         self.n_items = data.n_items
+        self.pool = None if data.texts is None else np.unique(data.item)
         codes = data.user * data.n_items + data.item
         self.slots = min(data.n_users * data.n_items, SLOTS)
         self.taken = np.zeros(self.slots, dtype=bool)
@@ -38,12 +42,17 @@ class Negatives:
 
     def draw(self, user_B: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """[B, count] items; a user who has taken nearly everything may keep a known one after 20 tries."""
-        drawn = rng.integers(0, self.n_items, (len(user_B), count))
+        drawn = self._any(rng, (len(user_B), count))
         flat, base = drawn.reshape(-1), np.repeat(user_B, count) * self.n_items
         again = np.flatnonzero(self.known(base + flat))
         for _ in range(20):
             if not len(again):
                 break
-            flat[again] = rng.integers(0, self.n_items, len(again))
+            flat[again] = self._any(rng, (len(again),))
             again = again[self.known(base[again] + flat[again])]
         return drawn
+
+    def _any(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        if self.pool is None:
+            return rng.integers(0, self.n_items, shape)
+        return self.pool[rng.integers(0, len(self.pool), shape)]

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from raypipe.backbones import adam, contract, graph, losses
+from raypipe.backbones.entities import Entities
 from raypipe.backbones.negatives import Negatives
 
 
@@ -53,37 +54,56 @@ class DotRanker(contract.Ranker):
     """y_ui = e_u . e_i over one table of users and items, which a backbone may propagate; BPR loss (Llama4Rec eq. 1)."""
 
     task = "direct"
+    takes_texts = True
     options: Options
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
-        nn.init.normal_(self.embedding, std=options.init_std)
-        looked_up = options.batch_size * (2 + options.negatives)
-        if type(self).forward is DotRanker.forward and adam.pays(len(self.embedding), looked_up):
-            self.lazy = ("embedding",)
+        self.entities = None
+        if data.texts is not None:
+            self.entities = Entities(data.texts, data.n_users, options.embedding_size, options.init_std)
+        else:
+            self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
+            nn.init.normal_(self.embedding, std=options.init_std)
+            looked_up = options.batch_size * (2 + options.negatives)
+            untouched = type(self).final is DotRanker.final and type(self).scored is DotRanker.scored
+            if untouched and adam.pays(len(self.embedding), looked_up):
+                self.lazy = ("embedding",)
         self._triples = Triples(data)
         self._final: torch.Tensor | None = None
 
+    def start(self) -> torch.Tensor:
+        """[U + I, d] what users and items begin with."""
+        return self.embedding if self.entities is None else self.entities()
+
+    def final(self, start_Nd: torch.Tensor) -> torch.Tensor:
+        """[U + I, d] what scores are the dot products of, from what users and items begin with."""
+        return start_Nd
+
     def forward(self) -> torch.Tensor:
-        """[U + I, d] final embeddings."""
-        return self.embedding
+        """[U + I, d] or, with offsets of items, [U + I, d + 1]: final embeddings."""
+        return self.scored(self.final(self.start()))
+
+    def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:
+        """Final embeddings with the offsets of items that begin as texts."""
+        return final_Nd if self.entities is None else with_offsets(final_Nd, self.n_users, self.entities.offsets())
 
     def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        return self.pair_loss(self(), *batch)
+        start = self.start()
+        return self.pair_loss(start, self.scored(self.final(start)), *batch)
 
-    def pair_loss(self, final_Nd: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
-        """BPR over final embeddings, and the L2 penalty on the embeddings before propagation (first negative only)."""
+    def pair_loss(self, start_Nd: torch.Tensor, final_Nd: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
+        """BPR over final embeddings, and the L2 penalty on what users and items begin with (first negative only)."""
         user_B, positive_B, negative_BS, _ = batch
         b, s = negative_BS.shape
         nodes = torch.cat([user_B, positive_B + self.n_users, negative_BS.T.flatten() + self.n_users])
         rows = F.embedding(nodes, final_Nd, sparse=bool(self.lazy))  # one gather, so one scatter on the way back
         user, positive, negative = rows.split([b, b, b * s])
         margin = (user * (positive - negative.view(s, b, -1))).sum(-1)
-        raw = rows if final_Nd is self.embedding else F.embedding(nodes[: 3 * b], self.embedding)
+        raw = rows if final_Nd is start_Nd else F.embedding(nodes[: 3 * b], start_Nd)
         flat = raw[: 3 * b].flatten()
         return losses.bpr(margin) + self.options.reg * flat.dot(flat) / (2 * b)
 
@@ -95,7 +115,13 @@ class DotRanker(contract.Ranker):
         return self._final[user_B] @ self._final[self.n_users :].T
 
     def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
-        return self().detach()[: self.n_users]
+        return self.final(self.start()).detach()[: self.n_users]
+
+
+def with_offsets(final_Nd: torch.Tensor, n_users: int, offset_I: torch.Tensor) -> torch.Tensor:
+    """[U + I, d + 1]: the last column is one for users and the offset for items, so that the dot product adds it."""
+    ones = torch.ones(n_users, dtype=offset_I.dtype, device=offset_I.device)
+    return torch.cat([final_Nd, torch.cat([ones, offset_I])[:, None]], dim=1)
 
 
 class GraphOptions(Options):
@@ -105,7 +131,10 @@ class GraphOptions(Options):
 
 
 class GraphRanker(DotRanker):
-    """A `DotRanker` whose final embeddings are the mean over the layers of LightGCN (eq. 7, 8)."""
+    """A `DotRanker` whose final embeddings are the mean over the layers of LightGCN (eq. 7, 8).
+
+    Items that begin as texts end as they began, as unseen ones have no neighbours to hear of (RecLM RO11).
+    """
 
     options: GraphOptions
 
@@ -113,6 +142,10 @@ class GraphRanker(DotRanker):
         super().__init__(data, options)
         self.graph = graph.Propagation(data, options.layers)
 
-    def forward(self) -> torch.Tensor:
+    def final(self, start_Nd: torch.Tensor) -> torch.Tensor:
+        mean = self.view(start_Nd)
+        return mean if self.entities is None else torch.cat([mean[: self.n_users], start_Nd[self.n_users :]])
+
+    def view(self, start_Nd: torch.Tensor) -> torch.Tensor:
         """[U + I, d] mean over the layers."""
-        return graph.layer_mean(self.graph(self.embedding))
+        return graph.layer_mean(self.graph(start_Nd))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from raypipe.backbones.allocator import keep_freed
-from raypipe.backbones.contract import Queries, Ranker, Rater, RatingQueries
+from raypipe.backbones.contract import Queries, Ranker, Rater, RatingQueries, SetQueries
 from raypipe.seeding import generator
 
 
@@ -46,6 +46,39 @@ def top_k(model: Ranker, queries: Queries, k: int, seed: int, chunk: int = 1024)
         best = key.topk(min(k, model.n_items), dim=1).indices
         parts.append((best, scores.gather(1, best), (key > own).sum(1) + 1))
     return TopK(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
+
+
+@torch.inference_mode()
+def top_sets(model: Ranker, queries: SetQueries, k: int, seed: int, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """The first k items [Q, k] of the catalogue for each question, what was seen left out, and whether each is right [Q, k].
+
+    Equal scores are ordered by a random permutation of the items (seeded).
+    """
+    keep_freed()
+    model.eval()
+    model.begin_scoring()
+    device = model.device
+    catalogue = torch.from_numpy(queries.catalogue).to(device)
+    place = torch.from_numpy(generator(seed, "ties").permutation(len(catalogue))).to(device)
+    column = np.full(model.n_items, -1)
+    column[queries.catalogue] = np.arange(len(queries.catalogue))
+    items, right = [], []
+    for rows in _chunks(len(queries.user), chunk):
+        none = torch.full((len(rows), 1), model.n_items, device=device)
+        scores = model.score(torch.from_numpy(queries.user[rows]).to(device), none).float()[:, catalogue]
+        marks = []
+        for lists in (queries.seen, queries.targets):
+            own = lists.take(rows)
+            at = column[own.values]
+            line = np.repeat(np.arange(len(rows)), np.diff(own.start))[at >= 0]
+            marks.append((torch.from_numpy(line).to(device), torch.from_numpy(at[at >= 0]).to(device)))
+        scores[marks[0]] = -torch.inf
+        best = _ordered(scores, place).topk(min(k, len(catalogue)), dim=1).indices
+        true = torch.zeros(scores.shape, dtype=torch.bool, device=device)
+        true[marks[1]] = True
+        items.append(catalogue[best].cpu().numpy())
+        right.append(true.gather(1, best).cpu().numpy())
+    return np.concatenate(items), np.concatenate(right)
 
 
 def _ordered(scores_BI: torch.Tensor, place_I: torch.Tensor) -> torch.Tensor:

@@ -36,3 +36,19 @@ def rank_of(target_U: np.ndarray, items_UK: np.ndarray) -> np.ndarray:
     """[U] rank of each target in its list, 0 where absent."""
     found = items_UK == np.asarray(target_U)[:, None]
     return np.where(found.any(1), found.argmax(1) + 1, 0)
+
+
+def recall_of_sets(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray:
+    """[U] share of a user's right items among the first k (RecLM RO5).
+
+    Args:
+        hit_UK: whether each place of the list, best first, holds a right item.
+        size_U: how many right items the user has.
+    """
+    return hit_UK[:, :k].sum(1) / size_U
+
+
+def ndcg_of_sets(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray:
+    """[U] DCG of the first k by the best that min(size, k) right items could have (RecLM RO5)."""
+    gain = 1.0 / np.log2(np.arange(2, k + 2))
+    return hit_UK[:, :k] @ gain[: hit_UK.shape[1]] / np.cumsum(gain)[np.minimum(size_U, k) - 1]

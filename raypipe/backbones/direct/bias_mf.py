@@ -27,9 +27,10 @@ class Model(pairwise.DotRanker):
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        self.bias = nn.Parameter(torch.zeros(data.n_items))
+        if self.entities is None:  # whose offsets are biases
+            self.bias = nn.Parameter(torch.zeros(data.n_items))
 
-    def forward(self) -> torch.Tensor:
-        """[U + I, d + 1]: the last column is one for users and the bias for items, so that the dot product adds it."""
-        ones = torch.ones(self.n_users, dtype=self.bias.dtype, device=self.bias.device)
-        return torch.cat([self.embedding, torch.cat([ones, self.bias])[:, None]], dim=1)
+    def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:
+        if self.entities is not None:
+            return super().scored(final_Nd)
+        return pairwise.with_offsets(final_Nd, self.n_users, self.bias)

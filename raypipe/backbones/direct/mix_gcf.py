@@ -25,12 +25,14 @@ class Options(pairwise.GraphOptions):
 class Model(pairwise.GraphRanker):
     """LightGCN with hop mixing."""
 
+    takes_texts = False  # negatives mixed from propagated items tell nothing of unseen ones
     options: Options
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         user_B, positive_B, negative_BS, judged_B = batch
         positive_B, negative_BS = positive_B + self.n_users, negative_BS + self.n_users
-        every = self.graph(self.embedding)
+        start = self.start()
+        every = self.graph(start)
         rows = torch.arange(len(user_B), device=user_B.device)
         taken = []
         for layer in every:
@@ -43,6 +45,5 @@ class Model(pairwise.GraphRanker):
             taken.append(share * layer[positive_B] + (1 - share) * layer[negative_BS[rows, best_B]])
         final = graph.layer_mean(every)
         margin = (final[user_B] * (final[positive_B] - graph.layer_mean(taken))).sum(-1)
-        raw = self.embedding
-        penalty = losses.squared_norm(raw[user_B], raw[positive_B], raw[negative_BS[:, 0]])
+        penalty = losses.squared_norm(start[user_B], start[positive_B], start[negative_BS[:, 0]])
         return losses.bpr(margin) + self.options.reg * penalty

@@ -18,6 +18,7 @@ from torch import nn
 
 from raypipe.backbones import adam, contract, features, losses, pairwise
 from raypipe.backbones.dropout import dropout
+from raypipe.backbones.entities import Entities
 
 
 class Options(pairwise.Options):
@@ -34,22 +35,28 @@ class Model(contract.Ranker):
     """Product and MLP side by side."""
 
     task = "direct"
+    takes_texts = True
     options: Options
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         d = options.embedding_size
-        looked_up = options.batch_size * (2 + options.negatives)
-        lazy = adam.pays(data.n_users + data.n_items, looked_up)
-        self.user, self.item = (nn.Embedding(n, 2 * d, sparse=lazy) for n in (data.n_users, data.n_items))
-        self.lazy = ("user.weight", "item.weight") if lazy else ()
-        for table in (self.user, self.item):
-            nn.init.normal_(table.weight, std=0.01)
+        self.entities = None
+        if data.texts is not None:
+            self.entities = Entities(data.texts, data.n_users, 2 * d, 0.01)
+        else:
+            looked_up = options.batch_size * (2 + options.negatives)
+            lazy = adam.pays(data.n_users + data.n_items, looked_up)
+            self.user, self.item = (nn.Embedding(n, 2 * d, sparse=lazy) for n in (data.n_users, data.n_items))
+            self.lazy = ("user.weight", "item.weight") if lazy else ()
+            for table in (self.user, self.item):
+                nn.init.normal_(table.weight, std=0.01)
         # the MLP's first layer over [user, item] is the sum of one layer on each: scoring all items needs I + B of them, not I B
         self.first_user, self.first_item = nn.Linear(d, options.hidden[0]), nn.Linear(d, options.hidden[0], bias=False)
         self.rest = features.mlp(options.hidden[0], options.hidden[1:], options.dropout)
         self.out = nn.Linear(d + options.hidden[-1], 1)
         self._triples = pairwise.Triples(data)
+        self._final: tuple[torch.Tensor, ...] = ()
 
     def forward(self, user_Bd: torch.Tensor, item_BSd: torch.Tensor) -> torch.Tensor:
         """[B, S] scores of S items for each user, from rows of both tables; a leading 1 of `item` is shared by all users."""
@@ -66,18 +73,33 @@ class Model(contract.Ranker):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         user_B, positive_B, negative_BS, _ = batch
-        user = self.user(user_B)
-        items = self.item(torch.cat([positive_B[:, None], negative_BS], dim=1))
-        y = self(user, items)
+        shown_BS = torch.cat([positive_B[:, None], negative_BS], dim=1)
+        if self.entities is None:
+            user, items = self.user(user_B), self.item(shown_BS)
+            y = self(user, items)
+        else:
+            start = self.entities()
+            user, items = start[user_B], start[shown_BS + self.n_users]
+            y = self(user, items) + self.entities.offsets()[shown_BS]
         penalty = losses.squared_norm(user, items[:, 0], items[:, 1])
         return F.softplus(-y[:, 0]).mean() + F.softplus(y[:, 1:]).sum(1).mean() + self.options.reg * penalty
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         width = max(2 * self.options.embedding_size, *self.options.hidden)
         at_once = max(1, 2**22 // (self.n_items * width))  # numbers in the largest layer: some MB stay near the processor
-        parts = [self(self.user(u), self.item.weight[None]) for u in user_B.split(at_once)]
-        return torch.cat(parts)
+        users, items = self._final
+        parts = [self(users[u], items[None]) for u in user_B.split(at_once)]
+        return torch.cat(parts) + (0.0 if self.entities is None else self.entities.offsets())
+
+    def begin_scoring(self) -> None:
+        self._final = self._tables()
+
+    def _tables(self) -> tuple[torch.Tensor, ...]:
+        """The vectors of users [U, 2 d] and of items [I, 2 d]."""
+        if self.entities is None:
+            return self.user.weight.detach(), self.item.weight.detach()
+        return self.entities().detach().split([self.n_users, self.n_items])
 
     def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
         """The vectors of both parts."""
-        return self.user.weight.detach()
+        return self._tables()[0]

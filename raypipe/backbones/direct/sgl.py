@@ -56,6 +56,7 @@ class Model(pairwise.GraphRanker):
         yield from super().batches(data, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        one, two = (graph.layer_mean(self.graph(self.embedding, steps=view)) for view in self._views)
+        start = self.start()
+        one, two = (graph.layer_mean(self.graph(start, steps=view)) for view in self._views)
         contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
-        return super().loss(*batch) + self.options.contrast * contrast
+        return self.pair_loss(start, self.scored(self.final(start)), *batch) + self.options.contrast * contrast

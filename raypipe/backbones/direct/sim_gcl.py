@@ -31,16 +31,17 @@ class Model(pairwise.GraphRanker):
 
     options: Options
 
-    def forward(self, noisy: bool = False) -> torch.Tensor:
+    def view(self, start_Nd: torch.Tensor, noisy: bool = False) -> torch.Tensor:
         """[U + I, d] mean over the layers 1 to L."""
         disturb = self.disturbed if noisy else None
-        return graph.layer_mean(self.graph(self.embedding, disturb)[1:])
+        return graph.layer_mean(self.graph(start_Nd, disturb)[1:])
 
     def disturbed(self, x_Nd: torch.Tensor) -> torch.Tensor:
         """[N, d] with noise added."""
         return x_Nd + x_Nd.detach().sign() * F.normalize(torch.rand_like(x_Nd), dim=1) * self.options.noise
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        one, two = self(noisy=True), self(noisy=True)
+        start = self.start()
+        one, two = self.view(start, noisy=True), self.view(start, noisy=True)
         contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
-        return super().loss(*batch) + self.options.contrast * contrast
+        return self.pair_loss(start, self.scored(self.final(start)), *batch) + self.options.contrast * contrast

@@ -1,0 +1,114 @@
+"""Users and items that begin as texts: the formulas of RecLM, and scores for items never seen in training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_backbones import QUIET, options
+
+from raypipe.backbones import registry
+from raypipe.backbones.contract import FitData, Ragged, SetQueries
+from raypipe.backbones.entities import Entities, Texts
+from raypipe.backbones.fit import fit, validate
+from raypipe.backbones.negatives import Negatives
+from raypipe.backbones.scoring import top_sets
+from raypipe.evaluation import metrics
+
+READERS = [name for name in registry.names("direct") if registry.find("direct", name).Model.takes_texts]
+USERS, ITEMS, UNSEEN = 40, 70, tuple(range(30, 70))
+
+
+def tastes():
+    """Two tastes, told by the texts alone: an item's text points one way or the other; the last forty are never trained on."""
+    rng = np.random.default_rng(0)
+    text = np.where(np.arange(ITEMS)[:, None] % 2 == 0, 1.0, -1.0) * np.ones(6) + rng.normal(0, 0.3, (ITEMS, 6))
+    user, item, seen, right = [], [], [], []
+    for u in range(USERS):
+        own = [i for i in range(ITEMS) if i % 2 == u % 2 and i not in UNSEEN and rng.random() < 0.8]
+        user += [u] * len(own)
+        item += own
+        seen.append(np.array(own))
+        right.append(np.array([i for i in UNSEEN if i % 2 == u % 2]))
+    asked = SetQueries(np.arange(USERS), Ragged.of(seen), Ragged.of(right), np.array(UNSEEN))
+    codes = np.zeros((USERS, 0), np.int64), np.zeros((ITEMS, 0), np.int64)
+    return FitData(USERS, ITEMS, np.array(user), np.array(item), np.ones(len(user), np.float32), Ragged.of(seen),
+                   np.empty((0, 3), np.int64), *codes, (), (), [asked], Texts(text.astype(np.float32)))  # fmt: skip
+
+
+def test_the_five_backbones_of_reclm_read_texts():
+    assert set(READERS) >= {"bias_mf", "ncf", "light_gcn", "sgl", "sim_gcl"} and "mix_gcf" not in READERS
+
+
+@pytest.mark.parametrize("profiled", ["nobody", "users", "items", "both"])
+@pytest.mark.parametrize("name", READERS)
+def test_unseen_items_are_ranked_by_their_texts(name, profiled):
+    data = tastes()
+    rng = np.random.default_rng(1)
+    noise = {"user_profile": rng.normal(size=(USERS, 6)), "item_profile": data.texts.item + rng.normal(0, 0.1, (ITEMS, 6))}
+    sides = {"nobody": [], "users": ["user_profile"], "items": ["item_profile"], "both": list(noise)}[profiled]
+    data = replace(data, texts=data.texts._replace(**{side: noise[side].astype(np.float32) for side in sides}))
+    made = fit(
+        registry.find("direct", name).Model, data, options("direct", name, epochs=60, layers=2), 3, QUIET, lambda write: None
+    )
+    assert validate(made.model, data, 3) > 0.9  # twenty of the forty are right: chance gives a half
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_scores_of_an_unseen_item_are_those_of_a_known_one_with_its_text(name):
+    data = tastes()
+    data.texts.item[UNSEEN[0]] = data.texts.item[0]
+    torch.manual_seed(0)
+    model = registry.find("direct", name).Model(data, options("direct", name)).eval()
+    model.begin_scoring()
+    scores = model.score(torch.arange(USERS), torch.full((USERS, 1), ITEMS))
+    assert torch.allclose(scores[:, UNSEEN[0]], scores[:, 0], atol=1e-6)
+    assert not torch.allclose(scores[:, UNSEEN[1]], scores[:, 0], atol=1e-3)
+
+
+def test_inputs_are_made_by_the_papers_equations():
+    rng = np.random.default_rng(0)
+    tables = Texts(*(rng.normal(size=(n, 5)).astype(np.float32) for n in (ITEMS, USERS, ITEMS)))
+    torch.manual_seed(0)
+    made = Entities(tables, USERS, 4, 0.1)
+    raw, users, items = (torch.nn.functional.normalize(torch.tensor(t), dim=1) * 5**0.5 for t in tables)
+    wanted_user = made.fuse(torch.cat([made.user, made.pro(users)], dim=1))
+    wanted_item = made.fuse(torch.cat([made.raw(raw), made.pro(items)], dim=1))
+    assert torch.allclose(made(), torch.cat([wanted_user, wanted_item]))
+    one_sided = Entities(tables._replace(user_profile=None), USERS, 4, 0.1)
+    assert torch.equal(one_sided()[:USERS], one_sided.user)
+    plain = Entities(Texts(tables.item), USERS, 4, 0.1)
+    assert torch.equal(plain()[USERS:], plain.raw(raw)) and not hasattr(plain, "fuse")
+    assert plain.offsets().abs().max() == 0 and not [n for n, _ in plain.named_parameters() if "text" in n]
+
+
+def test_what_is_to_be_recommended_unseen_is_never_a_negative():
+    data = tastes()
+    drawn = Negatives(data).draw(np.repeat(np.arange(USERS), 50), 2, np.random.default_rng(0))
+    assert not set(drawn.ravel()) & set(UNSEEN)
+    assert set(Negatives(replace(data, texts=None)).draw(np.arange(USERS), 50, np.random.default_rng(0)).ravel()) >= set(UNSEEN)
+
+
+def test_sets_are_ranked_within_the_catalogue_and_without_what_was_seen():
+    data = tastes()
+    catalogue = np.array([3, 1, 7, 9, 40])
+    asked = SetQueries(np.array([2, 5]), Ragged.of([np.array([1, 0]), np.array([], int)]),
+                       Ragged.of([np.array([7, 9, 4]), np.array([40])]), catalogue)  # fmt: skip
+    torch.manual_seed(0)
+    model = registry.find("direct", "bias_mf").Model(data, options("direct", "bias_mf")).eval()
+    items, right = top_sets(model, asked, 4, 0)
+    model.begin_scoring()
+    scores = model.score(torch.tensor([2, 5]), torch.zeros(2, 1, dtype=torch.long)).detach().numpy()
+    for row, allowed in enumerate(([3, 7, 9, 40], [3, 1, 7, 9, 40])):
+        assert list(items[row]) == sorted(allowed, key=lambda i: -scores[row, i])[:4]
+        assert list(right[row]) == [i in asked.targets.row(row) for i in items[row]]
+
+
+def test_metrics_of_sets():
+    hit = np.array([[True, False, True, False], [False, False, False, True]])
+    size = np.array([3, 1])
+    assert metrics.recall_of_sets(hit, size, 2) == pytest.approx([1 / 3, 0])
+    assert metrics.recall_of_sets(hit, size, 4) == pytest.approx([2 / 3, 1])
+    ideal = 1 + 1 / np.log2(3)
+    assert metrics.ndcg_of_sets(hit, size, 2) == pytest.approx([1 / ideal, 0])  # the best of two places, not of three items
+    assert metrics.ndcg_of_sets(hit, size, 4) == pytest.approx([1.5 / (ideal + 0.5), 1 / np.log2(5)])
