@@ -98,7 +98,7 @@ def test_a_preset_may_be_a_file(tmp_path):
 @pytest.mark.parametrize(
     "overrides,expected",
     [
-        ({"data.name": "ml_1000k"}, "choose one of book_crossing, folder, ml_100k, ml_1m, toy"),
+        ({"data.name": "ml_1000k"}, "choose one of book_crossing, folder, mind_reclm, ml_100k, ml_1m, toy"),
         ({"data.options": {"userz": 3}}, "userz"),
         ({"backbone_options": {"sasrec": {"layerz": 3}}}, "layerz"),
         ({"backbone_options": {"sasreck": {}}}, "no backbone 'sasreck'"),

@@ -1,7 +1,7 @@
 """A dataset on disk: cleaned interactions, items and users, and the facts about them.
 
 The rules of cleaning, each counted in `Dataset.quality` and shown in the report:
-  repeated (user, item) rows        the latest stays (file order breaks equal timestamps)
+  repeated (user, item) rows        the latest stays, or the earliest (`data.repeated`; file order breaks equal timestamps)
   users below min_interactions      left out (leave-one-out needs three interactions)
   items without a row in the items  they get the title "Unknown item ID"
   delimiters in titles              double quotes become single ones, line breaks and tabs become spaces
@@ -25,7 +25,7 @@ from raypipe.config import validate
 from raypipe.data import sources
 from raypipe.errors import DataError
 from raypipe.schema import INTERACTIONS, ITEM, ITEMS, RATING, TEXT, TIME, TITLE, USER, USERS
-from raypipe.sections import Config, DataConfig
+from raypipe.sections import Config, OriginConfig
 
 TITLE_LENGTH = 120
 
@@ -116,19 +116,19 @@ class Dataset:
         return dict(zip(self.items[ITEM], self.items[TITLE], strict=True))
 
 
-def source_options(config: DataConfig) -> Config:
+def source_options(config: OriginConfig) -> Config:
     """The checked options of the configured source; raises ConfigError for an unknown source or option."""
     module = discovery.find(sources, config.name, "dataset")
     return validate(module.Options, config.options, f"data.options of the dataset {config.name}")
 
 
-def truth_of(config: DataConfig) -> dict[str, dict[str, str]]:
+def truth_of(config: OriginConfig) -> dict[str, dict[str, str]]:
     """attribute -> item_id -> true value, of a source that knows more than it shows (its function `truth`); for judging alone."""
     module = discovery.find(sources, config.name, "dataset")
     return module.truth(source_options(config)) if hasattr(module, "truth") else {}
 
 
-def read(config: DataConfig) -> Dataset:
+def read(config: OriginConfig) -> Dataset:
     """Read the configured source and clean it.
 
     Raises:
@@ -144,14 +144,14 @@ def clean_title(title: str) -> str:
     return " ".join(title.replace('"', "'").split())[:TITLE_LENGTH].rstrip()
 
 
-def clean(raw: Raw, config: DataConfig) -> Dataset:
+def clean(raw: Raw, config: OriginConfig) -> Dataset:
     """Apply the rules in the head of this file and count each."""
     where = f"dataset {config.name}"
     log = replace(INTERACTIONS, key=()).check(raw.interactions, where).to_pandas()  # repeated pairs are a rule below
     quality = {"rows read": len(log)}
     log["_line"] = range(len(log))
     log = log.sort_values([USER, TIME, "_line"], kind="stable")
-    kept = log.drop_duplicates([USER, ITEM], keep="last")
+    kept = log.drop_duplicates([USER, ITEM], keep=config.repeated)
     quality["repeated user-item rows dropped"] = len(log) - len(kept)
     sizes = kept.groupby(USER)[ITEM].transform("size")
     log = kept[sizes >= config.min_interactions]

@@ -51,7 +51,7 @@ def both(at: str = "") -> dict[str, str]:
 def data_stages(config: RunConfig, at: str = "") -> list[Stage]:
     """The stages AT/data and AT/split."""
     read_config = {
-        **config.data.model_dump(include={"name", "options", "min_interactions"}),
+        **config.data.model_dump(include={"name", "options", "min_interactions", "repeated"}),
         "files": fingerprint(config),
         "rating": "rating" in {*config.tasks, *config.learnt},
     }
