@@ -127,7 +127,7 @@ def test_final_ranks_are_the_aggregation_of_both(undisturbed):
     assert frame["alpha"].between(weights["alpha_1"] * weights["alpha_2"] - 1e-9, weights["alpha_1"] + 1e-9).all()
     for _, own in frame.groupby("user_id"):
         utility = own["alpha"] * own["llm"] + (1 - own["alpha"]) * own["rec"]
-        assert utility.round(9).is_monotonic_decreasing and own["score"].to_numpy() == pytest.approx(utility.to_numpy())
+        assert utility.round(9).is_monotonic_decreasing and own["score"].to_numpy() == pytest.approx(utility.to_numpy(), abs=1e-9)
         assert own.sort_values("rank_rec")["rec"].is_monotonic_decreasing
         assert own.sort_values("rank_llm")["llm"].is_monotonic_decreasing
         assert sorted(own["rank_llm"]) == sorted(own["rank_rec"]) == list(range(1, 11))

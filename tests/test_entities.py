@@ -33,7 +33,7 @@ def tastes():
     asked = SetQueries(np.arange(USERS), Ragged.of(seen), Ragged.of(right), np.array(UNSEEN))
     codes = np.zeros((USERS, 0), np.int64), np.zeros((ITEMS, 0), np.int64)
     return FitData(USERS, ITEMS, np.array(user), np.array(item), np.ones(len(user), np.float32), Ragged.of(seen),
-                   np.empty((0, 3), np.int64), *codes, (), (), [asked], Texts(text.astype(np.float32)))  # fmt: skip
+                   np.empty((0, 3), np.int64), *codes, (), (), asked, Texts(text.astype(np.float32)))  # fmt: skip
 
 
 def test_the_five_backbones_of_reclm_read_texts():

@@ -126,7 +126,7 @@ class FitData:
         pairs: [P, 3] user, preferred item, other item: pairs judged by the LLM (L7); P may be 0.
         user_codes: [U, F] category numbers of the user features; item_codes: [I, G].
         user_sizes, item_sizes: number of categories of each feature.
-        validation: what early stopping looks at; of sets, one or more kinds of questions.
+        validation: what early stopping looks at.
         texts: what direct backbones begin with in place of ids (RecLM R6, R7).
     """
 
@@ -141,7 +141,7 @@ class FitData:
     item_codes: np.ndarray
     user_sizes: tuple[int, ...]
     item_sizes: tuple[int, ...]
-    validation: Queries | RatingQueries | list[SetQueries]
+    validation: Queries | RatingQueries | SetQueries
     texts: Texts | None = None
 
 

@@ -45,19 +45,17 @@ class Fitted(NamedTuple):
 def validate(model: Backbone, data: FitData, seed: int, worker: Worker = Worker()) -> float:  # noqa: B008 - frozen
     """The value that decides, larger is better; each worker asks a part of the questions.
 
-    N@10 of the full ranking, or -RMSE; with sets of right answers the mean R@20 over the kinds of questions.
+    N@10 of the full ranking, R@20 where there are several right answers, or -RMSE.
     """
-    kinds = data.validation if isinstance(data.validation, list) else [data.validation]
-    means = []
-    for questions in kinds:
-        values = _values(model, questions.part(np.arange(worker.rank, len(questions.user), worker.world)), seed)
-        total = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=worker.device)
-        worker.add(total)
-        means.append(float(total[0] / total[1]))
-    return -(means[0] ** 0.5) if isinstance(kinds[0], RatingQueries) else sum(means) / len(means)
+    asked = data.validation.part(np.arange(worker.rank, len(data.validation.user), worker.world))
+    values = per_question(model, asked, seed)
+    total = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=worker.device)
+    worker.add(total)
+    mean = float(total[0] / total[1])
+    return -(mean**0.5) if isinstance(asked, RatingQueries) else mean
 
 
-def _values(model: Backbone, asked: Queries | RatingQueries | SetQueries, seed: int) -> np.ndarray:
+def per_question(model: Backbone, asked: Queries | RatingQueries | SetQueries, seed: int) -> np.ndarray:
     """One value a question: its N@10, R@20 or squared error."""
     if isinstance(asked, RatingQueries):
         assert isinstance(model, Rater)
