@@ -91,9 +91,9 @@ class RunConfig(Config):
         return range(self.seed, self.seed + self.seeds)
 
 
-def presets() -> list[str]:
-    """Names of the shipped presets."""
-    return sorted(p.stem for p in PRESETS.glob("*.yaml"))
+def presets(folder: Path = PRESETS) -> list[str]:
+    """Names of the presets shipped in a folder."""
+    return sorted(p.stem for p in folder.glob("*.yaml"))
 
 
 def explain(error: ValidationError) -> str:
@@ -102,20 +102,27 @@ def explain(error: ValidationError) -> str:
 
 
 def load(preset: str | None = "toy", overrides: dict[str, Any] | None = None) -> RunConfig:
+    """Read a preset of Llama4Rec, see `load_as`."""
+    return load_as(RunConfig, PRESETS, preset, overrides)
+
+
+def load_as(cls: type[C], folder: Path, preset: str | None, overrides: dict[str, Any] | None = None) -> C:
     """Read a preset and apply dotted overrides.
 
     Args:
-        preset: a name from `presets()`, or a YAML file of the same form; None: the defaults alone.
+        cls: what is configured.
+        folder: where its presets lie.
+        preset: a name from `presets(folder)`, or a YAML file of the same form; None: the defaults alone.
         overrides: dotted key -> value, e.g. {"llm.tune.epochs": 3}.
 
     Raises:
         ConfigError: unknown preset, unknown key or impossible value.
     """
     name = preset or "defaults"
-    file = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    file = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if preset and not file.is_file():
         raise ConfigError(
-            f"there is no preset {preset!r}", "--preset", f"choose one of {', '.join(presets())}, or give a YAML file"
+            f"there is no preset {preset!r}", "--preset", f"choose one of {', '.join(presets(folder))}, or give a YAML file"
         )
     tree = (yaml.safe_load(file.read_text()) or {}) if preset else {}
     if not isinstance(tree, dict):
@@ -128,7 +135,7 @@ def load(preset: str | None = "toy", overrides: dict[str, Any] | None = None) ->
             if not isinstance(node, dict):
                 raise ConfigError(f"{parent} in {key} is not a section", f"--set {key}")
         node[last] = value
-    return validate(RunConfig, tree, f"preset {name} and the options of this run")
+    return validate(cls, tree, f"preset {name} and the options of this run")
 
 
 def validate(cls: type[C], tree: dict[str, Any], where: str) -> C:

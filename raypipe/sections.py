@@ -111,15 +111,9 @@ class SourceConfig(Config):
     )
 
 
-class TuneConfig(Config):
-    """Instruction tuning (L28 to L31)."""
+class TrainingConfig(Config):
+    """How an LLM is trained (L30, L31)."""
 
-    instructions: int = Field(1500, ge=1, description="instructions per task and dataset")
-    sources: tuple[SourceConfig, ...] = Field((), description="datasets that the LLM learns from (L29); empty: that of the run")
-    backbones: dict[Task, tuple[str, ...]] = Field(
-        default_factory=dict, description="tasks, and the backbones whose hints are learnt from; empty: those of the run"
-    )
-    newest: bool = Field(True, description="each user's newest training items are learnt as running text, too")
     epochs: int = Field(2, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     batch_size: int = Field(16, ge=1)
@@ -127,6 +121,17 @@ class TuneConfig(Config):
     max_length: int = Field(384, ge=32, description="context in tokens; longer prompts are refused, not cut")
     zero_stage: Literal[0, 1, 2, 3] = 3
     workers: int | None = Field(None, ge=1, description="Ray Train workers; none: one per GPU, or two on CPU")
+
+
+class TuneConfig(TrainingConfig):
+    """Instruction tuning (L28, L29)."""
+
+    instructions: int = Field(1500, ge=1, description="instructions per task and dataset")
+    sources: tuple[SourceConfig, ...] = Field((), description="datasets that the LLM learns from (L29); empty: that of the run")
+    backbones: dict[Task, tuple[str, ...]] = Field(
+        default_factory=dict, description="tasks, and the backbones whose hints are learnt from; empty: those of the run"
+    )
+    newest: bool = Field(True, description="each user's newest training items are learnt as running text, too")
     holdout: int = Field(3, ge=1, description="training rows per user held out of the hint models as targets (LO12)")
 
 

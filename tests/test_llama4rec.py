@@ -16,7 +16,8 @@ from raypipe.backbones.tables import Augmented
 from raypipe.config import load
 from raypipe.data.dataset import read, truth_of
 from raypipe.errors import ConfigError
-from raypipe.papers.llama4rec import asks, augment, choose, evaluate, generation, judged, mixer, ranks, stages, variants
+from raypipe.papers import completions
+from raypipe.papers.llama4rec import asks, augment, choose, evaluate, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.reports import tables
@@ -237,29 +238,29 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     got = pd.DataFrame(
         {"prompt_id": ["0/a", "0/b", "0/c"], "answer": "", "tokens_in": 5, "tokens_out": 1,
          "logprobs": [np.array([-1.0, -2.0], np.float32), np.array([-3.0, -4.0], np.float32), np.array([])],
-         "finished_at": [9.0, generation.RECALLED, 9.0]}
+         "finished_at": [9.0, completions.RECALLED, 9.0]}
     )  # fmt: skip
     known, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
     first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]), ("0/c", "who?", [" x", " y"]))
-    assert generation._recall(first, known, partial) == 0
-    generation._remember(first, got, known, "k")
+    assert completions._recall(first, known, partial) == 0
+    completions._remember(first, got, known, "k")
     second = asked("second", ("1/z", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]))
-    assert generation._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
+    assert completions._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/z", [-1.0, -2.0], 0.0)
     rest = pd.DataFrame({"prompt_id": ["1/d", "1/e"], "answer": "", "logprobs": [[-1.0], []], "tokens_in": 7, "tokens_out": 1})
     rest.assign(finished_at=time.time()).to_parquet(tmp_path / "partial" / "from-an-engine.parquet")  # lists of doubles
     (tmp_path / "out").mkdir()
     made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
-    facts = generation._merge_completions(made, second, partial, known, 0.0, "m")
+    facts = completions._merge_completions(made, second, partial, known, 0.0, "m")
     assert (facts["rows"], facts["known"], facts["tokens_in"]) == (3, 1, 14)
     assert len(pd.read_parquet(tmp_path / "out" / "completions.parquet")) == 3
-    none = generation._merge_completions(made, str(tmp_path / "no prompts"), str(tmp_path / "no answers"), known, 0.0, "m")
+    none = completions._merge_completions(made, str(tmp_path / "no prompts"), str(tmp_path / "no answers"), known, 0.0, "m")
     assert none["rows"] == 0 and not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
-    assert generation._recall(third, known, str(tmp_path / "other")) == 2
+    assert completions._recall(third, known, str(tmp_path / "other")) == 2
     fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
-    assert generation._recall(fourth, known, str(tmp_path / "last")) == 0, "what got no answer is asked again"
+    assert completions._recall(fourth, known, str(tmp_path / "last")) == 0, "what got no answer is asked again"
 
 
 def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from raypipe.papers.llama4rec.generation import answers
+from raypipe.papers.completions import answers
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import attribute, pair, pick

@@ -14,8 +14,8 @@ from raypipe import aggregation
 from raypipe.cluster import session, tune
 from raypipe.config import RunConfig
 from raypipe.evaluation import metrics
+from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
-from raypipe.papers.llama4rec.generation import answers
 from raypipe.papers.llama4rec.mixer import cross_fitted, learn
 from raypipe.papers.llama4rec.ranks import utilities, values
 from raypipe.papers.llama4rec.training import tables

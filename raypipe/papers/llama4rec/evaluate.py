@@ -13,9 +13,9 @@ from raypipe import aggregation
 from raypipe.backbones.tables import Tables
 from raypipe.config import RunConfig
 from raypipe.evaluation import metrics, significance, slices
+from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.choose import coefficients
-from raypipe.papers.llama4rec.generation import answers
 from raypipe.papers.llama4rec.ranks import utilities, values
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES, source, waves

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset, truth_of
-from raypipe.papers.llama4rec.generation import answers
+from raypipe.papers.completions import answers
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import judge

@@ -15,8 +15,9 @@ import pandas as pd
 
 from raypipe.cluster import session
 from raypipe.config import RunConfig
+from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec import words
-from raypipe.papers.llama4rec.generation import answers, word_prompts
+from raypipe.papers.llama4rec.generation import word_prompts
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import ranking

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from raypipe.backbones import registry
 from raypipe.config import RunConfig
+from raypipe.papers.completions import generate, generate_at
 from raypipe.papers.data import DATA, both, data_stages
 from raypipe.papers.llama4rec.augment import augmentation
 from raypipe.papers.llama4rec.bundle import bundle
 from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
-from raypipe.papers.llama4rec.generation import generate, generate_at, guided_prompts, prompts, style_of
+from raypipe.papers.llama4rec.generation import guided_prompts, prompts, style_of
 from raypipe.papers.llama4rec.instructions import instructions
 from raypipe.papers.llama4rec.judged import judge_prompts, judged
 from raypipe.papers.llama4rec.rival import against_rival, rival_prompts
@@ -27,9 +28,9 @@ from raypipe.sections import EndpointConfig
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
 WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attributes.py", "papers/llama4rec/words.py")
 TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
-TUNED = ("tuning", "papers/llama4rec/training.py")
-ENGINE = ("llm", "papers/llama4rec/generation.py")
-RANKED = (*TEXT, "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py",
+TUNED = ("tuning", "papers/tuning.py", "papers/llama4rec/training.py")
+ENGINE = ("llm", "papers/completions.py")
+RANKED = (*TEXT, "papers/completions.py", "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py",
           "papers/llama4rec/mixer.py")  # fmt: skip
 
 #: the settings of tuning that decide what is learnt, and not how
@@ -85,7 +86,7 @@ def _completions(config: RunConfig, name: str, prompts_of: str, llm: str) -> Sta
     inputs = {"prompts": f"prompts/{prompts_of}", "llm": f"llm/{llm}"}
     crew = f"Ray Data: {engine.concurrency} x {engine.name}"
     return Stage(
-        f"completions/{name}", partial(generate, config=config), inputs, [engine.name, engine.dtype], ENGINE, "driver", crew
+        f"completions/{name}", partial(generate, engine=engine), inputs, [engine.name, engine.dtype], ENGINE, "driver", crew
     )
 
 

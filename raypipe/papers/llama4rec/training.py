@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
 from raypipe.papers.llama4rec import asks, words
+from raypipe.papers.tuning import model_of, run_tuning
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, TITLE, USER
 from raypipe.seeding import derive
@@ -145,7 +145,8 @@ def build_base(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
     language = config.llm.tune.model_copy(
         update={"epochs": own.epochs, "learning_rate": own.learning_rate, "batch_size": own.batch_size}
     )
-    trained = _run_tuning(ctx, str(ctx.out / "untrained"), [str(ctx.out / "corpus.parquet")], language, config, seed)
+    corpus = [str(ctx.out / "corpus.parquet")]
+    trained = run_tuning(ctx, str(ctx.out / "untrained"), corpus, language, seed, own.dropout, config.checkpoint_seconds)
     return {**facts, **trained}
 
 
@@ -178,93 +179,6 @@ def _prepare_embedded(ctx: Context, config: RunConfig, seed: int) -> dict[str, A
 def tune_llm(ctx: Context, config: RunConfig, seed: int) -> dict[str, Any]:
     """Instruction tuning of the base LLM, on the instructions of all datasets mixed (L29)."""
     made = [str(ctx.input(name) / "instructions.parquet") for name in ctx.inputs if name != "base"]
-    facts = _run_tuning(ctx, model_of(ctx.input("base")), made, config.llm.tune, config, seed)
+    dropout = config.llm.embedded.dropout if config.llm.source == "embedded" else 0.0
+    facts = run_tuning(ctx, model_of(ctx.input("base")), made, config.llm.tune, seed, dropout, config.checkpoint_seconds)
     return {**facts, "rows": facts["examples"]}
-
-
-def model_of(folder: Path) -> str:
-    """The LLM of a stage's output: its own folder, or what the reference names."""
-    reference = folder / "source.json"
-    return json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
-
-
-def _run_tuning(ctx: Context, model: str, examples: list[str], tune: Any, config: RunConfig, seed: int) -> dict[str, Any]:
-    settings = {
-        "label": f"    {ctx.name}",
-        "model": model,
-        "examples": examples,
-        "tune": tune,
-        "dropout": config.llm.embedded.dropout if config.llm.source == "embedded" else 0.0,
-        "seed": derive(seed, ctx.name),
-    }
-    crew = train.workers(tune.workers, 2)
-    checkpoint = train.run(_tune_loop, settings, ctx.scratch, crew, every_seconds=config.checkpoint_seconds)
-    with train.final(checkpoint) as folder:
-        (ctx.out / "model").mkdir()
-        for file in folder.iterdir():
-            (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
-    facts = json.loads((ctx.out / "model" / "tuning.json").read_text())
-    return {**facts, "workers": crew.number, "zero_stage": tune.zero_stage}
-
-
-def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from raypipe.tuning import chat, checkpoint, sft
-
-    tune, label = settings["tune"], settings["label"]
-    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    cuda = work.device.type == "cuda"
-    flash = {"attn_implementation": "flash_attention_2"} if cuda and find_spec("flash_attn") else {}
-    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="bfloat16" if cuda else "float32", **flash)
-    rows = pd.concat(map(pd.read_parquet, settings["examples"]))
-    examples, long = [], 0
-    for row in rows.itertuples():
-        if row.prompt:
-            made = [chat.instruction(tokenizer, row.prompt, row.answer)]
-        else:
-            made = chat.document(tokenizer, row.answer, tune.max_length)
-        kept = [e for e in made if len(e.ids) <= tune.max_length]
-        long += len(made) - len(kept)
-        examples += kept
-    if not examples:
-        raise ValueError(f"every instruction is longer than llm.tune.max_length = {tune.max_length} tokens")
-    last: dict[str, float] = {}
-    rates: list[float] = []
-
-    def report(line: dict[str, float]) -> None:
-        last.update(line)
-        rates.append(line["tokens_per_second"])
-        if work.rank == 0:
-            session.post(
-                f"{label}: step {line['step']} of {line['steps']}, loss {line['loss']:.3f}, "
-                f"{line['tokens_per_second']:,.0f} tokens/s"
-            )
-
-    options = sft.Settings(
-        tune.epochs,
-        tune.learning_rate,
-        tune.batch_size,
-        tune.warmup_steps,
-        tune.zero_stage,
-        settings["seed"],
-        settings["dropout"],
-    )
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    with work.resume() as folder:
-        state = sft.tune(
-            model, padding, examples, options, sft.Worker(work.rank, work.world, work.device), report, work.save, folder
-        )
-
-    def write(folder: Path) -> None:
-        assert state is not None
-        checkpoint.save(model, state, Path(settings["model"]), folder)
-        tokenizer.save_pretrained(folder)
-        facts = {
-            "examples": len(examples), "too_long": long, "steps": int(last.get("steps", 0)), "loss": last.get("loss"),
-            "tokens_per_second": float(np.mean(rates)) if rates else None,
-            "parameters": sum(p.numel() for p in state.values()),
-        }  # fmt: skip
-        (folder / "tuning.json").write_text(json.dumps(facts))
-
-    work.finish(write)

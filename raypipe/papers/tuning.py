@@ -1,0 +1,111 @@
+"""The stage body that tunes an LLM on texts or instructions, on Ray Train under DeepSpeed, whatever the paper."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe.cluster import session, train
+from raypipe.pipeline.stage import Context
+from raypipe.sections import TrainingConfig
+from raypipe.seeding import derive
+
+
+def model_of(folder: Path) -> str:
+    """The LLM of a stage's output: its own folder, or what the reference names."""
+    reference = folder / "source.json"
+    return json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
+
+
+def run_tuning(
+    ctx: Context, model: str, examples: list[str], tune: TrainingConfig, seed: int, dropout: float, every_seconds: float
+) -> dict[str, Any]:
+    """Tune `model` on files of examples with the columns `prompt` ("" for running text) and `answer`; writes model/.
+
+    Args:
+        every_seconds: least time between two checkpoints.
+    """
+    settings = {
+        "label": f"    {ctx.name}",
+        "model": model,
+        "examples": examples,
+        "tune": tune,
+        "dropout": dropout,
+        "seed": derive(seed, ctx.name),
+    }
+    crew = train.workers(tune.workers, 2)
+    checkpoint = train.run(_tune_loop, settings, ctx.scratch, crew, every_seconds=every_seconds)
+    with train.final(checkpoint) as folder:
+        (ctx.out / "model").mkdir()
+        for file in folder.iterdir():
+            (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
+    facts = json.loads((ctx.out / "model" / "tuning.json").read_text())
+    return {**facts, "workers": crew.number, "zero_stage": tune.zero_stage}
+
+
+def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from raypipe.tuning import chat, checkpoint, sft
+
+    tune, label = settings["tune"], settings["label"]
+    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
+    cuda = work.device.type == "cuda"
+    flash = {"attn_implementation": "flash_attention_2"} if cuda and find_spec("flash_attn") else {}
+    model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="bfloat16" if cuda else "float32", **flash)
+    rows = pd.concat(map(pd.read_parquet, settings["examples"]))
+    examples, long = [], 0
+    for row in rows.itertuples():
+        if row.prompt:
+            made = [chat.instruction(tokenizer, row.prompt, row.answer)]
+        else:
+            made = chat.document(tokenizer, row.answer, tune.max_length)
+        kept = [e for e in made if len(e.ids) <= tune.max_length]
+        long += len(made) - len(kept)
+        examples += kept
+    if not examples:
+        raise ValueError(f"every instruction is longer than llm.tune.max_length = {tune.max_length} tokens")
+    last: dict[str, float] = {}
+    rates: list[float] = []
+
+    def report(line: dict[str, float]) -> None:
+        last.update(line)
+        rates.append(line["tokens_per_second"])
+        if work.rank == 0:
+            session.post(
+                f"{label}: step {line['step']} of {line['steps']}, loss {line['loss']:.3f}, "
+                f"{line['tokens_per_second']:,.0f} tokens/s"
+            )
+
+    options = sft.Settings(
+        tune.epochs,
+        tune.learning_rate,
+        tune.batch_size,
+        tune.warmup_steps,
+        tune.zero_stage,
+        settings["seed"],
+        settings["dropout"],
+    )
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    with work.resume() as folder:
+        state = sft.tune(
+            model, padding, examples, options, sft.Worker(work.rank, work.world, work.device), report, work.save, folder
+        )
+
+    def write(folder: Path) -> None:
+        assert state is not None
+        checkpoint.save(model, state, Path(settings["model"]), folder)
+        tokenizer.save_pretrained(folder)
+        facts = {
+            "examples": len(examples), "too_long": long, "steps": int(last.get("steps", 0)), "loss": last.get("loss"),
+            "tokens_per_second": float(np.mean(rates)) if rates else None,
+            "parameters": sum(p.numel() for p in state.values()),
+        }  # fmt: skip
+        (folder / "tuning.json").write_text(json.dumps(facts))
+
+    work.finish(write)
