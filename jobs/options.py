@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ import yaml
 from raypipe.backbones import registry
 from raypipe.config import VARIANTS, RunConfig, load, parse_set, presets
 from raypipe.errors import RaypipeError
+from raypipe.pipeline.runner import Done
+from raypipe.pipeline.stage import Stage
+from raypipe.pipeline.store import Store
 from raypipe.sections import TASKS
 
 GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
@@ -33,23 +36,82 @@ def guarded(main: Callable[[], int]) -> int:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser with the run options."""
+    """An argument parser with the run options of Llama4Rec."""
+    p = run_parser(description, presets(), "llm.tune.epochs=3")
+    p.add_argument("--tasks", help=f"comma-separated among {', '.join(TASKS)}")
+    p.add_argument("--variants", help=f"comma-separated among {', '.join(VARIANTS)} (default: base,ift,llama4rec)")
+    return p
+
+
+def run_parser(description: str, shipped: Sequence[str], setting: str) -> argparse.ArgumentParser:
+    """An argument parser with the options that the runs of both papers have.
+
+    Args:
+        shipped: names of the presets.
+        setting: an example of a setting.
+    """
     p = argparse.ArgumentParser(description=description)
     p.add_argument(
-        "--preset",
-        help=f"one of {', '.join(presets())}, or a YAML file (default: that of --data, if any; toy without --data)",
+        "--preset", help=f"one of {', '.join(shipped)}, or a YAML file (default: that of --data, if any; toy without --data)"
     )
     p.add_argument("--data", help="dataset: a file of raypipe/data/sources (default: the preset's)")
     p.add_argument("--data-dir", help="folder of the dataset's files")
-    p.add_argument("--backbones", help="comma-separated, e.g. light_gcn,sasrec (default: the preset's)")
-    p.add_argument("--tasks", help=f"comma-separated among {', '.join(TASKS)}")
+    p.add_argument("--backbones", help="comma-separated, e.g. light_gcn,sgl (default: the preset's)")
     p.add_argument("--llm", help="embedded, a local LLaMA-type folder, or a hub id")
     p.add_argument("--engine", help="vllm, transformers or scripted")
-    p.add_argument("--variants", help=f"comma-separated among {', '.join(VARIANTS)} (default: base,ift,llama4rec)")
     p.add_argument("--seeds", type=int, help="repetitions")
     p.add_argument("--out", help="run folder or URI (default: runs/NAME-OF-DATA)")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, e.g. llm.tune.epochs=3")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"any setting, e.g. {setting}")
     return p
+
+
+def add_stage_options(p: argparse.ArgumentParser) -> None:
+    """The options of jobs that run a list of stages."""
+    p.add_argument("--list", action="store_true", help="print the stages and stop")
+    p.add_argument("--from", dest="start", metavar="STAGE", help="run this stage again, and all that depend on it")
+    p.add_argument("--only", metavar="STAGE", help="run this stage alone")
+    p.add_argument("--dry-run", action="store_true", help="print stages, resources and what is done, and stop")
+    p.add_argument("--verbose", action="store_true", help="show the output of all workers")
+
+
+def run_stages(
+    options: argparse.Namespace, stages: Sequence[Stage], out: str, fits: Callable[[], None],
+    publish: Callable[[Store, Sequence[Done]], str],
+) -> int:  # fmt: skip
+    """What a job does with its stages, as its options say: list them, show the plan, or run them and publish.
+
+    Args:
+        out: the run folder.
+        fits: refuses, on the cluster, what does not fit on it.
+        publish: writes the report; gets the store and the record, and returns the summary.
+    """
+    from raypipe.papers.run import runner as make_runner
+
+    store = Store(out)
+    if options.list:
+        for stage in stages:
+            say(stage.name)
+        return 0
+    if not options.dry_run:
+        store.check_writable()
+        store.check_space(1.0)
+    runner = make_runner(stages, store, say)
+    if options.dry_run:
+        for planned in runner.plan():
+            state = "done" if planned.cached else "to run"
+            say(f"{planned.stage.name:40s} {planned.key[:12]}  {state:7s} {planned.stage.resources}")
+        return 0
+    for option, name in (("--from", options.start), ("--only", options.only)):
+        if name:
+            runner.matching(name, option)
+    from raypipe.cluster import session
+
+    with session.connected(say, options.verbose):
+        fits()
+        record = runner.run(options.start, options.only)
+        if not options.only:
+            say(publish(store, record))
+    return 0
 
 
 def configuration(options: argparse.Namespace, settings: dict[str, Any] | None = None) -> tuple[RunConfig, str]:
@@ -60,14 +122,8 @@ def configuration(options: argparse.Namespace, settings: dict[str, Any] | None =
     Args:
         settings: dotted settings of the job's own, over those of the preset and under those that the user gives.
     """
-    data = (options.data or "").replace("-", "_")
-    of_data = data.replace("_", "-")
-    preset = options.preset or (of_data if of_data in presets() else None if data else "toy")
-    overrides: dict[str, Any] = dict(settings or {})
-    if data:
-        overrides["data.name"] = data
-    if options.data_dir:
-        overrides["data.dir"] = options.data_dir
+    preset, overrides = common(options, presets())
+    overrides = {**(settings or {}), **overrides}
     if options.tasks:
         overrides["tasks"] = [t.strip() for t in options.tasks.split(",")]
     if options.backbones:
@@ -76,16 +132,35 @@ def configuration(options: argparse.Namespace, settings: dict[str, Any] | None =
             named.setdefault(registry.task_of(name), []).append(name)
         overrides["backbones"] = named
         overrides.setdefault("tasks", [t for t in TASKS if t in named])
+    if options.variants:
+        overrides["variants"] = [v.strip() for v in options.variants.split(",")]
+    grid = yaml.safe_load(GRID.read_text())
+    overrides |= {f"aggregation.{key}": values for key, values in grid.items()}
+    overrides |= dict(parse_set(s) for s in options.set)
+    return load(preset, overrides), folder_of(options, preset)
+
+
+def common(options: argparse.Namespace, shipped: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+    """The preset, and the dotted settings that the options of both papers stand for; `shipped`: names of presets."""
+    data = (options.data or "").replace("-", "_")
+    of_data = data.replace("_", "-")
+    preset = options.preset or (of_data if of_data in shipped else None if data else "toy")
+    overrides: dict[str, Any] = {}
+    if data:
+        overrides["data.name"] = data
+    if options.data_dir:
+        overrides["data.dir"] = options.data_dir
     if options.llm:
         local = Path(options.llm).expanduser()
         overrides["llm.source"] = str(local.resolve()) if local.is_dir() else options.llm
     if options.engine:
         overrides["llm.engine.name"] = options.engine
-    if options.variants:
-        overrides["variants"] = [v.strip() for v in options.variants.split(",")]
     if options.seeds is not None:
         overrides["seeds"] = options.seeds
-    grid = yaml.safe_load(GRID.read_text())
-    overrides |= {f"aggregation.{key}": values for key, values in grid.items()}
-    overrides |= dict(parse_set(s) for s in options.set)
-    return load(preset, overrides), options.out or f"runs/{of_data or Path(preset or '').stem}"
+    return preset, overrides
+
+
+def folder_of(options: argparse.Namespace, preset: str | None, kind: str = "") -> str:
+    """The run folder: the one given, or runs/NAME, with what `kind` of run it is."""
+    name = (options.data or "").replace("_", "-") or Path(preset or "").stem
+    return options.out or f"runs/{kind}{name}"

@@ -105,13 +105,22 @@ def predict(model: Rater, queries: RatingQueries, chunk: int = 65536) -> np.ndar
 
 def similar_users(embeddings_Ud: torch.Tensor, chunk: int = 2048) -> np.ndarray:
     """[U] the most similar other user of each by cosine (eq. 3, L14); the first in user order among equals."""
+    return np.concatenate([cosine.argmax(1).cpu().numpy() for cosine in _likeness(embeddings_Ud, chunk)])
+
+
+def nearest_users(embeddings_Ud: torch.Tensor, n: int, chunk: int = 2048) -> np.ndarray:
+    """[U, n] the most similar other users of each by cosine, the nearest first (RecLM R11)."""
+    n = min(n, len(embeddings_Ud) - 1)
+    return np.concatenate([cosine.topk(n, dim=1).indices.cpu().numpy() for cosine in _likeness(embeddings_Ud, chunk)])
+
+
+def _likeness(embeddings_Ud: torch.Tensor, chunk: int) -> Iterator[torch.Tensor]:
+    """[chunk, U] cosines of some users with all; a user's own is -inf."""
     unit = torch.nn.functional.normalize(embeddings_Ud, dim=1)
-    nearest = []
     for rows in _chunks(len(unit), chunk):
         cosine = unit[rows] @ unit.T
         cosine[torch.arange(len(rows)), rows] = -torch.inf
-        nearest.append(cosine.argmax(1))
-    return torch.cat(nearest).cpu().numpy()
+        yield cosine
 
 
 def _chunks(n: int, size: int) -> Iterator[np.ndarray]:

@@ -94,8 +94,10 @@ def write(table: pa.Table, folder: str, name: str) -> None:
 class watch:
     """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs."""
 
-    def __init__(self, folder: str, total: int, say: Callable[[str], None], every: float = 10.0) -> None:
-        self.folder, self.total, self.say, self.every = folder, total, say, every
+    def __init__(
+        self, folder: str, total: int, say: Callable[[str], None], every: float = 10.0, what: str = "prompts answered"
+    ) -> None:
+        self.folder, self.total, self.say, self.every, self.what = folder, total, say, every, what
         self.stop = threading.Event()
 
     def __enter__(self) -> watch:
@@ -118,4 +120,4 @@ class watch:
                 first, began = rows, time.monotonic()
             rate = (rows - (first or 0)) / max(time.monotonic() - began, 1e-9)
             left = f", about {(self.total - rows) / rate:.0f} s left" if rate > 0 else ""
-            self.say(f"    {rows:,} of {self.total:,} prompts answered{left}")
+            self.say(f"    {rows:,} of {self.total:,} {self.what}{left}")

@@ -40,15 +40,21 @@ class Session:
 
     def save(self, write: Callable[[Path], None], step: int = 0) -> None:
         """Write a checkpoint if the last is old enough; worker 0 decides, every worker writes its part."""
-        if self.world > 1:
-            if step % 5:
-                return
-            due = torch.tensor([float(time.monotonic() - self._last >= self._every)], device=self.device)
-            torch.distributed.broadcast(due, 0)
-            if not due.item():
-                return
-        elif time.monotonic() - self._last < self._every:
-            return
+        if self.due(step):
+            self.keep(write)
+
+    def due(self, step: int) -> bool:
+        """Whether the last checkpoint is old enough; all workers ask after every step."""
+        if self.world == 1:
+            return time.monotonic() - self._last >= self._every
+        if step % 5:
+            return False
+        old = torch.tensor([float(time.monotonic() - self._last >= self._every)], device=self.device)
+        torch.distributed.broadcast(old, 0)
+        return bool(old.item())
+
+    def keep(self, write: Callable[[Path], Any]) -> None:
+        """Write a checkpoint, every worker its part."""
         self._report(write)
         self._last = time.monotonic()
 

@@ -16,6 +16,9 @@ from raypipe.sections import EngineConfig
 #: log-probabilities are rounded, so that the last bits of a sum, which depend on the batch, do not reach a result
 DECIMALS = 4
 
+#: tokens of an answer in mode "form"; longer ones are cut off, and rejected by their parser
+FORM_TOKENS = 256
+
 
 class Engine(Protocol):
     """An engine over a model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -16,10 +17,20 @@ def script(row: Any) -> dict[str, Any]:
     """Pseudo-random but fixed log-probabilities of each option."""
     scores = [-(derive(0, row.prompt, o) % 10_000) / 1000 for o in row.options]
     words = len(row.prompt.split())
+    if row.mode == "form":
+        return completion(row.prompt_id, formed(row.prompt, row.options[0]), [], words, 8, time.time())
     if row.mode == "choose":
         best = max(range(len(scores)), key=scores.__getitem__)
         return completion(row.prompt_id, row.options[best], [], words, 1, time.time())
     return completion(row.prompt_id, "", scores, words, 1, time.time())
+
+
+def formed(prompt: str, form: str) -> str:
+    """An answer in the form of profiles.pattern, with words of the prompt."""
+    known = sorted({w for w in re.findall(r"[a-z]{4,12}", prompt.lower())}, key=lambda w: derive(0, prompt, w)) or ["anything"]
+    head, _, tail = form.replace("\\.", ".").partition("; ")
+    parts = [part[: part.index("[")] + ", ".join(known[n : n + 2] or known[:1]) for n, part in enumerate((head, tail))]
+    return "; ".join(parts) + "."
 
 
 class Engine:

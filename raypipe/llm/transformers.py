@@ -1,7 +1,7 @@
 """Generation with transformers alone, for machines without vLLM, and for serving one prompt at a time.
 
 Options are scored as in vllm.py. In mode "choose" the options are scored whole, by the sum of their tokens' log-probabilities,
-which picks among the same answers without a grammar.
+which picks among the same answers without a grammar. In mode "form" xgrammar allows what the regular expression does, as in vLLM.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
 
-from raypipe.llm.engine import completion
+from raypipe.llm.engine import FORM_TOKENS, completion
 from raypipe.llm.options import tokenizer, tokens
 from raypipe.sections import EngineConfig
 
@@ -40,6 +40,7 @@ class Scorer:
         loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
         self.model = loaded.to(self.device).eval()
         self.context = int(self.model.config.max_position_embeddings)
+        self._grammars: Any = None
 
     @torch.inference_mode()
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
@@ -70,6 +71,28 @@ class Scorer:
                 best, most = option, total
         return best
 
+    @torch.inference_mode()
+    def write(self, prompt: str, form: str) -> str:
+        """The most probable answer, token by token, that a regular expression allows; "" where the prompt does not fit."""
+        import xgrammar
+        from xgrammar.contrib.hf import LogitsProcessor
+
+        encode = tokenizer(self.source)
+        ids = tokens(self.source, prompt, [], "form").prompt
+        room = min(FORM_TOKENS, self.context - len(ids))
+        if room < 1:
+            return ""
+        if self._grammars is None:
+            known = xgrammar.TokenizerInfo.from_huggingface(encode, vocab_size=self.model.config.vocab_size)
+            self._grammars = xgrammar.GrammarCompiler(known)
+        allowed = LogitsProcessor(self._grammars.compile_regex(form))
+        asked = torch.tensor([ids], device=self.device)
+        made = self.model.generate(
+            asked, attention_mask=torch.ones_like(asked), max_new_tokens=room, do_sample=False, logits_processor=[allowed],
+            pad_token_id=encode.pad_token_id if encode.pad_token_id is not None else encode.eos_token_id,
+        )  # fmt: skip
+        return str(encode.decode(made[0, len(ids) :], skip_special_tokens=True))
+
     def _last(self, prompts: list[list[int]]) -> torch.Tensor:
         """[B, vocabulary] log-probabilities after each prompt; padded on the right, where causal attention ignores it."""
         width = max(map(len, prompts))
@@ -93,8 +116,11 @@ class _Worker:
         for row, values in zip(scored.itertuples(), answers, strict=True):
             size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)
             rows.append(completion(row.prompt_id, "", values, size, int(bool(values)), time.time()))
-        for row in batch[batch["mode"] == "choose"].itertuples():
-            answer = self.scorer.choose(Question(row.prompt, list(row.options), "choose"))
+        for row in batch[batch["mode"] != "score"].itertuples():
+            if row.mode == "form":
+                answer = self.scorer.write(row.prompt, row.options[0])
+            else:
+                answer = self.scorer.choose(Question(row.prompt, list(row.options), "choose"))
             size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)
             rows.append(completion(row.prompt_id, answer, [], size, len(answer.split()), time.time()))
         return pd.DataFrame(rows)

@@ -1,7 +1,8 @@
 """Generation by vLLM under Ray Data: the engine of every real run.
 
 Options are scored by asking vLLM for the log-probabilities of their first tokens at the first generated position, which costs
-no more than one token. In mode "choose" the answer is written under a structured-output choice over the options.
+no more than one token. In mode "choose" the answer is written under a structured-output choice over the options, in mode "form"
+under the regular expression that the one option is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from raypipe.llm.engine import completion
+from raypipe.llm.engine import FORM_TOKENS, completion
 from raypipe.llm.options import tokens
 from raypipe.sections import EngineConfig
 
@@ -74,14 +75,16 @@ class Engine:
             return batch.assign(prompt_tokens=[t.prompt for t in made], option_tokens=[t.options for t in made])
 
         def request(row: dict[str, Any]) -> dict[str, Any]:
-            scored = row["mode"] == "score"
+            scored, form = row["mode"] == "score", row["mode"] == "form"
+            options = [str(o) for o in row["options"]]
+            room = longest + 1 - min(len(row["prompt_tokens"]), longest)
             # every row has the same keys, because the rows of a batch become one table
             parameters = {
                 "temperature": 0.0,
                 "seed": 0,
-                "max_tokens": 1 if scored else 32,
+                "max_tokens": 1 if scored else min(FORM_TOKENS, room) if form else 32,
                 "logprob_token_ids": sorted({int(t) for t in row["option_tokens"]}) if scored else None,
-                "structured_outputs": None if scored else {"choice": [str(o) for o in row["options"]]},
+                "structured_outputs": None if scored else {"regex": options[0]} if form else {"choice": options},
             }
             return {
                 "prompt": row["prompt"],
@@ -95,7 +98,7 @@ class Engine:
             if row["mode"] == "score" and fits:
                 table = {int(k): v["logprob"] for k, v in row["logprobs"][0].items() if v is not None}
                 scores = [table[int(t)] for t in row["option_tokens"]]
-            text = row["generated_text"] if row["mode"] == "choose" and fits else ""
+            text = row["generated_text"] if row["mode"] != "score" and fits else ""
             return completion(
                 row["prompt_id"], text, scores, len(row["prompt_tokens"]), int(row["num_generated_tokens"]), time.time()
             )

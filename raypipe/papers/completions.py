@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
-from raypipe.errors import ArtifactError
+from raypipe.errors import ArtifactError, ConfigError
 from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
 from raypipe.papers.tuning import model_of
@@ -27,6 +27,22 @@ from raypipe.sections import EndpointConfig, EngineConfig
 RECALLED = 0.0
 
 
+def check_room(engine: EngineConfig) -> None:
+    """Refuse more engine replicas than the connected cluster has GPUs or CPUs; called before the first stage.
+
+    Raises:
+        ConfigError: how many fit.
+    """
+    room = session.places()
+    wanted = engine.concurrency * engine.tensor_parallel
+    if wanted > room:
+        raise ConfigError(
+            f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
+            "llm.engine.concurrency, llm.engine.tensor_parallel",
+            f"ask for at most {room} in all",
+        )
+
+
 def generate(ctx: Context, engine: EngineConfig) -> dict[str, Any]:
     """completions.parquet: one row a prompt, sorted by id.
 
@@ -34,8 +50,9 @@ def generate(ctx: Context, engine: EngineConfig) -> dict[str, Any]:
     for again.
     """
     model = model_of(ctx.input("llm"))
-    about = [ctx.inputs["llm"][1], engine.name, engine.dtype]
-    return _generate(ctx, model, lambda: make(model, engine), about, engine.patience_seconds)
+    stage, key = ctx.inputs["llm"]
+    facts = _generate(ctx, model, lambda: make(model, engine), [key, engine.name, engine.dtype], engine.patience_seconds)
+    return {**facts, "llm": f"{stage}-{key[:12]}"}
 
 
 def generate_at(ctx: Context, endpoint: EndpointConfig, patience_seconds: float) -> dict[str, Any]:
@@ -70,7 +87,7 @@ def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[A
     return session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
 
 
-def _hashes(asked: pd.DataFrame) -> list[str]:
+def prompt_hashes(asked: pd.DataFrame) -> list[str]:
     """Of each prompt, with its mode and options: what an answer depends on."""
     made = zip(asked["mode"], asked["prompt"], asked["options"], strict=True)
     return [hashlib.sha256(json.dumps([mode, text, list(options)]).encode()).hexdigest() for mode, text, options in made]
@@ -82,7 +99,7 @@ def _recall(source: str, known: str, partial: str) -> int:
     if not len(memory):
         return 0
     asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
-    asked = asked[["prompt_id"]].assign(prompt_hash=_hashes(asked))
+    asked = asked[["prompt_id"]].assign(prompt_hash=prompt_hashes(asked))
     found = asked.merge(memory.drop_duplicates("prompt_hash"), on="prompt_hash")
     if len(found):
         flow.write(COMPLETIONS.of(found.drop(columns="prompt_hash").assign(finished_at=RECALLED), partial), partial, "known")
@@ -97,7 +114,7 @@ def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
     asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
     answered = (got["answer"] != "") | (got["logprobs"].map(len) > 0)
     new = got[(got["finished_at"] > RECALLED) & answered]
-    new = asked[["prompt_id"]].assign(prompt_hash=_hashes(asked)).merge(new, on="prompt_id").drop(columns="prompt_id")
+    new = asked[["prompt_id"]].assign(prompt_hash=prompt_hashes(asked)).merge(new, on="prompt_id").drop(columns="prompt_id")
     new = new.rename(columns={"prompt_hash": "prompt_id"}).drop_duplicates("prompt_id")
     if len(new):
         flow.write(COMPLETIONS.of(new, known), known, name)

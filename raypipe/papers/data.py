@@ -16,6 +16,7 @@ from raypipe.data.split import make_split
 from raypipe.errors import DataError
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.schema import RATING
+from raypipe.sections import OriginConfig
 
 DATA = ("data", "schema.py")
 
@@ -23,9 +24,9 @@ DATA = ("data", "schema.py")
 PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
 
 
-def fingerprint(config: RunConfig) -> Any:
+def fingerprint(origin: OriginConfig) -> Any:
     """What identifies the source files: the name and the content of each, so that a copy elsewhere is the same data."""
-    folder = Path(config.data.dir) if config.data.dir else None
+    folder = Path(origin.dir) if origin.dir else None
     if folder is None or not folder.is_dir():
         return None
     return [(f.name, _content(f)) for f in sorted(folder.iterdir()) if f.is_file()]
@@ -50,21 +51,27 @@ def both(at: str = "") -> dict[str, str]:
 
 def data_stages(config: RunConfig, at: str = "") -> list[Stage]:
     """The stages AT/data and AT/split."""
-    read_config = {
-        **config.data.model_dump(include={"name", "options", "min_interactions", "repeated"}),
-        "files": fingerprint(config),
-        "rating": "rating" in {*config.tasks, *config.learnt},
-    }
     protocol = [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout]
+    rated = "rating" in {*config.tasks, *config.learnt}
     return [
-        Stage(f"{at}data", partial(_read, config=config), config=read_config, code=DATA),
+        read_stage(config.data, f"{at}data", rated),
         Stage(f"{at}split", partial(_split, config=config), {"data": f"{at}data"}, protocol, DATA),
     ]
 
 
-def _read(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    dataset = read(config.data)
-    if "rating" in config.tasks and dataset.interactions[RATING].nunique() < 2:
+def read_stage(origin: OriginConfig, name: str, rated: bool = False) -> Stage:
+    """The stage that reads and cleans a dataset; `rated`: its ratings are to be predicted."""
+    settings = {
+        **origin.model_dump(include={"name", "options", "min_interactions", "repeated"}),
+        "files": fingerprint(origin),
+        "rating": rated,
+    }
+    return Stage(name, partial(_read, origin=origin, rated=rated), config=settings, code=DATA)
+
+
+def _read(ctx: Context, origin: OriginConfig, rated: bool) -> dict[str, Any]:
+    dataset = read(origin)
+    if rated and dataset.interactions[RATING].nunique() < 2:
         raise DataError(
             "all ratings are equal, so there is nothing to predict", "task rating", "leave it out: --tasks direct,sequential"
         )

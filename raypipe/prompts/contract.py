@@ -2,7 +2,8 @@
 
 Every prompt ends with a stem such as "Answer:", and every option is the text that may follow it, leading space included. An
 engine either scores the options by the log-probability of their first token (mode "score") or writes one of them, constrained
-(mode "choose"), so an answer outside the options cannot be made. Only endpoints, which allow neither, write freely (mode "write").
+(mode "choose"), so an answer outside the options cannot be made; or it writes what the one option, a regular expression, allows
+(mode "form"). Only endpoints, which allow none of it, write freely (mode "write").
 A parser answers, or names why it rejects; it never guesses.
 
 Text only: neither ids nor embeddings enter a prompt (L13).
@@ -27,7 +28,7 @@ class Rendered(NamedTuple):
     text: str
     options: tuple[str, ...]
     payload: tuple[str, ...]
-    mode: Literal["score", "choose", "write"] = "score"
+    mode: Literal["score", "choose", "form", "write"] = "score"
 
 
 class Completion(NamedTuple):

@@ -96,6 +96,16 @@ def deepspeed_config(settings: Settings, world: int, cuda: bool) -> dict[str, An
     }
 
 
+def without_shared_memory() -> None:
+    """Keep DeepSpeed on a CPU from compiling a shared-memory op that training does not use.
+
+    A worker killed meanwhile would leave a lock behind on which every later run waits for ever.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def tune(
     model: Any,
     padding: int,
@@ -119,9 +129,7 @@ def tune(
     wrapped = AnswerLoss(model, settings.dropout)
     cuda = worker.device.type == "cuda"
     if not cuda:
-        # DeepSpeed would compile a shared-memory op that training does not use; a worker killed meanwhile leaves a lock behind
-        # on which every later run waits for ever
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        without_shared_memory()
     engine, *_ = deepspeed.initialize(
         model=wrapped,
         model_parameters=[p for p in wrapped.parameters() if p.requires_grad],

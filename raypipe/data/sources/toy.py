@@ -4,6 +4,9 @@ Each film belongs to a genre and a saga; its title's words come from the genre. 
 mostly goes on with the next part of a saga that was begun, otherwise draws a popular film of a liked genre. A
 director works in one genre and shifts the ratings of his films, so that filling in a missing director helps to
 predict ratings. Half of the directors are shown in the items table; `truth` gives them all.
+
+With `arriving`, a share of the sagas comes out in the last fifth of the log, in which every user is active from beginning to end:
+data with items that arrive after training (RecLM).
 """
 
 from __future__ import annotations
@@ -32,6 +35,11 @@ SURNAMES = ("Abara", "Bergson", "Castellan", "Dumont", "Eklund", "Farrow", "Grie
             "Kowal", "Lindqvist", "Moreau", "Nakata", "Okafor", "Petrov", "Quispe", "Rossi")  # fmt: skip
 
 
+#: where the log begins, how long it is, and when arriving films come out, in seconds
+BEGIN, SPAN = 1_500_000_000, 100_000_000
+RELEASE = BEGIN + SPAN * 4 // 5
+
+
 class Options(Config):
     """Size and seed of the toy data."""
 
@@ -39,6 +47,7 @@ class Options(Config):
     items: int = Field(240, ge=60)
     mean_length: int = Field(28, ge=8, description="interactions a user, on average")
     shown: float = Field(0.5, gt=0, le=1, description="share of the directors that the items table shows")
+    arriving: float = Field(0.0, ge=0, lt=1, description="share of the sagas that come out in the last fifth of the log")
     seed: int = 7
 
 
@@ -95,19 +104,23 @@ def read(folder: Path | None, options: Options) -> Raw:
     taste = rng.dirichlet([0.35] * len(names), options.users)
     lengths = np.clip(rng.lognormal(np.log(options.mean_length * 0.8), 0.65, options.users), 4, n // 2).astype(int)
     bias = rng.normal(0, 0.35, options.users)
+    late = np.zeros(n, dtype=bool)
+    if options.arriving:
+        late = generator(options.seed, "toy", "arriving").random(films.saga.max() + 1)[films.saga] < options.arriving
     for u in range(options.users):
         seen = np.zeros(n, dtype=bool)
-        clock = int(rng.integers(1_500_000_000, 1_600_000_000))
+        clock = int(rng.integers(1_500_000_000, 1_600_000_000)) if not options.arriving else BEGIN
         last = -1
         for _ in range(lengths[u]):
             following = last + 1 if last >= 0 and last + 1 < n and films.saga[last + 1] == films.saga[last] else -1
             if following >= 0 and not seen[following] and rng.random() < 0.55:
                 item = following
             else:
-                weight = films.popularity * (taste[u][films.genre] + 0.02) * ~seen
+                out = ~late | (clock >= RELEASE)
+                weight = films.popularity * (taste[u][films.genre] + 0.02) * ~seen * out
                 item = int(rng.choice(n, p=weight / weight.sum()))
             seen[item], last = True, item
-            clock += int(rng.integers(600, 400_000))
+            clock += int(rng.integers(600, 400_000)) if not options.arriving else int(rng.integers(1, 2 * SPAN // lengths[u]))
             score = 3.4 + bias[u] + films.quality[item] + 1.4 * (taste[u][films.genre[item]] - 0.25) + rng.normal(0, 0.55)
             rows.append((f"u{u:04d}", f"m{item:04d}", float(np.clip(np.round(score), 1, 5)), clock))
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])

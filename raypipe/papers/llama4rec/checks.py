@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from raypipe.backbones import registry
-from raypipe.cluster import session, train
+from raypipe.cluster import train
 from raypipe.config import RunConfig
 from raypipe.data.dataset import source_options
 from raypipe.errors import ConfigError
+from raypipe.papers.completions import check_room
 from raypipe.papers.llama4rec.generation import style_of
 from raypipe.prompts.contract import LABELS
 from raypipe.tuning.checkpoint import check_source
@@ -60,11 +61,4 @@ def check_resources(config: RunConfig) -> None:
     """
     train.workers(config.llm.tune.workers, 2)
     train.workers(config.backbone_workers, 1, "backbone_workers")
-    engine, room = config.llm.engine, session.places()
-    wanted = engine.concurrency * engine.tensor_parallel
-    if wanted > room:
-        raise ConfigError(
-            f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
-            "llm.engine.concurrency, llm.engine.tensor_parallel",
-            f"ask for at most {room} in all",
-        )
+    check_room(config.llm.engine)

@@ -1,0 +1,48 @@
+"""Who did what in the part of the first snapshot that a fit may know, and which items are alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raypipe.backbones.contract import Ragged
+from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.seeding import generator
+
+
+def histories(source: SnapshotTables, asked: str) -> Ragged:
+    """The items of every user, oldest first, known to models that answer the questions of a part."""
+    known = source.known(asked)
+    return _grouped(known["u"].to_numpy(np.int64), known["i"].to_numpy(np.int64), len(source.users))
+
+
+def takers(source: SnapshotTables, asked: str) -> Ragged:
+    """The users who took each item, in the order of users."""
+    known = source.known(asked)
+    return _grouped(known["i"].to_numpy(np.int64), known["u"].to_numpy(np.int64), len(source.items))
+
+
+def _grouped(key: np.ndarray, value: np.ndarray, n: int) -> Ragged:
+    order = np.argsort(key, kind="stable")
+    return Ragged(np.searchsorted(key[order], np.arange(n + 1)), value[order])
+
+
+def users_of(
+    item: int, taken: Ragged, source: SnapshotTables, written: dict[str, str], known: str, config: ReclmConfig
+) -> list[str]:
+    """Profiles of some users who took an item, drawn by the seed; that of the training part where there is no newer one."""
+    rng = generator(config.seed, "users of", str(source.items[item]))
+    users = taken.row(item)
+    drawn = users[rng.permutation(len(users))[: config.profiles.neighbours]]
+    names = [source.users[u] for u in drawn]
+    found = (written.get(f"{known}/{name}") or written.get(f"train/{name}") for name in names)
+    return [p for p in found if p]
+
+
+def similar_items(vectors_Id: np.ndarray, items: np.ndarray, among: np.ndarray, n: int) -> np.ndarray:
+    """[items, n] those of `among` most alike by cosine of their texts, the nearest first, never the item itself (R23)."""
+    unit = vectors_Id / np.maximum(np.linalg.norm(vectors_Id, axis=1, keepdims=True), 1e-9)
+    cosine = unit[items] @ unit[among].T
+    cosine[np.asarray(items)[:, None] == np.asarray(among)[None, :]] = -np.inf
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, : min(n, len(among) - 1)]
+    return np.asarray(among)[order]

@@ -1,0 +1,242 @@
+"""The report of a RecLM run: Tables 1, 2 and 3 beside the published ones, what the LLM learnt, samples, costs."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe.cluster import session
+from raypipe.evaluation import significance
+from raypipe.papers.completions import RECALLED
+from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.fitting import METRICS, SETTINGS
+from raypipe.pipeline.runner import Done
+from raypipe.pipeline.store import Store
+from raypipe.reports import environment, pages
+
+SCHEMA = "raypipe-reclm/1"
+TITLES = {"base": "Base", "wo_user": "w/o user profiles", "wo_item": "w/o item profiles", "teacher": "teacher's profiles",
+          "augment": "Augment"}  # fmt: skip
+#: how the paper calls the rows, by the table that has them
+PRINTED = {"base": ("1", "Base"), "augment": ("1", "Augment"), "wo_user": ("2", "w/o User Aug."), "wo_item": ("2", "w/o Item Aug.")}
+
+
+@functools.cache
+def _published() -> dict[tuple[str, str, str, str, str, str], float]:
+    with open(Path(__file__).parent / "published_reclm.csv", newline="") as stream:
+        return {
+            (r["table"], r["dataset"], r["setting"], r["backbone"], r["variant"], r["metric"]): float(r["value"])
+            for r in csv.DictReader(stream)
+        }
+
+
+def published(dataset: str, setting: str, backbone: str, row: str, metric: str) -> float | None:
+    """The value that RecLM prints, or None; Table 2 is full-shot."""
+    table, variant = PRINTED.get(row, ("", ""))
+    return _published().get((table, dataset, setting, backbone, variant, metric))
+
+
+def publish(config: ReclmConfig, store: Store, record: Sequence[Done], began: float) -> str:
+    """Write the run folder; returns the summary for the terminal."""
+    machine = environment.machine(session.resources())
+    place, told = session.in_worker(_publish, config, store, list(record), began, machine)
+    return f"\n{told}\n\nreport  {place}/report.html"
+
+
+def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float, machine: dict[str, Any]) -> tuple[str, str]:
+    done = {d.name: d for d in record}
+
+    def of(stage: str) -> Path:
+        return store.local(stage, done[stage].key)
+
+    measured = json.loads((of("evaluate") / "metrics.json").read_text())
+    data = done["data"].facts
+    titles = done["evaluate"].facts["titles"]
+    lines = measured["lines"]
+    for line in lines:
+        line["title"] = titles[line["backbone"]]
+        line["published"] = published(data["published_as"], line["setting"], line["title"], line["row"], line["metric"])
+    run = {
+        "dataset": config.data.name, "seeds": config.seeds, "commit": environment.commit(),
+        "config": config.model_dump(mode="json", exclude={"data": {"dir"}}), "machine": machine,
+        "versions": environment.versions(), "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"), "seconds": time.time() - began,
+    }  # fmt: skip
+    stages = [{"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
+               "facts": {k: v for k, v in d.facts.items() if k != "model"}} for d in record]  # fmt: skip
+    report = {"schema": SCHEMA, "run": run, "stages": stages, "results": lines, "random": measured["random"],
+              "snapshots": done["snapshots"].facts, "data": data["quality"], "text signal": done["text-signal"].facts,
+              "epochs": epochs(done, config, titles), "llm": llm(record), "education": education(done)}  # fmt: skip
+    made = sheets(lines, measured["random"])
+    folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
+    try:
+        (folder / "report.json").write_text(json.dumps(report, indent=1))
+        (folder / "report.md").write_text(markdown(made, report))
+        page = pages.page(
+            "reclm", report=report, run=run, sheets=made, samples=samples(of, done), metrics=METRICS,
+            environment=json.dumps({k: run[k] for k in ("machine", "versions")}, indent=1),
+            configuration=json.dumps(run["config"], indent=1), total_seconds=sum(d.seconds for d in record),
+        )  # fmt: skip
+        (folder / "report.html").write_text(page)
+        _write_profiles(of, done, folder / "profiles")
+        store.remove(f"{store.uri}/profiles")
+        store.publish(folder, "")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return store.uri, summary(made)
+
+
+def sheets(lines: list[dict[str, Any]], random: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:
+    """A table a setting: `groups`, one a backbone, with `title`, `n_users` and `rows`; a row has `title` and `cells`.
+
+    A cell is a line of the results with `p` corrected by Holm over all tested cells of both tables, and `star` where it is above
+    Base with p at most 0.05. `random`: the least, mean and largest value of the random orders, for each metric.
+    """
+    tested = [line for line in lines if "p" in line]
+    for line, p in zip(tested, significance.holm([line["p"] for line in tested]), strict=True):
+        line["corrected"] = p
+    made = []
+    for setting in SETTINGS:
+        groups = []
+        for name in dict.fromkeys(line["backbone"] for line in lines):
+            own = [line for line in lines if line["backbone"] == name and line["setting"] == setting]
+            base = {line["metric"]: line["mean"] for line in own if line["row"] == "base"}
+            rows = []
+            for row in dict.fromkeys(line["row"] for line in own):
+                cells = [line for line in own if line["row"] == row]
+                for cell in cells:
+                    before = base[cell["metric"]]
+                    cell["gain"] = (cell["mean"] - before) / before if before else 0.0
+                    cell["star"] = row != "base" and cell["mean"] > before and cell["corrected"] <= 0.05
+                rows.append({"row": row, "title": TITLES[row], "cells": cells})
+            groups.append({"title": own[0]["title"], "n_users": own[0]["n_users"], "rows": rows})
+        spread = {m: (min(v), float(np.mean(v)), max(v)) for m, v in random[setting].items()}
+        made.append({"setting": setting, "groups": groups, "random": spread})
+    return made
+
+
+def epochs(done: dict[str, Done], config: ReclmConfig, titles: dict[str, str]) -> list[dict[str, Any]]:
+    """Seconds a training epoch, Base and Augment, of the fits that validation watched (Table 3)."""
+    made = []
+    for name in config.backbones:
+        of = {row: done.get(f"seed{config.seed}/{row}/{name}@train") for row in ("base", "augment")}
+        base, full = (d.facts["seconds_per_epoch"] if d else None for d in of.values())
+        made.append({"backbone": titles.get(name, name), "base": base, "augment": full,
+                     "overhead": full / base - 1 if base and full else None})  # fmt: skip
+    return made
+
+
+def llm(record: list[Done]) -> dict[str, Any]:
+    """What the LLM's answers cost: by wave, and in all."""
+    waves = []
+    for d in record:
+        if not d.name.startswith("completions/"):
+            continue
+        f = d.facts
+        busy, asked = f["generation_seconds"], f["rows"] - f["known"]
+        after = d.seconds - f["engine_start_seconds"]
+        waves.append({
+            "name": d.name.partition("/")[2], "rows": f["rows"], "known": f["known"], "tokens_in": f["tokens_in"],
+            "tokens_out": f["tokens_out"], "seconds": d.seconds, "per_second": asked / busy if busy else None,
+            "tokens_per_second": f["tokens_out"] / busy if busy else None, "busy": busy / after if asked and after > 0 else None,
+            "dollars": f.get("dollars"),
+        })  # fmt: skip
+    tuning = {d.name: d.seconds for d in record if d.name.startswith("llm/") or d.name == "reward"}
+    return {"waves": waves, "tuning": tuning}
+
+
+def education(done: dict[str, Done]) -> dict[str, Any]:
+    """What the steps of tuning show of themselves: accuracy of the reward model, rewards and divergence, over-smoothing."""
+    facts: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "reward-accuracy": lambda f: f["lines"],
+        "llm/policy": lambda f: {k: f[k] for k in ("score first", "score last", "kl last") if k in f},
+        "smoothing": lambda f: {k: f[k] for k in ("before", "after")},
+    }
+    return {name: read(done[name].facts) for name, read in facts.items() if name in done}
+
+
+def samples(of: Callable[[str], Path], done: dict[str, Done], each: int = 3) -> list[dict[str, Any]]:
+    """A few prompts of each wave of the LLM with their answers."""
+    made = []
+    for name in done:
+        if not name.startswith("completions/"):
+            continue
+        wave = name.partition("/")[2]
+        files = sorted((of(f"prompts/{wave}") / "prompts").glob("*.parquet"))
+        if not files:
+            continue
+        asked = pd.read_parquet(files[0]).head(each)
+        got = pd.read_parquet(of(name) / "completions.parquet").set_index("prompt_id")["answer"]
+        made += [
+            {"id": f"{wave}: {row.prompt_id}", "prompt": row.prompt, "answer": got.loc[row.prompt_id]} for row in asked.itertuples()
+        ]
+    return made
+
+
+def _write_profiles(of: Callable[[str], Path], done: dict[str, Done], folder: Path) -> None:
+    """profiles/WAVE.parquet: every answer with the hash of its prompt, the model and the time it was written (R4)."""
+    from raypipe.papers.completions import prompt_hashes
+
+    for wave in ("users", "items-warm", "items-cold"):
+        if f"completions/{wave}" not in done:
+            continue
+        folder.mkdir(exist_ok=True)
+        files = sorted((of(f"prompts/{wave}") / "prompts").glob("*.parquet"))
+        asked = pd.concat([pd.read_parquet(f, columns=["prompt_id", "mode", "prompt", "options"]) for f in files])
+        got = pd.read_parquet(of(f"completions/{wave}") / "completions.parquet")
+        asked = asked[["prompt_id"]].assign(prompt_hash=prompt_hashes(asked)).merge(got, on="prompt_id")
+        asked["as_of"], _, asked["id"] = asked["prompt_id"].str.partition("/").to_numpy().T
+        model = done[f"completions/{wave}"].facts["llm"]
+        columns = ["id", "as_of", "profile", "prompt_hash", "model", "recalled"]
+        asked = asked.assign(profile=asked["answer"].str.strip(), model=model, recalled=asked["finished_at"] == RECALLED)
+        asked[columns].to_parquet(folder / f"{wave}.parquet", index=False)
+
+
+def markdown(made: list[dict[str, Any]], report: dict[str, Any]) -> str:
+    """The tables as Markdown; in brackets what the paper prints."""
+    run, signal = report["run"], report["text signal"]
+    lines = [
+        f"# {run['dataset']}: do profiles make cold items recommendable?",
+        "",
+        f"{run['seeds']} seed(s), commit {run['commit']}, {run['finished']}. Epochs chosen on validation, test read once.",
+        "In brackets: the paper's value. *: above Base with p at most 0.05 (paired over users, Holm over all cells).",
+        "",
+        f"Do texts tell who takes what? Mean cosine of items that the same user took: {signal['cosine']:.4f}; with texts assigned "
+        f"at random {signal['random']:.4f} ± {signal['std']:.4f} (z {signal['z']:+.1f}).",
+    ]
+    for sheet in made:
+        lines += ["", f"## {sheet['setting']}", "", f"| backbone | | {' | '.join(METRICS)} |", "|" + "---|" * (2 + len(METRICS))]
+        for group in sheet["groups"]:
+            for row in group["rows"]:
+                cells = [_cell(c, run["seeds"] > 1) for c in row["cells"]]
+                lines.append(f"| {group['title']} | {row['title']} | {' | '.join(cells)} |")
+        spread = [f"{low:.4f} to {high:.4f}" for low, _, high in sheet["random"].values()]
+        lines.append(f"| random orders | | {' | '.join(spread)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cell: dict[str, Any], spread: bool) -> str:
+    text = f"{cell['mean']:.4f}" + (f" ± {cell['std']:.4f}" if spread else "") + ("*" if cell["star"] else "")
+    return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
+
+
+def summary(made: list[dict[str, Any]]) -> str:
+    """The tables as text for a terminal."""
+    lines = []
+    for sheet in made:
+        lines.append(f"{sheet['setting']:38s}" + "".join(f"{m:>10s}" for m in METRICS))
+        for group in sheet["groups"]:
+            for row in group["rows"]:
+                lines.append(f"  {group['title'] + ', ' + row['title']:36s}" + "".join(f"{c['mean']:10.4f}" for c in row["cells"]))
+        for at, name in ((0, "least"), (2, "largest")):
+            lines.append(f"  {'random order, ' + name:36s}" + "".join(f"{v[at]:10.4f}" for v in sheet["random"].values()))
+    return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""Reinforcement learning against a reward model (RecLM R21), by TRL's PPOTrainer or GRPOTrainer.
+
+The reward of an answer is r(query, answer) - beta KL(policy | tuned LLM). Episodes are cut into rounds: each begins with the
+weights that the last one left and new moments of the optimizer, so that work that is cut off goes on with the next round.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from raypipe.tuning import sft
+from raypipe.tuning.trainers import Adapter, Crew, arguments, load, lora, padded
+
+ROUNDS = "rounds.json"
+
+
+class Policy(NamedTuple):
+    """What the loop needs to know.
+
+    Args:
+        method: ppo or grpo.
+        length: tokens of an answer at most.
+        group: answers a prompt that GRPO compares.
+    """
+
+    method: str
+    rounds: int
+    batch_size: int
+    learning_rate: float
+    beta: float
+    temperature: float
+    group: int
+    length: int
+    seed: int
+
+
+def reinforce(
+    tuned: str, judge: str, prompts: Sequence[str], settings: Policy, adapter: Adapter, crew: Crew,
+    report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Improve the tuned LLM by the judge's rewards; worker 0 writes the policy to `folder`; returns one line a logged step.
+
+    Args:
+        tuned: the LLM that learning starts from, and that the KL divergence is taken from (M_0).
+        judge: a reward model that `trainers.rewards` wrote.
+        resume: a folder with the round reached and its weights.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = padded(AutoTokenizer.from_pretrained(tuned, padding_side="left"))
+    start, value, done, curve = tuned, judge, 0, []
+    if resume is not None:
+        state = json.loads((resume / ROUNDS).read_text())
+        done, curve = state["done"], state["curve"]
+        start = str(resume / "policy")
+        value = str(resume / "value") if (resume / "value").is_dir() else judge
+    parts = np.array_split(np.arange(len(prompts)), settings.rounds)
+    run = _ppo if settings.method == "ppo" else _grpo
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        for number in range(done, settings.rounds):
+            asked = [prompts[i] for i in parts[number]]
+            place = Path(scratch) / f"round{number}"
+            lines = run(tuned, start, value, judge, asked, tokenizer, settings, adapter, crew, number, place)
+            curve += [{**line, "round": number + 1} for line in lines]
+            if lines:
+                report({"round": number + 1, "rounds": settings.rounds, **lines[-1]})
+            start = str(place / "policy")
+            value = str(place / "value") if (place / "value").is_dir() else judge
+
+            state = json.dumps({"done": number + 1, "curve": curve})
+
+            def write(to: Path, place: Path = place, state: str = state) -> None:
+                if crew.rank == 0:
+                    shutil.copytree(place, to, dirs_exist_ok=True)
+                    (to / ROUNDS).write_text(state)
+
+            if crew.due(0):
+                crew.keep(write)
+        if crew.rank == 0:
+            shutil.copytree(start, folder, dirs_exist_ok=True)
+    return curve
+
+
+def _more(settings: Policy, episodes: int, crew: Crew, number: int) -> tuple[sft.Settings, dict[str, Any]]:
+    own = sft.Settings(1, settings.learning_rate, settings.batch_size, 0, 0, settings.seed + number)
+    return own, {"lr_scheduler_type": "constant"}
+
+
+def _save(model: Any, to: Path, tokenizer: Any) -> None:
+    whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    whole.save_pretrained(to)
+    tokenizer.save_pretrained(to)
+
+
+def _ppo(
+    tuned: str, start: str, value: str, judge: str, prompts: Sequence[str], tokenizer: Any, settings: Policy, adapter: Adapter,
+    crew: Crew, number: int, place: Path,
+) -> list[dict[str, float]]:  # fmt: skip
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    ids = [[tokenizer.bos_token_id, *tokenizer(p, add_special_tokens=False)["input_ids"]] for p in prompts]
+    data = Dataset.from_dict({"input_ids": ids})
+    own, more = _more(settings, len(prompts), crew, number)
+    score = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id}
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        args = arguments(
+            PPOConfig, own, crew, scratch, False, **more, total_episodes=len(prompts), response_length=settings.length,
+            stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta, temperature=settings.temperature,
+            num_sample_generations=0, local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
+        )  # fmt: skip
+        trainer = PPOTrainer(
+            args=args,
+            processing_class=tokenizer,
+            model=load(AutoModelForCausalLM, start, crew.device),
+            ref_model=load(AutoModelForCausalLM, tuned, crew.device),
+            reward_model=load(AutoModelForSequenceClassification, judge, crew.device, **score),
+            value_model=load(AutoModelForSequenceClassification, value, crew.device, **score),
+            train_dataset=data,
+            eval_dataset=data,
+            peft_config=lora(adapter, "CAUSAL_LM"),
+        )
+        trainer.train()
+        made = trainer.accelerator.unwrap_model(trainer.model)
+        if crew.rank == 0:
+            _save(made.policy, place / "policy", tokenizer)
+            _save(made.value_model, place / "value", tokenizer)
+        names = {"objective/scores": "score", "objective/kl": "kl", "objective/entropy": "entropy"}
+        return [{to: float(line[of]) for of, to in names.items()} for line in trainer.state.log_history if "objective/kl" in line]
+
+
+def _grpo(
+    tuned: str, start: str, value: str, judge: str, prompts: Sequence[str], tokenizer: Any, settings: Policy, adapter: Adapter,
+    crew: Crew, number: int, place: Path,
+) -> list[dict[str, float]]:  # fmt: skip
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import GRPOConfig, GRPOTrainer
+
+    scorer = Judge(judge)
+
+    def reward(prompts: list[str], completions: list[str], **more: Any) -> Any:
+        return scorer.score([p.removeprefix(tokenizer.bos_token) for p in prompts], completions)
+
+    data = Dataset.from_dict({"prompt": [tokenizer.bos_token + p for p in prompts]})
+    own, more = _more(settings, len(prompts), crew, number)
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        args = arguments(
+            GRPOConfig, own, crew, scratch, False, **more, num_generations=settings.group, max_completion_length=settings.length,
+            beta=settings.beta, temperature=settings.temperature,
+        )  # fmt: skip
+        trainer = GRPOTrainer(
+            model=load(AutoModelForCausalLM, start, crew.device),
+            reward_funcs=reward,
+            args=args,
+            train_dataset=data,
+            processing_class=tokenizer,
+            peft_config=lora(adapter, "CAUSAL_LM"),
+        )
+        trainer.train()
+        if crew.rank == 0:
+            _save(trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer)
+        history = trainer.state.log_history
+        return [{"score": float(h["reward"]), "kl": float(h.get("kl", 0.0)), "entropy": float(h.get("entropy", 0.0))}
+                for h in history if "reward" in h]  # fmt: skip
+
+
+class Judge:
+    """A reward model in this process."""
+
+    def __init__(self, folder: str) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        self.tokenizer = padded(AutoTokenizer.from_pretrained(folder, padding_side="right"))
+        more = {"num_labels": 1, "pad_token_id": self.tokenizer.pad_token_id}
+        self.model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32", **more).eval()
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[str], answers: Sequence[str], at_once: int = 64) -> list[float]:
+        """r(query, answer) of each pair."""
+        made: list[float] = []
+        for begin in range(0, len(prompts), at_once):
+            ids = [tokens(self.tokenizer, p, a) for p, a in zip(prompts[begin : begin + at_once], answers[begin : begin + at_once])]
+            width = max(map(len, ids))
+            table = torch.full((len(ids), width), self.tokenizer.pad_token_id)
+            mask = torch.zeros(len(ids), width, dtype=torch.long)
+            for row, own in enumerate(ids):
+                table[row, : len(own)], mask[row, : len(own)] = torch.tensor(own), 1
+            made += self.model(input_ids=table, attention_mask=mask).logits[:, 0].tolist()
+        return made
+
+
+def tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
+    """A query and its answer as the reward model reads them, closed by the end token."""
+    said = tokenizer(prompt, add_special_tokens=False)["input_ids"] + tokenizer(answer, add_special_tokens=False)["input_ids"]
+    return [tokenizer.bos_token_id, *said, tokenizer.eos_token_id]

@@ -1,0 +1,200 @@
+"""TRL's trainers under Ray Train: SFT and the reward model with DeepSpeed, on GPUs and on CPUs alike; LoRA by peft.
+
+A trainer learns where it runs through a `Crew`, to which it hands checkpoints when they are due.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from raypipe.tuning import sft
+from raypipe.tuning.dialogue import Labelled
+
+
+class Crew(Protocol):
+    """This process among those that train, and what takes their checkpoints."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def due(self, step: int) -> bool: ...
+
+    def keep(self, write: Callable[[Path], Any]) -> None: ...
+
+
+class Adapter(NamedTuple):
+    """LoRA; rank 0: all parameters are tuned."""
+
+    rank: int
+    alpha: int
+    dropout: float
+
+
+def load(cls: Any, model: str, device: torch.device, **more: Any) -> Any:
+    """A model of a transformers class, in the precision that its device trains in."""
+    return cls.from_pretrained(model, dtype="bfloat16" if device.type == "cuda" else "float32", **more)
+
+
+def padded(tokenizer: Any) -> Any:
+    """The tokenizer with a padding token: the end token where it has none."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def lora(adapter: Adapter, task: str) -> Any:
+    """peft's configuration over all linear layers, or None."""
+    if not adapter.rank:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, task_type=task, target_modules="all-linear"
+    )
+
+
+def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, deepspeed: bool = True, **more: Any) -> Any:
+    """Arguments of one of TRL's trainers.
+
+    Args:
+        deepspeed: whether DeepSpeed shards the training. On a CPU it must be told so before any of accelerate's state exists.
+    """
+    cuda = crew.device.type == "cuda"
+    made: dict[str, Any] = {
+        "output_dir": folder,
+        "per_device_train_batch_size": max(1, settings.batch_size // crew.world),
+        "num_train_epochs": settings.epochs,
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "adam_beta2": 0.98,
+        "max_grad_norm": 1.0,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": settings.warmup_steps,
+        "seed": settings.seed % 2**32,
+        "bf16": cuda,
+        "gradient_checkpointing": False,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "logging_strategy": "steps",
+        "logging_steps": 10,
+    }
+    if deepspeed:
+        made["deepspeed"] = sft.deepspeed_config(settings, crew.world, cuda)
+        if not cuda:
+            sft.without_shared_memory()
+            os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+            from accelerate import PartialState
+
+            PartialState._reset_state()
+            PartialState(backend="gloo")
+            made["accelerator_config"] = {"use_configured_state": True}
+    elif not cuda:
+        made |= {"use_cpu": True, "ddp_backend": "gloo"}
+    return cls(**{**made, **more})
+
+
+def keeper(crew: Crew, report: Callable[[dict[str, float]], None]) -> Any:
+    """A callback that hands checkpoints to the crew when they are due, and reports loss by step."""
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            control.should_save = crew.due(state.global_step)
+
+        def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            made = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            crew.keep(lambda to: shutil.copytree(made, to, dirs_exist_ok=True))
+            shutil.rmtree(made, ignore_errors=True)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+            if logs and "loss" in logs:
+                report({"step": state.global_step, "steps": state.max_steps, "loss": float(logs["loss"]), **_accuracy(logs)})
+
+    return Keeper()
+
+
+def _accuracy(logs: dict[str, Any]) -> dict[str, float]:
+    return {"accuracy": float(logs["accuracy"])} if "accuracy" in logs else {}
+
+
+def dialogues(
+    model: str, examples: Sequence[Labelled], settings: sft.Settings, adapter: Adapter, crew: Crew,
+    report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
+) -> None:  # fmt: skip
+    """Tune a causal LLM with TRL's SFTTrainer on labelled tokens; worker 0 writes the tuned LLM to `folder`.
+
+    Args:
+        resume: a checkpoint that the crew kept.
+    """
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = padded(AutoTokenizer.from_pretrained(model))
+    data = Dataset.from_dict({"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]})
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        # the loss over all logits: TRL's default takes a model for sharded by ZeRO-3 wherever a configuration is there
+        args = arguments(SFTConfig, settings, crew, scratch, max_length=None, loss_type="nll")
+        trainer = SFTTrainer(
+            model=load(AutoModelForCausalLM, model, crew.device),
+            args=args,
+            train_dataset=data,
+            processing_class=tokenizer,
+            peft_config=lora(adapter, "CAUSAL_LM"),
+            callbacks=[keeper(crew, report)],
+        )
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        hand_over(trainer, model, AutoModelForCausalLM, tokenizer, crew, folder)
+
+
+def rewards(
+    model: str, chosen: Sequence[list[int]], rejected: Sequence[list[int]], settings: sft.Settings, adapter: Adapter, crew: Crew,
+    report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
+) -> None:  # fmt: skip
+    """Train a reward model with TRL's RewardTrainer: -log sigmoid(r(chosen) - r(rejected)) (RecLM R19)."""
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from trl import RewardConfig, RewardTrainer
+
+    tokenizer = padded(AutoTokenizer.from_pretrained(model))
+    data = Dataset.from_dict({"chosen_ids": list(chosen), "rejected_ids": list(rejected)})
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
+        args = arguments(RewardConfig, settings, crew, scratch, max_length=None)
+        network = load(AutoModelForSequenceClassification, model, crew.device, num_labels=1, pad_token_id=tokenizer.pad_token_id)
+        trainer = RewardTrainer(
+            model=network,
+            args=args,
+            train_dataset=data,
+            processing_class=tokenizer,
+            peft_config=lora(adapter, "SEQ_CLS"),
+            callbacks=[keeper(crew, report)],
+        )
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        hand_over(trainer, model, AutoModelForSequenceClassification, tokenizer, crew, folder)
+
+
+def hand_over(trainer: Any, base: str, cls: Any, tokenizer: Any, crew: Crew, folder: Path) -> None:
+    """Gather the weights of all workers; worker 0 writes the whole model, adapters merged, and the tokenizer."""
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as aside:
+        trainer.save_model(aside)  # all workers take part
+        if crew.rank:
+            return
+        adapted = (Path(aside) / "adapter_config.json").is_file()
+        if adapted:
+            from peft import PeftModel
+
+            more = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id} if "Sequence" in cls.__name__ else {}
+            merged = PeftModel.from_pretrained(load(cls, base, torch.device("cpu"), **more), aside).merge_and_unload()
+            merged.save_pretrained(folder)
+        else:
+            shutil.copytree(aside, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.bin", "checkpoint-*"))
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,416 @@
+"""RecLM: the form of profiles, dialogues and their masks, preferences, who may know what, and the list of stages."""
+
+import json
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from transformers import AutoTokenizer
+
+from raypipe.data.dataset import read
+from raypipe.data.snapshot import TEST, TRAIN, VALIDATION, make_snapshots
+from raypipe.errors import ConfigError, DataError
+from raypipe.llm import embedded
+from raypipe.llm.scripted import script
+from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, profiles, stages, teacher
+from raypipe.papers.reclm.config import ReclmConfig, load
+from raypipe.papers.reclm.histories import histories, similar_items, takers
+from raypipe.papers.reclm.wording import Book
+from raypipe.pipeline.stage import Context
+from raypipe.pipeline.store import Store
+from raypipe.prompts import profiles as form
+from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.templates import dialogue, item_profile, user_profile
+from raypipe.schema import COMPLETIONS, PROMPTS
+from raypipe.sections import EmbeddedConfig
+from raypipe.tuning import policy
+from raypipe.tuning.chat import IGNORED
+from raypipe.tuning.dialogue import tokens
+
+SMALL = {"data.options": {"users": 80, "items": 80, "mean_length": 12, "arriving": 0.3}, "teacher.users": 40, "teacher.items": 30}
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load("toy", SMALL)
+
+
+class Bench:
+    """A store with the artifacts of the first stages, and contexts for stages that read them."""
+
+    def __init__(self, folder, config):
+        self.store, self.config, self.number = Store(str(folder)), config, 0
+        self.dataset = read(config.data)
+        self.snapshots = make_snapshots(self.dataset.interactions, config.data, config.seed)
+        self.keys = {}
+        with self.making("data") as out:
+            self.dataset.save(out)
+        with self.making("snapshots") as out:
+            self.snapshots.save(out)
+
+    @contextmanager
+    def making(self, name):
+        self.keys[name] = f"{len(self.keys):064d}"
+        with self.store.writing(name, self.keys[name], {"facts": {}}) as out:
+            yield out
+
+    def context(self, **inputs):
+        """A stage's context; inputs: local name -> name of an artifact."""
+        self.number += 1
+        out = self.store.root + f"/out{self.number}"
+        import pathlib
+
+        pathlib.Path(out).mkdir()
+        read = {"data": "data", "snapshots": "snapshots", **inputs}
+        return Context(
+            self.store, "tested", "k", pathlib.Path(out), out + "-scratch", {k: (v, self.keys[v]) for k, v in read.items()}
+        )
+
+
+@pytest.fixture
+def bench(tmp_path, config):
+    made = Bench(tmp_path, config)
+    for side in ("users", "items"):
+        with made.making(f"teacher/{side}") as out:
+            inputs = {"users": "teacher/users"} if side == "items" else {}
+            ctx = made.context(**inputs)
+            teacher.teach(ctx, config, side)
+            (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
+    source = fitting.tables(made.context())
+    similar = np.stack([np.roll(np.arange(len(source.users)), -n) for n in (1, 2, 3)], 1)
+    with made.making("neighbours") as out:
+        np.save(out / "similar.npy", similar)
+    return made
+
+
+def answer(bench, name, ctx, words=script):
+    """Put the prompts that a stage wrote to the scripted engine, as the artifacts prompts/NAME and completions/NAME."""
+    asked = pd.concat([pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))])
+    with bench.making(f"prompts/{name}") as out:
+        (out / "prompts").mkdir()
+        asked.to_parquet(out / "prompts" / "all.parquet", index=False)
+    rows = pd.DataFrame([words(row) for row in asked.itertuples()])
+    rows["logprobs"] = [np.empty(0, np.float32)] * len(rows)
+    with bench.making(f"completions/{name}") as out:
+        COMPLETIONS.of(rows, name)
+        rows.to_parquet(out / "completions.parquet", index=False)
+    return asked
+
+
+# the form
+
+
+@pytest.mark.parametrize("phrases", [1, 3, 5])
+def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
+    said = "user identity: Sports fan,  sports fan, Sports fan, a very long identity on; User interests: U.S. news, b, golf."
+    got = form.parse(said, phrases, 20)
+    assert re.fullmatch(form.pattern(phrases, 20), f" {got.text}") and form.parse(got.text, phrases, 20) == got
+    assert got.identities == ("Sports fan", "sports fan", "a very long identity")[:phrases]
+    assert got.interests == ("U S news", "golf")[:phrases], "a phrase has two characters or more"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("", "no_answer"), (" . ", "malformed"), ("User identity: a fan.", "malformed"),
+     ("User identity: ; User interests: .", "malformed"),
+     ("User identity: ab; User interests: cd. User identity: ef; User interests: gh.", "several")],
+)  # fmt: skip
+def test_what_is_no_profile_is_rejected_by_kind(said, kind):
+    for template in (user_profile, item_profile):
+        assert template.parse(Completion(said, ()), 3, 32) == Rejected(kind)
+
+
+def test_the_scripted_engine_writes_profiles_of_the_form(bench, config):
+    book = Book.of(bench.dataset, config.profiles)
+    asked = book.user([0, 1], [[2], [3]], "u")
+    row = type("Row", (), {"prompt": asked.text, "options": asked.options, "mode": asked.mode, "prompt_id": "1"})
+    assert re.fullmatch(asked.options[0], script(row)["answer"])
+
+
+def test_a_prompt_shows_the_newest_items_of_the_user_and_of_similar_ones(bench, config):
+    book = Book.of(bench.dataset, config.profiles)
+    asked = book.user(np.arange(9), [[10], [], [12], [13]], "u7")
+    assert [line in asked.text for line in book.lines[:9]] == [False] * 4 + [True] * 5
+    assert book.lines[12] in asked.text and book.lines[13] not in asked.text, "three similar users are shown"
+    assert "user 3 watched nothing yet" in asked.text and asked.payload == ("u7",) and asked.mode == "form"
+    assert user_profile.SYSTEM not in book.user([0], (), "u").text, "distillation is about one user"
+
+
+# dialogues
+
+
+def test_half_of_the_dialogues_are_about_an_item_taken_and_no_answer_stands_in_its_question(bench, config):
+    source = fitting.tables(bench.context())
+    similar = np.load(bench.store.local("neighbours", bench.keys["neighbours"]) / "similar.npy")
+    made = dialogues.draw(source, similar, 40, 0)
+    known = histories(source, VALIDATION)
+    assert sum(d.taken for d in made) == 20 == sum(not d.taken for d in made)
+    for one in made:
+        near = np.concatenate([known.row(v) for v in one.similar])
+        assert one.item in near and one.item not in one.history and len(one.history), "turn 1 neither tells nor is empty (RO20)"
+        assert one.taken == (one.item in known.row(one.user)), "a negative is none in all of the training history (R15)"
+    again, other = dialogues.draw(source, similar, 40, 0), dialogues.draw(source, similar, 40, 1)
+    assert [d.item for d in made] == [d.item for d in again] != [d.item for d in other]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llm")
+    corpus = ["Users are judged. User 1: User identity: fan; User interests: golf. Will user 1 take it? Answer: Yes No"] * 3
+    embedded.build(corpus, [], EmbeddedConfig(hidden_size=32, layers=1, heads=1, pieces=300), 0, folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+TURNS = [("Users: user 1. Profiles:", " User 1: fan"), (" Will user 1 take it? Answer:", " Yes")]
+
+
+def learnt(tokenizer, loss):
+    made = tokens(tokenizer, TURNS, loss)
+    assert len(made.ids) == len(made.labels) and all(lab in (IGNORED, i) for i, lab in zip(made.ids, made.labels, strict=True))
+    return tokenizer.decode([i for i in made.labels if i != IGNORED]), tokenizer.decode(made.ids)
+
+
+def test_loss_is_on_both_responses_and_on_no_token_of_a_query(tokenizer):
+    assert learnt(tokenizer, "responses") == (" User 1: fan Yes</s>", "<s>" + "".join(q + r for q, r in TURNS) + "</s>")
+
+
+def test_the_three_readings_of_naive(tokenizer):
+    assert learnt(tokenizer, "first_turn") == (" User 1: fan</s>", "<s>Users: user 1. Profiles: User 1: fan</s>")
+    assert learnt(tokenizer, "last_turn")[0] == " Yes</s>"
+    assert learnt(tokenizer, "all_tokens")[0] == "".join(q + r for q, r in TURNS) + "</s>"
+
+
+def test_both_turns_speak_of_the_same_users(bench, config):
+    book = Book.of(bench.dataset, config.profiles)
+    (asked, said), (question, truth) = book.dialogue([[0], [1, 2]], ["P one.", "P two."], 5, False)
+    assert f"user 1 watched {book.lines[0]}; user 2 watched {book.lines[1]}, {book.lines[2]}" in asked
+    assert said == " User 1: P one. User 2: P two." and book.lines[5] in question and truth == " No"
+    assert dialogue.parse(Completion(truth, ())) is False and dialogue.parse(Completion("maybe", ())) == Rejected("not_an_option")
+
+
+def test_dialogues_hold_the_profiles_that_the_distilled_llm_wrote(bench, config):
+    few = config.model_copy(
+        update={"llm": config.llm.model_copy(update={"dialogue": config.llm.dialogue.model_copy(update={"dialogues": 20})})}
+    )
+    ctx = bench.context(neighbours="neighbours", users="teacher/users")
+    dialogues._distilled_prompts(ctx, few)
+    answer(bench, "distilled", ctx)
+    ctx = bench.context(neighbours="neighbours", prompts="prompts/distilled", completions="completions/distilled")
+    facts = dialogues.dialogues(ctx, few)
+    rows = pd.read_parquet(ctx.out / dialogues.TURNS)["turns"]
+    assert facts["rows"] == len(rows) == 20 and facts["without a profile"] == 0 and facts["yes"] == 0.5
+    for turns in rows:
+        assert len(turns) == 4 and turns[3] in (dialogue.YES, dialogue.NO) and turns[1].count(form.IDENTITY) == 4
+
+
+# teachers
+
+
+def test_a_rule_teaches_of_the_training_part_alone(bench, config):
+    train = bench.snapshots.part(TRAIN)
+    for side, column in (("users", "user_id"), ("items", "item_id")):
+        taught = teacher.read_profiles(bench.store.local(f"teacher/{side}", bench.keys[f"teacher/{side}"]))
+        assert 10 <= len(taught) <= 40 and set(taught) <= set(train[column])
+        phrases = 3 if side == "users" else 5
+        assert all(re.fullmatch(form.pattern(phrases, 32), f" {p}") for p in taught.values())
+
+
+def test_stored_profiles_are_read_and_what_lacks_is_told(bench, config, tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    stored = config.model_copy(update={"data": config.data.model_copy(update={"dir": str(folder)}),
+                                       "teacher": config.teacher.model_copy(update={"source": "stored"})})  # fmt: skip
+    with pytest.raises(DataError, match=r"no stored profiles of users"):
+        teacher.teach(bench.context(), stored, "users")
+    users = bench.dataset.users["user_id"].tolist()
+    said = ["User identity: Film fan; User interests: Golf."] * 39 + ["nonsense"]
+    frame = pd.DataFrame({"user_id": [*users[:39], "nobody"], "profile": said[:39] + said[:1]})
+    frame.loc[3, "profile"] = "nonsense"
+    frame.to_parquet(folder / "user_profiles_x.parquet")
+    ctx = bench.context()
+    facts = teacher.teach(ctx, stored, "users")
+    got = teacher.read_profiles(ctx.out)
+    assert facts["rejected"] == {"malformed": 1} and users[3] not in got and "nobody" not in got
+    assert set(got.values()) == {"User identity: Film fan; User interests: Golf."}
+
+
+def test_an_endpoint_is_told_the_form_in_words(bench, config):
+    ctx = bench.context()
+    teacher._endpoint_prompts(ctx, config, "users")
+    asked = pd.read_parquet(ctx.out / "prompts")
+    assert len(asked) == 40 and set(asked["mode"]) == {"write"} and asked["prompt"].str.contains("strictly in this form").all()
+
+
+# preferences
+
+
+def test_bad_answers_are_of_their_kind():
+    own, other = "User identity: a, b; User interests: c.", "User identity: x; User interests: y."
+    got = {kind: preferences.bad(kind, own, other) for kind in preferences.KINDS}
+    assert got["neighbour"] == other and got["several"] == f"{own} {other}" and got["full_stop"] == "."
+    assert got["identity_only"] == "User identity: a, b." and got["repeated"] == "User identity: a, b; User identity: a, b."
+    assert abs(sum(preferences.KINDS.values()) - 1) < 1e-9
+    assert all(isinstance(form.parse(text, 3, 32), Rejected) for kind, text in got.items() if kind != "neighbour")
+
+
+def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(bench, config):
+    ctx = bench.context(neighbours="neighbours", users="teacher/users")
+    dialogues._distilled_prompts(ctx, config)
+    answer(bench, "distilled", ctx)
+    ctx = bench.context(
+        neighbours="neighbours", users="teacher/users", prompts="prompts/distilled", completions="completions/distilled"
+    )
+    preferences.preferences(ctx, config)
+    pairs = pd.read_parquet(ctx.out / preferences.PAIRS)
+    of = {part: set(own["prompt"]) for part, own in pairs.groupby("part")}
+    assert set(of) == {"train", "validation"} and not of["train"] & of["validation"]
+    assert set(pairs["kind"]) == set(preferences.KINDS) and (pairs["chosen"] != pairs["rejected"]).all()
+    prompts = set(pd.read_parquet(ctx.out / preferences.PROMPTS)["prompt"])
+    assert not prompts & (of["train"] | of["validation"])
+
+
+# profiles
+
+
+def test_profiles_for_validation_know_the_training_part_alone(bench, config):
+    ctx = bench.context(neighbours="neighbours")
+    profiles._user_prompts(ctx, config, 0)
+    asked = pd.concat([pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))]).set_index("prompt_id")[
+        "prompt"
+    ]
+    book, snapshots = Book.of(bench.dataset, config.profiles), bench.snapshots
+    line = dict(zip(bench.dataset.items["item_id"], book.lines, strict=True))
+    held = snapshots.part(VALIDATION)
+    own = {u: set(g["item_id"]) for u, g in held.groupby("user_id")}
+    later = set(snapshots.part(TEST)["item_id"]) - set(snapshots.part(TRAIN, VALIDATION)["item_id"])
+    cold = set(held.loc[held["cold"], "item_id"])
+    for name, text in asked.items():
+        at, _, user = name.partition("/")
+        assert not any(line[i] in text for i in later), "nothing of the second snapshot is in a prompt"
+        if at == "train":
+            about = text.partition("Similar users:")[0]
+            assert not any(line[i] in about for i in own.get(user, ())) and not any(line[i] in text for i in cold)
+    assert {n.partition("/")[2] for n in asked.index if n.startswith("first/")} == set(own), "who has held rows has a newer profile"
+
+
+def test_items_are_warm_by_their_users_and_cold_by_similar_items(bench, config):
+    ctx = bench.context(neighbours="neighbours")
+    profiles._user_prompts(ctx, config, 0)
+    answer(bench, "users", ctx)
+    ctx = bench.context(prompts="prompts/users", completions="completions/users")
+    profiles._warm_prompts(ctx, config)
+    warm = answer(bench, "items-warm", ctx)
+    snapshots = bench.snapshots
+    trained, held = set(snapshots.part(TRAIN)["item_id"]), snapshots.part(VALIDATION)
+    held_out = set(held["item_id"]) - trained
+    new = set(snapshots.part(TEST)["item_id"]) - trained - held_out
+    assert set(warm["prompt_id"]) == {f"train/{i}" for i in trained} | {f"first/{i}" for i in held_out}
+    assert warm["prompt"].str.contains(form.IDENTITY).mean() > 0.9, "the profiles of users stand in the prompt"
+    from safetensors.numpy import save_file
+
+    with bench.making("vectors/texts") as out:
+        save_file({"items": np.random.default_rng(0).normal(size=(len(bench.dataset.items), 8)).astype(np.float32)},
+                  out / "vectors.safetensors")  # fmt: skip
+    ctx = bench.context(texts="vectors/texts", prompts="prompts/items-warm", completions="completions/items-warm")
+    profiles._cold_prompts(ctx, config)
+    cold = answer(bench, "items-cold", ctx)
+    assert set(cold["prompt_id"]) == {f"train/{i}" for i in held_out} | {f"first/{i}" for i in new}
+    assert not cold["prompt"].str.contains("Users who watched it").any()
+    names = {f"prompts{s}": f"prompts/items{s}" for s in ("-warm", "-cold")} | {
+        f"completions{s}": f"completions/items{s}" for s in ("-warm", "-cold")
+    }
+    for at, known in (("train", trained | held_out), ("first", trained | held_out | new)):
+        ctx = bench.context(**names)
+        facts = profiles._profile_texts(ctx, config, "items", at)
+        texts = pd.read_parquet(ctx.out / "profiles.parquet")["text"]
+        assert facts["with a profile"] == len(known) == (texts != "").sum() and facts["rejected"] == {}
+        assert set(bench.dataset.items["item_id"][(texts != "").to_numpy()]) == known
+
+
+def test_similar_items_are_the_nearest_and_never_the_item_itself():
+    vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9], [1, 1]], np.float32)
+    got = similar_items(vectors, np.array([0, 3]), np.array([0, 1, 2, 3]), 2)
+    assert got.tolist() == [[1, 3], [2, 1]]
+
+
+def test_takers_are_the_users_of_an_item(bench):
+    source = fitting.tables(bench.context())
+    taken, known = takers(source, TEST), histories(source, TEST)
+    pairs = {(u, i) for u in range(len(known)) for i in known.row(u)}
+    assert {(u, i) for i in range(len(taken)) for u in taken.row(i)} == pairs and len(pairs) == taken.start[-1]
+
+
+# the table
+
+
+def test_random_orders_reach_what_chance_gives(bench, config):
+    source = fitting.tables(bench.context())
+    asked = source.questions(TEST, "full-shot")
+    got = evaluate.random_orders(asked, len(source.items), 0)
+    free = len(asked.catalogue) - np.array(
+        [len(np.intersect1d(asked.seen.row(n), asked.catalogue)) for n in range(len(asked.user))]
+    )
+    assert np.mean(got["R@20"]) == pytest.approx(np.mean(20 / free), abs=0.05) and len(set(got["R@20"])) > 10
+
+
+# the stages
+
+
+def test_rows_take_the_stages_that_they_need(config):
+    names = lambda rows: {s.name for s in stages.plan(config.model_copy(update={"rows": rows}))}  # noqa: E731
+    base, taught, full = names(("base",)), names(("base", "teacher")), names(("base", "augment"))
+    assert not any(n.startswith(("llm/", "teacher/", "completions/")) for n in base) and "seed0/base/popularity" in base
+    assert "teacher/users" in taught and not any(n.startswith("llm/") for n in taught)
+    assert {"llm/distil", "llm/dialogue", "reward", "llm/policy", "completions/items-cold", "smoothing"} <= full
+    none = stages.plan(load("toy", {"llm.policy.method": "none", "rows": ["augment"]}))
+    assert "reward" not in {s.name for s in none}
+    assert next(s for s in none if s.name == "completions/users").inputs["llm"] == "llm/dialogue"
+
+
+def keys(config):
+    made = {}
+    for stage in stages.plan(config):
+        made[stage.name] = stage.key(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "same", "new"),
+    [("llm.policy.beta", 0.2, "llm/dialogue", "llm/policy"), ("profiles.neighbours", 2, "teacher/users@", "prompts/users"),
+     ("backbone_options", {"sgl": {"layers": 4}}, "llm/policy", "seed0/base/sgl"),
+     ("llm.dialogue.loss", "last_turn", "llm/distil", "llm/dialogue"),
+     ("data.validation_items", 0.2, "vectors/texts", "snapshots"), ("seed", 1, "vectors/texts", "llm/base")],
+)  # fmt: skip
+def test_a_setting_renews_what_depends_on_it_and_nothing_else(setting, value, same, new):
+    before, after = keys(load("toy")), keys(load("toy", {setting: value}))
+    assert same.endswith("@") or before[same] == after[same]
+    assert before.get(new) != after[new]
+
+
+def test_what_cannot_work_is_refused_before_anything_starts():
+    with pytest.raises(ConfigError, match="none of the backbones can begin with texts"):
+        stages.plan(load("toy", {"backbones": ["ease"]}))
+    with pytest.raises(ConfigError, match="there is no direct backbone 'nothing'"):
+        stages.plan(load("toy", {"backbones": ["nothing"]}))
+    with pytest.raises(ConfigError, match=r"teacher\.endpoint"):
+        load("toy", {"teacher.source": "endpoint"})
+    with pytest.raises(ConfigError, match="LoRA on the embedded LLM"):
+        stages.plan(load("toy", {"llm.adapter.rank": 8}))
+    with pytest.raises(ValidationError):
+        ReclmConfig(rows=("nothing",))
+
+
+def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
+    ids = policy.tokens(tokenizer, TURNS[0][0], TURNS[0][1])
+    assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]) + "</s>"
+
+
+def test_prompts_keep_their_contract(bench, config):
+    ctx = bench.context(neighbours="neighbours")
+    facts = profiles._user_prompts(ctx, config, 5)
+    made = pd.read_parquet(ctx.out / "prompts")
+    assert facts["rows"] == len(made) == 5 and list(made.columns) == list(PROMPTS.columns)
+    assert json.dumps(made["options"].iloc[0].tolist())
