@@ -33,5 +33,9 @@ class ConfigError(RaypipeError):
     """A setting is unknown, impossible, or contradicts another."""
 
 
+class UnknownError(RaypipeError):
+    """A request names a user, item or task that the bundle does not have."""
+
+
 class ArtifactError(RaypipeError):
     """A stage's output or a bundle is missing or damaged."""

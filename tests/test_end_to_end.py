@@ -44,7 +44,7 @@ def environment():
     return {**{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")}, "RAY_ADDRESS": "local"}
 
 
-def start(out, log):
+def start(out, log, command=command):
     """The job in a process group of its own, so that a kill takes Ray's head and all workers with it."""
     stream = open(log, "a")  # noqa: SIM115 - it lives as long as the process
     return subprocess.Popen(
@@ -52,15 +52,15 @@ def start(out, log):
     )
 
 
-def finish(out, log):
-    code = start(out, log).wait(timeout=1100)
+def finish(out, log, command=command):
+    code = start(out, log, command).wait(timeout=1100)
     assert code == 0, Path(log).read_text()[-6000:]
     return json.loads((out / "report.json").read_text())
 
 
-def kill_when(out, log, ready, what):
+def kill_when(out, log, ready, what, command=command):
     """Start the job and SIGKILL it as soon as `ready` says so; returns what it had printed."""
-    process = start(out, log)
+    process = start(out, log, command)
     deadline = time.monotonic() + 600
     while not ready():
         assert process.poll() is None, f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"

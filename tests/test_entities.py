@@ -10,6 +10,7 @@ from test_backbones import QUIET, options
 from raypipe.backbones import registry
 from raypipe.backbones.contract import FitData, Ragged, SetQueries
 from raypipe.backbones.entities import Entities, Texts
+from raypipe.backbones.extension import NewItems, NewUser, extended
 from raypipe.backbones.fit import fit, validate
 from raypipe.backbones.negatives import Negatives
 from raypipe.backbones.scoring import top_sets
@@ -112,3 +113,33 @@ def test_metrics_of_sets():
     ideal = 1 + 1 / np.log2(3)
     assert metrics.ndcg_of_sets(hit, size, 2) == pytest.approx([1 / ideal, 0])  # the best of two places, not of three items
     assert metrics.ndcg_of_sets(hit, size, 4) == pytest.approx([1.5 / (ideal + 0.5), 1 / np.log2(5)])
+
+
+@pytest.mark.parametrize("profiled", [False, True])
+@pytest.mark.parametrize("name", READERS)
+def test_what_came_after_the_fit_is_scored_as_its_like(name, profiled):
+    """A new item with the text of a known cold one has its score; a new user with a taste's history gets that taste."""
+    data = tastes()
+    if profiled:
+        rng = np.random.default_rng(2)
+        sides = [np.where(np.arange(n)[:, None] % 2 == 0, 1.0, -1.0) + rng.normal(0, 0.3, (n, 6)) for n in (USERS, ITEMS)]
+        data = replace(data, texts=Texts(data.texts.item, *(s.astype(np.float32) for s in sides)))
+    model = fit(
+        registry.find("direct", name).Model, data, options("direct", name, epochs=60, layers=2), 3, QUIET, lambda write: None
+    ).model
+    cold = UNSEEN[3]
+    items = NewItems(data.texts.item[[cold]], data.texts.item_profile[[cold]] if profiled else None)
+    taste = np.array([i for i in range(30) if i % 2 == 0])[:8]
+    user = NewUser(taste, data.texts.user_profile[0] if profiled else None)
+    larger, made = extended(model, data, items, user)
+    assert (larger.n_users, larger.n_items) == (USERS + 1, ITEMS + 1) == (made.n_users, made.n_items)
+    with torch.no_grad():
+        larger.begin_scoring()
+        scores = larger.score(torch.arange(USERS + 1), torch.full((USERS + 1, 1), ITEMS + 1))
+    assert torch.allclose(scores[:, cold], scores[:, ITEMS], atol=1e-5)
+    asked = SetQueries(
+        np.array([USERS]), Ragged.of([taste]), Ragged.of([np.array([i for i in UNSEEN if i % 2 == 0])]), np.array(UNSEEN)
+    )
+    right = top_sets(larger, asked, 20, 0)[1]
+    assert right.mean() > 0.8, "twenty of the forty are of the taste: chance gives a half"
+    assert len(model.state_dict()["entities.user"]) == USERS, "the model that was given is as before"

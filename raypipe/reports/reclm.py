@@ -50,7 +50,7 @@ def publish(config: ReclmConfig, store: Store, record: Sequence[Done], began: fl
     """Write the run folder; returns the summary for the terminal."""
     machine = environment.machine(session.resources())
     place, told = session.in_worker(_publish, config, store, list(record), began, machine)
-    return f"\n{told}\n\nreport  {place}/report.html"
+    return f"\n{told}\n\nreport  {place}/report.html\nbundle  {place}/bundle"
 
 
 def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float, machine: dict[str, Any]) -> tuple[str, str]:
@@ -88,7 +88,9 @@ def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float
         )  # fmt: skip
         (folder / "report.html").write_text(page)
         _write_profiles(of, done, folder / "profiles")
-        store.remove(f"{store.uri}/profiles")
+        shutil.copytree(of("bundle"), folder / "bundle")
+        for old in ("profiles", "bundle"):
+            store.remove(f"{store.uri}/{old}")
         store.publish(folder, "")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,18 +12,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from raypipe import __version__
-from raypipe.errors import ArtifactError
-from raypipe.serving.recommender import MOST, Recommender, UnknownError
+from raypipe.errors import ArtifactError, UnknownError
+from raypipe.serving.profiled import Newcomer, ProfiledRecommender
+from raypipe.serving.recommender import MOST, Recommender, read_head
+
+
+class NewItem(BaseModel):
+    """An item that came after training."""
+
+    model_config = ConfigDict(extra="forbid")
+    item_id: str
+    title: str = Field(min_length=1)
+    text: str = ""
+    features: list[str] = Field(default_factory=list, description="as in training, e.g. category and subcategory")
 
 
 class RecommendRequest(BaseModel):
-    """Who asks: a known user, or anyone with a history (item ids, oldest first)."""
+    """Who asks: a known user, or anyone with a history (item ids, oldest first); new items compete with all others."""
 
     model_config = ConfigDict(extra="forbid")
     user_id: str | None = Field(None, examples=["u0001"])
     history: list[str] | None = Field(None, max_length=1000)
     k: int = Field(10, ge=1, le=MOST)
     task: Literal["direct", "sequential"] | None = None
+    new_items: list[NewItem] = Field(default_factory=list, max_length=MOST, description="RecLM bundles only")
 
 
 class RateRequest(BaseModel):
@@ -78,7 +90,9 @@ class Service:
     """One replica: a bundle in memory."""
 
     def __init__(self, bundle: str) -> None:
-        self.recommender = Recommender(Path(bundle))
+        folder = Path(bundle)
+        profiled = read_head(folder).get("paper") == "reclm"
+        self.recommender: Recommender | ProfiledRecommender = ProfiledRecommender(folder) if profiled else Recommender(folder)
         self.recommender.check()
 
     def check_health(self) -> None:
@@ -87,17 +101,29 @@ class Service:
 
     @api.post("/recommend")
     def recommend(self, request: RecommendRequest) -> dict[str, Any]:
-        """The best items, with the rank that each model gave and the weight alpha of the LLM."""
+        """The best items: with the rank that each model gave and the weight alpha of the LLM, or, of RecLM, with profiles."""
+        if isinstance(self.recommender, ProfiledRecommender):
+            if request.task == "sequential":
+                raise UnknownError("a RecLM bundle has no sequential model", "task", "leave the task out")
+            new = [Newcomer(**one.model_dump()) for one in request.new_items]
+            told = self.recommender.recommend(request.user_id, request.history, request.k, new)
+            return {**told._asdict(), "items": [i._asdict() for i in told.items]}
+        if request.new_items:
+            raise UnknownError(
+                "this bundle knows items by id only", "new_items", "serve a bundle of RecLM for items without a history"
+            )
         answer = self.recommender.recommend(request.user_id, request.history, request.k, request.task)
         return {**answer._asdict(), "items": [i._asdict() for i in answer.items]}
 
     @api.post("/rate")
     def rate(self, request: RateRequest) -> dict[str, Any]:
         """The predicted rating, its two parts and alpha."""
+        if isinstance(self.recommender, ProfiledRecommender):
+            raise UnknownError("a RecLM bundle has no rating model", "/rate", "serve a bundle of the task rating")
         return self.recommender.rate(request.user_id, request.item_id)._asdict()
 
     @api.get("/healthz")
     def healthz(self) -> dict[str, Any]:
         """Whether a real request is answered."""
         self.recommender.check()
-        return {"status": "ok", "version": __version__, "tasks": list(self.recommender.chosen)}
+        return {"status": "ok", "version": __version__, "tasks": self.recommender.answered}

@@ -19,7 +19,7 @@ from raypipe.backbones.tables import Augmented, Tables
 from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
-from raypipe.errors import ArtifactError, RaypipeError
+from raypipe.errors import ArtifactError, UnknownError
 from raypipe.llm.transformers import Question, Scorer
 from raypipe.papers.llama4rec import words
 from raypipe.papers.llama4rec.asks import NOTHING, Ask, Histories, Past, chunks
@@ -33,10 +33,6 @@ from raypipe.schema import TITLE
 from raypipe.seeding import generator
 
 MOST = 100
-
-
-class UnknownError(RaypipeError):
-    """The request names a user, item or task that this bundle does not have."""
 
 
 class Recommendation(NamedTuple):
@@ -69,6 +65,21 @@ class Rating(NamedTuple):
     backbone: str
 
 
+def read_head(folder: Path) -> dict[str, Any]:
+    """What bundle.json says.
+
+    Raises:
+        ArtifactError: the folder is not a bundle.
+    """
+    head = folder / "bundle.json"
+    if not head.is_file():
+        raise ArtifactError(
+            f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/"
+        )
+    facts: dict[str, Any] = json.loads(head.read_text())
+    return facts
+
+
 class Recommender:
     """A bundle in memory.
 
@@ -77,12 +88,7 @@ class Recommender:
     """
 
     def __init__(self, folder: Path) -> None:
-        head = folder / "bundle.json"
-        if not head.is_file():
-            raise ArtifactError(
-                f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/"
-            )
-        facts = json.loads(head.read_text())
+        facts = read_head(folder)
         if facts["format"] != FORMAT:
             raise ArtifactError(
                 f"the bundle has format {facts['format']}, this version reads {FORMAT}", str(folder), "make it anew"
@@ -176,6 +182,11 @@ class Recommender:
             return Rating(rec, rec, None, 0.0, choice["backbone"])
         mixed = aggregation.blend_ratings(np.array([said]), np.array([rec]), np.array([alpha]))
         return Rating(float(mixed[0]), rec, said, alpha, choice["backbone"])
+
+    @property
+    def answered(self) -> list[str]:
+        """The tasks that it answers."""
+        return list(self.chosen)
 
     def check(self) -> None:
         """Answer one request for the first user, so that a health check takes the real path."""

@@ -14,6 +14,7 @@ from raypipe.data.snapshot import make_snapshots
 from raypipe.papers.completions import generate, generate_at
 from raypipe.papers.data import DATA, read_stage
 from raypipe.papers.reclm import dialogues, preferences, profiles, teacher, training
+from raypipe.papers.reclm.bundle import bundle
 from raypipe.papers.reclm.checks import check
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.evaluate import evaluate, text_signal
@@ -269,4 +270,21 @@ def _outcome(config: ReclmConfig) -> list[Stage]:
             inputs |= {f"fit/{name}/{row}/{seed}": f"seed{seed}/{row}/{name}" for seed in config.repetitions}
     code = (*DATA, "evaluation", f"{HERE}/evaluate.py", "backbones/scoring.py")
     settings = [list(config.rows), list(config.repetitions)]
-    return [Stage("evaluate", partial(evaluate, config=config), inputs, settings, code)]
+    return [Stage("evaluate", partial(evaluate, config=config), inputs, settings, code), _bundle(config)]
+
+
+def _bundle(config: ReclmConfig) -> Stage:
+    row = "augment" if "augment" in config.rows else "base"
+    first = f"seed{config.seed}/{row}"
+    able = [n for n in config.backbones if registry.find("direct", n).Model.takes_texts]
+    read = {**TABLES, "texts": "vectors/texts"}
+    read |= {f"fit/{n}": f"{first}/{n}" for n in able} | {f"chosen/{n}": f"{first}/{n}@train" for n in able}
+    if row == "augment":
+        read |= {
+            "users": "vectors/users@first",
+            "items": "vectors/items@first",
+            "llm/users": writer(config),
+            "llm/items": "llm/items",
+        }
+    about = config.model_dump(mode="json", exclude={"data": {"dir"}})
+    return Stage("bundle", partial(bundle, config=config, row=row), read, about, (*MODELS, f"{HERE}/bundle.py"))

@@ -1,0 +1,139 @@
+"""RecLM on small toy data with TRL, DeepSpeed and a real LLM: killed with SIGKILL in tuning, in reinforcement learning and while
+profiles are written, continued, and its bundle asked about a new user and a new item.
+"""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_end_to_end import ROOT, finish, kill_when
+
+from raypipe.data.snapshot import Snapshots
+from raypipe.errors import UnknownError
+from raypipe.prompts import profiles
+
+pytestmark = pytest.mark.slow
+SETTINGS = [
+    'data.options={"users": 60, "items": 60, "mean_length": 12, "arriving": 0.3}',
+    'backbone_options={"light_gcn": {"epochs": 15}, "bias_mf": {"epochs": 15}}',
+    'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 1, "pieces": 400}',
+    'llm.distil={"epochs": 6, "learning_rate": 3e-3, "max_length": 512}',
+    'llm.dialogue={"epochs": 1, "dialogues": 40, "max_length": 1024}',
+    'llm.items={"epochs": 2, "max_length": 1024}',
+    'llm.reward={"epochs": 2, "pairs": 80, "max_length": 1024}',
+    'llm.policy={"episodes": 16, "rounds": 2, "batch_size": 8}',
+    'teacher={"users": 30, "items": 20}',
+    'rows=["augment", "wo_user"]',
+    'backbones=["light_gcn", "bias_mf"]',
+    "llm.engine.name=transformers",
+    "checkpoint_seconds=0",
+]
+
+
+def command(out):
+    options = [part for s in SETTINGS for part in ("--set", s)]
+    return [sys.executable, str(ROOT / "jobs" / "reclm_pipeline.py"), "--out", str(out), *options]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "reclm"
+    log = out.parent / "reclm.log"
+    for stage, files, what in (
+        ("llm.dialogue-*", "checkpoint_*", "a checkpoint of tuning"),
+        ("llm.policy-*", "checkpoint_*", "a checkpoint of reinforcement learning"),
+        ("completions.users-*", "completions/*.parquet", "a profile"),
+    ):
+        kill_when(out, log, lambda s=stage, f=files: any((out / "scratch").glob(f"{s}/{f}")), what, command)
+    return out, finish(out, log, command), log.read_text()
+
+
+def test_a_killed_run_goes_on_where_it_was(run):
+    _, report, log = run
+    assert log.count("continuing from a checkpoint") >= 2
+    assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log)
+    assert all(s["seconds"] >= 0 for s in report["stages"])
+
+
+def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
+    _, report, _ = run
+    rows = {(r["setting"], r["backbone"], r["row"], r["metric"]) for r in report["results"]}
+    settings, metrics = ("full-shot", "zero-shot"), ("R@20", "R@40", "N@20", "N@40")
+    wanted = {(s, "popularity", "base", m) for s in settings for m in metrics}
+    wanted |= {
+        (s, b, r, m) for s in settings for b in ("light_gcn", "bias_mf") for r in ("base", "augment", "wo_user") for m in metrics
+    }
+    assert rows == wanted
+    assert all(("p" in r) == (r["row"] != "base") for r in report["results"])
+    assert all(len(v) == 20 for own in report["random"].values() for v in own.values())
+    kinds = {line["kind"]: line for line in report["education"]["reward-accuracy"]}
+    assert len(kinds) >= 4 and all(0 <= line["accuracy"] <= 1 for line in kinds.values())
+    assert {"before", "after"} == set(report["education"]["smoothing"])
+    assert {w["name"] for w in report["llm"]["waves"]} == {"distilled", "users", "items-warm", "items-cold", "sample"}
+
+
+def test_no_profile_is_malformed_and_each_is_kept_with_its_prompt_and_model(run):
+    out, report, _ = run
+    for wave, phrases in (("users", 3), ("items-warm", 5), ("items-cold", 5)):
+        made = pd.read_parquet(out / "profiles" / f"{wave}.parquet")
+        assert len(made) and made["prompt_hash"].str.len().eq(64).all() and made["model"].str.startswith("llm/").all()
+        fits = made["profile"].map(lambda p, n=phrases: bool(re.fullmatch(profiles.pattern(n, 32), f" {p}")))
+        assert fits.all(), made["profile"][~fits].tolist()
+    for stage in report["stages"]:
+        assert not stage["facts"].get("rejected"), stage
+
+
+def test_metrics_are_those_of_a_naive_loop(run):
+    """Popularity, whose scores anybody can count, by hand; ties make it a range."""
+    out, report, _ = run
+    rows = Snapshots.load(out / "bundle" / "snapshots").rows
+    first, test = rows[rows["part"] != "test"], rows[rows["part"] == "test"]
+    count = first["item_id"].value_counts()
+    catalogue = sorted(test["item_id"].unique())
+    low, high = [], []
+    for user, own in test.groupby("user_id"):
+        seen = set(first.loc[first["user_id"] == user, "item_id"])
+        scores = {i: count.get(i, 0) for i in catalogue if i not in seen}
+        above = [sum(s > scores[i] for s in scores.values()) for i in own["item_id"]]
+        level = [sum(s >= scores[i] for s in scores.values()) for i in own["item_id"]]
+        high.append(np.mean([a < 20 for a in above]))
+        low.append(np.mean([n <= 20 for n in level]))
+    (got,) = (r["mean"] for r in report["results"]
+              if (r["setting"], r["backbone"], r["metric"]) == ("full-shot", "popularity", "R@20"))  # fmt: skip
+    assert np.mean(low) - 1e-6 <= got <= np.mean(high) + 1e-6 and np.mean(high) > 0.1
+
+
+def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw(run):
+    from raypipe.serving.profiled import Newcomer, ProfiledRecommender
+
+    out, _, _ = run
+    served = ProfiledRecommender(out / "bundle")
+    user = str(served.source.users[0])
+    known = served.recommend(user_id=user, k=5)
+    assert [i.rank for i in known.items] == [1, 2, 3, 4, 5] and not any(i.new for i in known.items) and known.profile
+    seen = set(served.source.items[served.known.row(0)])
+    assert not {i.item_id for i in known.items} & seen
+    item = served.dataset.items.iloc[0]
+    new = Newcomer("brand-new", "A film that came yesterday", item["text"], (item["genre"], item["decade"]))
+    everything = served.recommend(user_id=user, k=60, new_items=[new])
+    (one,) = (i for i in everything.items if i.new)
+    assert one.item_id == "brand-new" and re.fullmatch(profiles.pattern(5, 32), f" {one.profile}")
+    history = [str(i) for i in served.source.items[served.known.row(3)]]
+    guest = served.recommend(history=history, k=5, new_items=[new])
+    assert guest.profile_is_new and re.fullmatch(profiles.pattern(3, 32), f" {guest.profile}")
+    assert not {i.item_id for i in guest.items} & set(history)
+    with pytest.raises(UnknownError, match="no user 'stranger'"):
+        served.recommend(user_id="stranger")
+    with pytest.raises(UnknownError, match="no item 'nothing'"):
+        served.recommend(history=["nothing"])
+    with pytest.raises(ValueError, match="an id of its own"):
+        served.recommend(user_id=user, new_items=[new._replace(item_id=history[0])])
+
+
+def test_a_second_run_asks_nothing_again(run):
+    out, first, _ = run
+    again = finish(out, out.parent / "again.log", command)
+    assert all(s["cached"] for s in again["stages"]) and json.dumps(again["results"]) == json.dumps(first["results"])
