@@ -26,11 +26,13 @@ SETTINGS = [
     'llm.reward={"epochs": 2, "pairs": 80, "max_length": 1024}',
     'llm.policy={"episodes": 16, "rounds": 2, "batch_size": 8}',
     'teacher={"users": 30, "items": 20}',
+    'profiles={"history": 2, "neighbours": 1, "phrase": 12, "user_phrases": 2, "item_phrases": 2}',
     'rows=["augment", "wo_user"]',
     'backbones=["light_gcn", "bias_mf"]',
     "llm.engine.name=transformers",
     "checkpoint_seconds=0",
 ]
+FORM = profiles.pattern(2, 12)
 
 
 def command(out):
@@ -71,16 +73,18 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     assert all(len(v) == 20 for own in report["random"].values() for v in own.values())
     kinds = {line["kind"]: line for line in report["education"]["reward-accuracy"]}
     assert len(kinds) >= 4 and all(0 <= line["accuracy"] <= 1 for line in kinds.values())
+    (tuned,) = (s["facts"] for s in report["stages"] if s["name"] == "llm/dialogue")
+    assert tuned["rows"] > 30 and tuned["too_long"] == 0
     assert {"before", "after"} == set(report["education"]["smoothing"])
     assert {w["name"] for w in report["llm"]["waves"]} == {"distilled", "users", "items-warm", "items-cold", "sample"}
 
 
 def test_no_profile_is_malformed_and_each_is_kept_with_its_prompt_and_model(run):
     out, report, _ = run
-    for wave, phrases in (("users", 3), ("items-warm", 5), ("items-cold", 5)):
+    for wave in ("users", "items-warm", "items-cold"):
         made = pd.read_parquet(out / "profiles" / f"{wave}.parquet")
         assert len(made) and made["prompt_hash"].str.len().eq(64).all() and made["model"].str.startswith("llm/").all()
-        fits = made["profile"].map(lambda p, n=phrases: bool(re.fullmatch(profiles.pattern(n, 32), f" {p}")))
+        fits = made["profile"].map(lambda p: bool(re.fullmatch(FORM, f" {p}")))
         assert fits.all(), made["profile"][~fits].tolist()
     for stage in report["stages"]:
         assert not stage["facts"].get("rejected"), stage
@@ -120,10 +124,10 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
     new = Newcomer("brand-new", "A film that came yesterday", item["text"], (item["genre"], item["decade"]))
     everything = served.recommend(user_id=user, k=60, new_items=[new])
     (one,) = (i for i in everything.items if i.new)
-    assert one.item_id == "brand-new" and re.fullmatch(profiles.pattern(5, 32), f" {one.profile}")
+    assert one.item_id == "brand-new" and re.fullmatch(FORM, f" {one.profile}")
     history = [str(i) for i in served.source.items[served.known.row(3)]]
     guest = served.recommend(history=history, k=5, new_items=[new])
-    assert guest.profile_is_new and re.fullmatch(profiles.pattern(3, 32), f" {guest.profile}")
+    assert guest.profile_is_new and re.fullmatch(FORM, f" {guest.profile}")
     assert not {i.item_id for i in guest.items} & set(history)
     with pytest.raises(UnknownError, match="no user 'stranger'"):
         served.recommend(user_id="stranger")

@@ -10,7 +10,8 @@ T_raw, T_pro and Psi are linear, ReLU, linear; T_pro and Psi are shared by users
 base input (Table 2). Beside the vectors an item has a scalar offset, a linear reading of its text and a learned part which is zero
 for unseen items: without it, what is popular would have to be learnt through every user's vector.
 
-Deviation: Psi ends in a linear layer, as one that ends in ReLU can only give vectors that all point the same way.
+Deviations: Psi ends in a linear layer, as one that ends in ReLU can only give vectors that all point the same way. T_raw has a wide
+hidden layer: through one of d, some thousand texts cannot be told apart.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
+#: width of T_raw's hidden layer; T_pro and Psi, which all users go through in every batch, have one of d
+HIDDEN = 256
+
 
 class Texts(NamedTuple):
     """Text vectors: items [I, dt]; profiles of users [U, dt] and of items [I, dt], or None without."""
@@ -30,9 +34,9 @@ class Texts(NamedTuple):
     item_profile: np.ndarray | None = None
 
 
-def projection(wide: int, narrow: int) -> nn.Sequential:
-    """T_raw or T_pro: linear, ReLU, linear."""
-    return nn.Sequential(nn.Linear(wide, narrow), nn.ReLU(), nn.Linear(narrow, narrow))
+def projection(wide: int, hidden: int, narrow: int) -> nn.Sequential:
+    """T_raw, T_pro or Psi: linear, ReLU, linear."""
+    return nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(), nn.Linear(hidden, narrow))
 
 
 class Entities(nn.Module):
@@ -43,15 +47,15 @@ class Entities(nn.Module):
         self.user = nn.Parameter(torch.empty(n_users, size))
         nn.init.normal_(self.user, std=init_std)
         wide = texts.item.shape[1]
-        self.raw = projection(wide, size)
+        self.raw = projection(wide, HIDDEN, size)
         self.reading = nn.Linear(wide, 1)
         nn.init.zeros_(self.reading.weight)
         nn.init.zeros_(self.reading.bias)
         self.offset = nn.Parameter(torch.zeros(len(texts.item)))
         self._profiled = [table is not None for table in (texts.user_profile, texts.item_profile)]
         if any(self._profiled):
-            self.pro = projection(wide, size)
-            self.fuse = projection(2 * size, size)
+            self.pro = projection(wide, size, size)
+            self.fuse = projection(2 * size, size, size)
         for name, table in texts._asdict().items():
             if table is not None:  # a unit vector's entries are small: scaled, they have a variance of one
                 unit = nn.functional.normalize(torch.tensor(table, dtype=torch.float32), dim=1) * wide**0.5

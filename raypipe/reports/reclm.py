@@ -23,6 +23,7 @@ from raypipe.papers.reclm.fitting import METRICS, SETTINGS
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, pages
+from raypipe.reports.tables import cell_text
 
 SCHEMA = "raypipe-reclm/1"
 TITLES = {"base": "Base", "wo_user": "w/o user profiles", "wo_item": "w/o item profiles", "teacher": "teacher's profiles",
@@ -219,16 +220,11 @@ def markdown(made: list[dict[str, Any]], report: dict[str, Any]) -> str:
         lines += ["", f"## {sheet['setting']}", "", f"| backbone | | {' | '.join(METRICS)} |", "|" + "---|" * (2 + len(METRICS))]
         for group in sheet["groups"]:
             for row in group["rows"]:
-                cells = [_cell(c, run["seeds"] > 1) for c in row["cells"]]
+                cells = [cell_text(c, run["seeds"] > 1) for c in row["cells"]]
                 lines.append(f"| {group['title']} | {row['title']} | {' | '.join(cells)} |")
         spread = [f"{low:.4f} to {high:.4f}" for low, _, high in sheet["random"].values()]
         lines.append(f"| random orders | | {' | '.join(spread)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(cell: dict[str, Any], spread: bool) -> str:
-    text = f"{cell['mean']:.4f}" + (f" ± {cell['std']:.4f}" if spread else "") + ("*" if cell["star"] else "")
-    return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
 
 
 def summary(made: list[dict[str, Any]]) -> str:

@@ -133,7 +133,7 @@ def markdown(made: list[dict[str, Any]], run: dict[str, Any]) -> str:
         lines += ["", f"## {sheet['task']}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
         for group in sheet["groups"]:
             for line in group["lines"]:
-                cells = [_cell(c, run["seeds"] > 1) for c in line["cells"]]
+                cells = [cell_text(c, run["seeds"] > 1) for c in line["cells"]]
                 lines.append(f"| {group['backbone']} | {line['variant']} | {' | '.join(cells)} |")
             for name, form in (("gain", "+.1%"), ("p", ".3f"), ("detectable", ".4f")):
                 lines.append(f"| | {name} | {' | '.join(format(v, form) for v in group[name])} |")
@@ -144,7 +144,8 @@ def markdown(made: list[dict[str, Any]], run: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(cell: dict[str, Any], spread: bool) -> str:
+def cell_text(cell: dict[str, Any], spread: bool) -> str:
+    """Mean, spread, star, and in brackets the published value."""
     text = f"{cell['mean']:.4f}" + (f" ± {cell['std']:.4f}" if spread else "") + ("*" if cell["star"] else "")
     return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
 

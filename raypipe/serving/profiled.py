@@ -20,7 +20,7 @@ from raypipe.backbones.scoring import top_sets
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.dataset import Dataset, clean_title
 from raypipe.data.snapshot import TEST, Snapshots
-from raypipe.errors import ArtifactError, UnknownError
+from raypipe.errors import UnknownError
 from raypipe.llm.encoder import Encoder
 from raypipe.llm.transformers import Scorer
 from raypipe.papers.reclm.bundle import FORMAT
@@ -70,11 +70,7 @@ class ProfiledRecommender:
     """
 
     def __init__(self, folder: Path) -> None:
-        facts = read_head(folder)
-        if facts["format"] != FORMAT:
-            raise ArtifactError(
-                f"the bundle has format {facts['format']}, this version reads {FORMAT}", str(folder), "make it anew"
-            )
+        facts = read_head(folder, FORMAT)
         self.config = ReclmConfig.model_validate(facts["config"])
         self.backbone, self.seed = facts["backbone"], int(facts["seed"])
         self.dataset = Dataset.load(folder / "dataset")

@@ -65,11 +65,11 @@ class Rating(NamedTuple):
     backbone: str
 
 
-def read_head(folder: Path) -> dict[str, Any]:
+def read_head(folder: Path, format: int | None = None) -> dict[str, Any]:
     """What bundle.json says.
 
     Raises:
-        ArtifactError: the folder is not a bundle.
+        ArtifactError: the folder is not a bundle, or one of another format than `format`.
     """
     head = folder / "bundle.json"
     if not head.is_file():
@@ -77,6 +77,8 @@ def read_head(folder: Path) -> dict[str, Any]:
             f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/"
         )
     facts: dict[str, Any] = json.loads(head.read_text())
+    if format is not None and facts["format"] != format:
+        raise ArtifactError(f"the bundle has format {facts['format']}, this version reads {format}", str(folder), "make it anew")
     return facts
 
 
@@ -88,11 +90,7 @@ class Recommender:
     """
 
     def __init__(self, folder: Path) -> None:
-        facts = read_head(folder)
-        if facts["format"] != FORMAT:
-            raise ArtifactError(
-                f"the bundle has format {facts['format']}, this version reads {FORMAT}", str(folder), "make it anew"
-            )
+        facts = read_head(folder, FORMAT)
         self.config = RunConfig.model_validate(facts["config"])
         self.seed = int(facts["seed"])
         self.style = style_of(self.config)

@@ -187,7 +187,8 @@ def _commonest(identities: Counter[str], interests: Counter[str], phrases: int, 
 
 
 def _telling(book: Book) -> Callable[[int], list[str]]:
-    """The words of a title that few titles share, at most three, the rarest first."""
+    """The words of a title that some titles share, at most a tenth of them: at most three, the rarest first."""
     words = [sorted({w for w in re.findall(r"[^\W\d_]{4,}", title.lower())}) for title in book.titles]
     spread = Counter(w for own in words for w in own)
-    return lambda i: sorted((w for w in words[i] if spread[w] > 1), key=lambda w: (spread[w], w))[:3]
+    most = max(2, len(words) // 10)
+    return lambda i: sorted((w for w in words[i] if 1 < spread[w] <= most), key=lambda w: (spread[w], w))[:3]
