@@ -7,13 +7,14 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from transformers import AutoTokenizer
 
 from raypipe.data.dataset import read
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION, make_snapshots
 from raypipe.errors import ConfigError, DataError
 from raypipe.llm import embedded
+from raypipe.llm import endpoint as endpoint_engine
 from raypipe.llm.scripted import script
 from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, profiles, stages, teacher
 from raypipe.papers.reclm.config import ReclmConfig, load
@@ -25,7 +26,7 @@ from raypipe.prompts import profiles as form
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import dialogue, item_profile, user_profile
 from raypipe.schema import COMPLETIONS, PROMPTS
-from raypipe.sections import EmbeddedConfig
+from raypipe.sections import EmbeddedConfig, EndpointConfig
 from raypipe.tuning import policy
 from raypipe.tuning.chat import IGNORED
 from raypipe.tuning.dialogue import tokens
@@ -242,6 +243,28 @@ def test_an_endpoint_is_told_the_form_in_words(bench, config):
     teacher._endpoint_prompts(ctx, config, "users")
     asked = pd.read_parquet(ctx.out / "prompts")
     assert len(asked) == 40 and set(asked["mode"]) == {"write"} and asked["prompt"].str.contains("strictly in this form").all()
+
+
+def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endpoint):
+    asker = endpoint_engine._Asker(EndpointConfig(url=endpoint.url, model="m", requests_per_minute=60_000), SecretStr("key-7"))
+    endpoint.answers["m"] = ["User identity: Film fan; User interests: golf."] * 38 + ["I cannot say."] * 2
+    ctx = bench.context()
+    teacher._endpoint_prompts(ctx, config, "users")
+    asked = answer(bench, "teacher-users", ctx, lambda row: asker(pd.DataFrame([row])).iloc[0].to_dict())
+    assert len(endpoint.requests) == len(asked) == 40
+    ctx = bench.context(prompts="prompts/teacher-users", completions="completions/teacher-users")
+    taught = config.model_copy(update={"teacher": config.teacher.model_copy(update={"source": "endpoint"})})
+    facts = teacher.teach(ctx, taught, "users")
+    got = teacher.read_profiles(ctx.out)
+    assert facts["rejected"] == {"malformed": 2} and len(got) == 38
+    assert set(got) < set(asked["payload"].map(lambda p: p[0]))
+    assert set(got.values()) == {"User identity: Film fan; User interests: golf."}
+    with bench.making("taught") as out:
+        (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
+    ctx = bench.context(users="taught")
+    teacher._endpoint_prompts(ctx, config, "items")
+    items = pd.read_parquet(ctx.out / "prompts")
+    assert len(items) == 30 and items["prompt"].str.contains("Users who watched it: User identity: Film fan").mean() > 0.9
 
 
 # preferences
