@@ -17,7 +17,7 @@ from raypipe.llm import embedded
 from raypipe.llm import endpoint as endpoint_engine
 from raypipe.llm.scripted import script
 from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, profiles, stages, teacher
-from raypipe.papers.reclm.config import ReclmConfig, load
+from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
 from raypipe.papers.reclm.histories import histories, similar_items, takers
 from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.stage import Context
@@ -388,6 +388,15 @@ def test_rows_take_the_stages_that_they_need(config):
     assert not any(n.startswith(("llm/", "teacher/", "completions/")) for n in base) and "seed0/base/popularity" in base
     assert "teacher/users" in taught and not any(n.startswith("llm/") for n in taught)
     assert {"llm/distil", "llm/dialogue", "reward", "llm/policy", "completions/items-cold", "smoothing"} <= full
+    every = stages.plan(load("toy", {"rows": list(ROWS)}))
+    reads = {s.name: s.inputs for s in every}
+    assert reads["completions/users-gpt_kd"] == {"prompts": "prompts/users-alone", "llm": "llm/distil"}
+    assert reads["completions/users-untuned"]["llm"] == reads["completions/items-cold-untuned"]["llm"] == "llm/base"
+    assert reads["completions/users-naive_last_turn"] == {"prompts": "prompts/users", "llm": "llm/naive_last_turn"}
+    assert reads["completions/users-mask"]["llm"] == "llm/dialogue" and reads["completions/users"]["llm"] == "llm/policy"
+    assert reads["seed0/mask/sgl"]["users"] == "vectors/users-mask@first" and reads["seed0/wo_user/sgl"].get("users") is None
+    alone = {s.name for s in stages.plan(load("toy", {"rows": ["gpt_kd"]}))}
+    assert "examples/items" in alone and not alone & {"llm/dialogue", "llm/policy", "reward"}
     none = stages.plan(load("toy", {"llm.policy.method": "none", "rows": ["augment"]}))
     assert "reward" not in {s.name for s in none}
     assert next(s for s in none if s.name == "completions/users").inputs["llm"] == "llm/dialogue"

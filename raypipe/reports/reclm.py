@@ -26,8 +26,19 @@ from raypipe.reports import environment, pages
 from raypipe.reports.tables import cell_text
 
 SCHEMA = "raypipe-reclm/1"
-TITLES = {"base": "Base", "wo_user": "w/o user profiles", "wo_item": "w/o item profiles", "teacher": "teacher's profiles",
-          "augment": "Augment"}  # fmt: skip
+TITLES = {
+    "base": "Base",
+    "wo_user": "w/o user profiles",
+    "wo_item": "w/o item profiles",
+    "teacher": "teacher's profiles",
+    "untuned": "untuned LLM",
+    "gpt_kd": "GPT_KD",
+    "naive_first_turn": "Naive, first turn",
+    "naive_all_tokens": "Naive, all tokens",
+    "naive_last_turn": "Naive, last turn",
+    "mask": "Mask",
+    "augment": "Augment",
+}
 #: how the paper calls the rows, by the table that has them
 PRINTED = {"base": ("1", "Base"), "augment": ("1", "Augment"), "wo_user": ("2", "w/o User Aug."), "wo_item": ("2", "w/o Item Aug.")}
 

@@ -13,9 +13,13 @@ from raypipe.sections import Config, EmbeddedConfig, EndpointConfig, EngineConfi
 
 PRESETS = OF_ALL / "reclm"
 
-#: rows of Tables 1 and 2: whose profiles the backbones are given
-ROWS = ("base", "wo_user", "wo_item", "teacher", "augment")
-Row = Literal["base", "wo_user", "wo_item", "teacher", "augment"]
+#: rows of Tables 1 and 2 and of Figures 2 and 3: whose profiles the backbones are given. untuned: an LLM that was not tuned
+#: (LLMRec's way); gpt_kd: the distilled one; naive_*: two turns with another loss (RO14); mask: the tuned one, without
+#: reinforcement learning
+ROWS = ("base", "wo_user", "wo_item", "teacher", "untuned", "gpt_kd", "naive_first_turn", "naive_all_tokens", "naive_last_turn",
+        "mask", "augment")  # fmt: skip
+Row = Literal["base", "wo_user", "wo_item", "teacher", "untuned", "gpt_kd", "naive_first_turn", "naive_all_tokens",
+              "naive_last_turn", "mask", "augment"]  # fmt: skip
 
 
 class EncoderConfig(Config):

@@ -51,12 +51,16 @@ def read_answers(ctx: Context, config: ReclmConfig, side: str, of: str = "") -> 
     return made, rejected
 
 
-def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0) -> dict[str, Any]:
-    """prompts/ for the profiles of all users (R17), or of `only` so many, drawn by the seed, as of the training part."""
-    return session.in_worker(_user_prompts, ctx, config, only)
+def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0, alone: bool = False) -> dict[str, Any]:
+    """prompts/ for the profiles of all users (R17), or of `only` so many, drawn by the seed, as of the training part.
+
+    Args:
+        alone: without similar users, as in distillation.
+    """
+    return session.in_worker(_user_prompts, ctx, config, only, alone)
 
 
-def _user_prompts(ctx: Context, config: ReclmConfig, only: int) -> dict[str, Any]:
+def _user_prompts(ctx: Context, config: ReclmConfig, only: int, alone: bool = False) -> dict[str, Any]:
     book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
     similar = np.load(ctx.input("neighbours") / "similar.npy")
     known = {at: histories(source, ASKED[at]) for at in ("train", "first")}
@@ -67,7 +71,7 @@ def _user_prompts(ctx: Context, config: ReclmConfig, only: int) -> dict[str, Any
     for u in users.tolist():
         before = known["train"].row(u)
         # nobody is known to be like a user without a row in the training part
-        others = [known["train"].row(v) for v in similar[u]] if len(before) else []
+        others = [known["train"].row(v) for v in similar[u]] if len(before) and not alone else []
         name = source.users[u]
         if len(before):
             rows.append((f"train/{name}", book.user(before, others, name)))
