@@ -440,9 +440,13 @@ def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
     assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]) + "</s>"
 
 
-def test_prompts_keep_their_contract(bench, config):
+def test_prompts_keep_their_contract_and_the_case_is_among_them(bench, config):
+    user = bench.snapshots.part(TRAIN)["user_id"].iloc[0]
     ctx = bench.context(neighbours="neighbours")
-    facts = profiles._user_prompts(ctx, config, 5)
+    facts = profiles._user_prompts(ctx, config.model_copy(update={"case": user}), 5)
     made = pd.read_parquet(ctx.out / "prompts")
-    assert facts["rows"] == len(made) == 5 and list(made.columns) == list(PROMPTS.columns)
+    assert facts["rows"] == len(made) in (5, 6) and list(made.columns) == list(PROMPTS.columns)
+    assert f"train/{user}" in set(made["prompt_id"])
+    with pytest.raises(DataError, match="no user 'nobody'"):
+        profiles._user_prompts(bench.context(neighbours="neighbours"), config.model_copy(update={"case": "nobody"}), 5)
     assert json.dumps(made["options"].iloc[0].tolist())

@@ -28,6 +28,7 @@ SETTINGS = [
     'teacher={"users": 30, "items": 20}',
     'profiles={"history": 2, "neighbours": 1, "phrase": 12, "user_phrases": 2, "item_phrases": 2}',
     'rows=["augment", "wo_user"]',
+    "case=u0003",
     'backbones=["light_gcn", "bias_mf"]',
     "llm.engine.name=transformers",
     "checkpoint_seconds=0",
@@ -76,6 +77,7 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     (tuned,) = (s["facts"] for s in report["stages"] if s["name"] == "llm/dialogue")
     assert tuned["rows"] > 30 and tuned["too_long"] == 0
     assert {"before", "after"} == set(report["education"]["smoothing"])
+    assert report["case"]["user"] == "u0003" and all(re.fullmatch(FORM, f" {report['case'][at]}") for at in ("before", "after"))
     assert {w["name"] for w in report["llm"]["waves"]} == {"distilled", "users", "items-warm", "items-cold", "sample"}
 
 

@@ -87,7 +87,8 @@ def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float
                "facts": {k: v for k, v in d.facts.items() if k != "model"}} for d in record]  # fmt: skip
     report = {"schema": SCHEMA, "run": run, "stages": stages, "results": lines, "random": measured["random"],
               "snapshots": done["snapshots"].facts, "data": data["quality"], "text signal": done["text-signal"].facts,
-              "epochs": epochs(done, config, titles), "llm": llm(record), "education": education(done)}  # fmt: skip
+              "epochs": epochs(done, config, titles), "llm": llm(record), "education": education(done),
+              "case": case(of, done, config)}  # fmt: skip
     made = sheets(lines, measured["random"])
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
@@ -194,6 +195,21 @@ def samples(of: Callable[[str], Path], done: dict[str, Done], each: int = 3) -> 
             {"id": f"{wave}: {row.prompt_id}", "prompt": row.prompt, "answer": got.loc[row.prompt_id]} for row in asked.itertuples()
         ]
     return made
+
+
+def case(of: Callable[[str], Path], done: dict[str, Done], config: ReclmConfig) -> dict[str, str] | None:
+    """The prompt about the user of the case study, and the profile before and after reinforcement learning (Figure 4)."""
+    if config.case is None or "completions/sample" not in done:
+        return None
+    name = f"train/{config.case}"
+    asked = pd.concat([pd.read_parquet(f) for f in (of("prompts/sample") / "prompts").glob("*.parquet")]).set_index("prompt_id")
+    if name not in asked.index:
+        return None
+    said = [
+        pd.read_parquet(of(f"completions/{wave}") / "completions.parquet").set_index("prompt_id") for wave in ("sample", "users")
+    ]
+    before, after = (str(frame.loc[name, "answer"]).strip() for frame in said)
+    return {"user": config.case, "prompt": str(asked.loc[name, "prompt"]), "before": before, "after": after}
 
 
 def _write_profiles(of: Callable[[str], Path], done: dict[str, Done], folder: Path) -> None:

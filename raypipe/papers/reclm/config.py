@@ -123,6 +123,9 @@ class ReclmConfig(Config):
     profiles: ProfileConfig = ProfileConfig()
     teacher: TeacherConfig = TeacherConfig()
     llm: ReclmLLMConfig = ReclmLLMConfig()
+    case: str | None = Field(
+        None, coerce_numbers_to_str=True, description="a user whose profile the report shows before and after RL (Figure 4)"
+    )
     checkpoint_seconds: float = Field(15.0, ge=0, description="least time between two checkpoints of a training")
     seed: int = Field(0, ge=0)
     seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first")

@@ -218,7 +218,7 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
             vectors(f"users{at}", "users", said, known)
             vectors(f"items{at}", "items", {**_said(f"items-warm{at}", "-warm"), **_said(f"items-cold{at}", "-cold")}, known)
     if any(own.users == "llm/policy" for own in made):
-        stage("prompts/sample", partial(profiles.user_prompts, only=SAMPLE), near, [*wording, SAMPLE])
+        stage("prompts/sample", partial(profiles.user_prompts, only=SAMPLE), near, [*wording, SAMPLE, config.case])
         stages.append(_completions(config, "sample", "llm/dialogue"))
         stage("vectors/sample", profiles.sample_vectors, _said("sample"), [*wording, encoder], "driver", VECTORS)
         read = {**near, "before": "vectors/sample", "after": "vectors/users@train"}

@@ -17,6 +17,7 @@ from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.cluster import session
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION
+from raypipe.errors import DataError
 from raypipe.papers.completions import answers
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import ASKED, Known, tables
@@ -67,7 +68,8 @@ def _user_prompts(ctx: Context, config: ReclmConfig, only: int, alone: bool = Fa
     rows: list[tuple[str, Rendered]] = []
     users = np.arange(len(source.users))
     if only:
-        users = np.sort(generator(config.seed, "sample").permutation(np.flatnonzero(np.diff(known["train"].start)))[:only])
+        users = generator(config.seed, "sample").permutation(np.flatnonzero(np.diff(known["train"].start)))[:only]
+        users = np.union1d(users, _case(config, source))
     for u in users.tolist():
         before = known["train"].row(u)
         # nobody is known to be like a user without a row in the training part
@@ -80,6 +82,16 @@ def _user_prompts(ctx: Context, config: ReclmConfig, only: int, alone: bool = Fa
             rows.append((f"first/{name}", book.user(after, others, name)))
     write_rows(ctx, rows, "user_profile")
     return {"rows": len(rows)}
+
+
+def _case(config: ReclmConfig, source: SnapshotTables) -> np.ndarray:
+    """The user of the case study, or nobody."""
+    if config.case is None:
+        return np.empty(0, np.int64)
+    found = source.users.get_indexer([config.case])
+    if found[0] < 0:
+        raise DataError(f"there is no user {config.case!r}", "case", "name one of the data, or none")
+    return found.astype(np.int64)
 
 
 def warm_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
