@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
 STAMP := $(VENV)/.ready-$(GPU)-$(shell cat requirements.txt requirements-gpu.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
+JOB ?= full_pipeline
 DATA ?=
 DATA_DIR ?=
 ARGS ?=
@@ -36,8 +37,8 @@ endif
 	rm -f $(VENV)/.ready-*
 	touch $@
 
-pipeline: setup ## run the main job: make pipeline [DATA=ml-100k DATA_DIR=...] [ARGS="--seeds 5"]
-	@$(BIN)/python jobs/submit.py $(OPTIONS)
+pipeline: setup ## run a job: make pipeline [JOB=reclm_pipeline] [DATA=ml-100k DATA_DIR=...] [ARGS="--seeds 5"]
+	@$(BIN)/python jobs/submit.py --job $(JOB) $(OPTIONS)
 
 serve: setup ## open the newest bundle on http://127.0.0.1:8000 (or RAYPIPE_BUNDLE=...)
 	@$(BIN)/serve run serve_app:app

@@ -13,6 +13,7 @@ import yaml
 from raypipe.backbones import registry
 from raypipe.config import VARIANTS, RunConfig, load, parse_set, presets
 from raypipe.errors import RaypipeError
+from raypipe.papers.reclm import config as reclm
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
@@ -63,6 +64,23 @@ def run_parser(description: str, shipped: Sequence[str], setting: str) -> argpar
     p.add_argument("--out", help="run folder or URI (default: runs/NAME-OF-DATA)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"any setting, e.g. {setting}")
     return p
+
+
+def reclm_parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with the run options of RecLM."""
+    p = run_parser(description, presets(reclm.PRESETS), "llm.policy.method=grpo")
+    p.add_argument("--rows", help=f"whose profiles the backbones are given: comma-separated among {', '.join(reclm.ROWS)}")
+    return p
+
+
+def reclm_configuration(options: argparse.Namespace) -> tuple[reclm.ReclmConfig, str]:
+    """The configuration of a RecLM run, and the run folder."""
+    preset, overrides = common(options, presets(reclm.PRESETS))
+    for name in ("backbones", "rows"):
+        if getattr(options, name):
+            overrides[name] = [one.strip() for one in getattr(options, name).split(",")]
+    config = reclm.load(preset, overrides | dict(parse_set(s) for s in options.set))
+    return config, folder_of(options, preset, "reclm-")
 
 
 def add_stage_options(p: argparse.ArgumentParser) -> None:

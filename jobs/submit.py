@@ -1,6 +1,7 @@
-"""Submit the main job to a cluster and follow it; `make pipeline` calls this.
+"""Submit a job to a cluster and follow it; `make pipeline` calls this.
 
-    python jobs/submit.py [options of full_pipeline.py]
+    python jobs/submit.py [--job full_pipeline] [options of the job]
+    python jobs/submit.py --job reclm_pipeline [options of the job]
 
 With RAY_ADDRESS set, the code is uploaded and runs there, and --out and --data-dir must be reachable from there. Without it, a
 Ray head is started here if none runs, and the job uses this folder as it is.
@@ -8,6 +9,7 @@ Ray head is started here if none runs, and the job uses this folder as it is.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -23,7 +25,7 @@ from typing import Any
 
 import psutil
 from _start import ROOT
-from options import configuration, parser
+from options import configuration, parser, reclm_configuration, reclm_parser
 
 from raypipe.cluster.session import listens
 from raypipe.errors import ConfigError, RaypipeError
@@ -91,14 +93,21 @@ def end_leftover() -> None:
             process.wait(10)
 
 
-def arguments() -> list[str]:
+def arguments(job: str, argv: list[str]) -> list[str]:
     """This command's arguments, checked as the job will check them, with local paths made absolute."""
-    p = parser("Submit the main job.")
-    options, rest = p.parse_known_args()
-    config, out = configuration(options)
-    from raypipe.papers.llama4rec.checks import check
+    config: Any
+    if job == "reclm_pipeline":
+        from raypipe.papers.reclm.checks import check as check_reclm
 
-    check(config)
+        options, rest = reclm_parser("Submit RecLM.").parse_known_args(argv)
+        config, out = reclm_configuration(options)
+        check_reclm(config)
+    else:
+        from raypipe.papers.llama4rec.checks import check
+
+        options, rest = parser("Submit the main job.").parse_known_args(argv)
+        config, out = configuration(options)
+        check(config)
     given = {**vars(options), "out": out if "://" in out else str(Path(out).expanduser().resolve())}
     if options.preset and Path(options.preset).is_file():
         given["preset"] = str(Path(options.preset).resolve())
@@ -122,8 +131,12 @@ async def follow(client: object, job: str) -> None:
 
 def main() -> int:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    p = argparse.ArgumentParser(add_help=False)
+    p.add_argument("--job", choices=("full_pipeline", "reclm_pipeline"), default="full_pipeline")
+    chosen, argv = p.parse_known_args()
+    job_name = chosen.job
     try:
-        passed = arguments()
+        passed = arguments(job_name, argv)
         remote = os.environ.get("RAY_ADDRESS")
         if not remote:
             end_leftover()
@@ -135,7 +148,8 @@ def main() -> int:
     from ray.job_submission import JobStatus
 
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it announces that a log has ended
-    python, script = ("python", "jobs/full_pipeline.py") if remote else (sys.executable, str(ROOT / "jobs" / "full_pipeline.py"))
+    file = f"jobs/{job_name}.py"
+    python, script = ("python", file) if remote else (sys.executable, str(ROOT / file))
     environment: dict[str, Any] = dict(UPLOAD) if remote else {"env_vars": {}}
     try:
         client, job = submit(remote or LOCAL, shlex.join([python, script, *passed]), environment, 0 if remote else PATIENCE)

