@@ -98,7 +98,7 @@ def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, deepspe
             PartialState(backend="gloo")
             made["accelerator_config"] = {"use_configured_state": True}
     elif not cuda:
-        made |= {"use_cpu": True, "ddp_backend": "gloo"}
+        made |= {"use_cpu": True} | ({"ddp_backend": "gloo"} if torch.distributed.is_initialized() else {})
     return cls(**{**made, **more})
 
 

@@ -1,0 +1,81 @@
+"""Reinforcement learning by TRL on a tiny LLM: both methods, and going on after a round."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from raypipe.llm import embedded
+from raypipe.sections import EmbeddedConfig
+from raypipe.tuning import policy
+from raypipe.tuning.trainers import Adapter
+
+PROMPTS = [f"The user watched film {n}. Profile:" for n in range(16)]
+
+
+class Crew:
+    """One worker, which keeps a checkpoint after every round."""
+
+    rank, world, device = 0, 1, torch.device("cpu")
+
+    def __init__(self, folder=None):
+        self.folder, self.kept = folder, 0
+
+    def due(self, step):
+        return self.folder is not None
+
+    def keep(self, write):
+        self.kept += 1
+        target = self.folder / str(self.kept)
+        target.mkdir(parents=True)
+        write(target)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A tiny LLM, and a reward model over it, both untrained."""
+    folder = tmp_path_factory.mktemp("models")
+    corpus = [*PROMPTS, "User identity: film fan; User interests: golf."]
+    embedded.build(corpus, [], EmbeddedConfig(hidden_size=32, layers=1, heads=1, pieces=300), 0, folder / "llm")
+    torch.manual_seed(0)
+    judge = AutoModelForSequenceClassification.from_pretrained(folder / "llm", num_labels=1, pad_token_id=3)
+    judge.save_pretrained(folder / "judge")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy2(folder / "llm" / file, folder / "judge" / file)
+    return folder
+
+
+def run(models, to, method, crew, resume=None, rounds=2, rate=1e-3):
+    settings = policy.Policy(method, rounds, 8, rate, 0.05, 0.9, 4, 8, 1)
+    lines: list[dict] = []
+    curve = policy.reinforce(
+        str(models / "llm"), str(models / "judge"), PROMPTS, settings, Adapter(0, 16, 0.0), crew, lines.append, resume, to
+    )
+    return curve, lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_a_policy_learns_in_rounds_and_goes_on_after_one(models, tmp_path, method):
+    crew = Crew(tmp_path / "kept")
+    curve, lines = run(models, tmp_path / "whole", method, crew)
+    assert crew.kept == 2 and [line["round"] for line in lines] == [1, 2]
+    assert all({"score", "kl", "entropy", "round"} <= set(line) for line in curve)
+    before, after = load_file(models / "llm" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
+    assert before.keys() == after.keys() and any(not torch.equal(before[k], after[k]) for k in before)
+    assert json.loads((tmp_path / "kept" / "1" / policy.ROUNDS).read_text())["done"] == 1
+    shutil.copytree(tmp_path / "kept" / "1", tmp_path / "cut off")
+    again, more = run(models, tmp_path / "again", method, Crew(), tmp_path / "cut off")
+    assert [line["round"] for line in more] == [2] and len(again) == len(curve)
+    assert again[: len(curve) // 2] == curve[: len(curve) // 2], "the lines of the first round are kept"
+
+
+def test_the_judge_scores_each_answer_whatever_stands_beside_it(models):
+    judge = policy.Judge(str(models / "judge"))
+    answers = [" User identity: film fan.", " .", " User identity: film fan; User interests: golf and golf and golf."]
+    together = judge.score(PROMPTS[:3], answers)
+    alone = [judge.score([p], [a])[0] for p, a in zip(PROMPTS[:3], answers, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-5) and len(set(together)) == 3
