@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import psutil
@@ -175,12 +177,11 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
         pd.testing.assert_frame_equal(one, two, rtol=1e-4)
 
 
-def test_the_bundle_answers_over_http(undisturbed):
-    import httpx
-
-    env = {**environment(), "RAYPIPE_BUNDLE": str(undisturbed[0] / "bundle")}
+@contextmanager
+def serving(bundle, log):
+    """A client of `serve run serve_app:app` with a bundle."""
+    env = {**environment(), "RAYPIPE_BUNDLE": str(bundle)}
     serve = Path(sys.executable).with_name("serve")
-    log = undisturbed[0].parent / "serve.log"
     with open(log, "w") as stream:
         process = subprocess.Popen(
             [str(serve), "run", "serve_app:app"],
@@ -200,6 +201,14 @@ def test_the_bundle_answers_over_http(undisturbed):
             except httpx.TransportError:
                 pass
             time.sleep(1)
+        yield client
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def test_the_bundle_answers_over_http(undisturbed):
+    with serving(undisturbed[0] / "bundle", undisturbed[0].parent / "serve.log") as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/docs").status_code == 200
         got = client.post("/recommend", json={"user_id": "u0003", "k": 5, "task": "sequential"}).json()
@@ -225,9 +234,6 @@ def test_the_bundle_answers_over_http(undisturbed):
             assert answer.status_code == code and word in answer.json()["error"], (body, answer.text)
         broken = client.post("/recommend", content="{", headers={"content-type": "application/json"})
         assert broken.status_code == 422 and broken.json()["error"].startswith("The request is malformed")
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
 
 
 def run_job(folder, *arguments):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from test_end_to_end import ROOT, finish, kill_when
+from test_end_to_end import ROOT, finish, kill_when, serving
 
 from raypipe.data.snapshot import Snapshots
 from raypipe.errors import UnknownError
@@ -137,6 +137,26 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
         served.recommend(history=["nothing"])
     with pytest.raises(ValueError, match="an id of its own"):
         served.recommend(user_id=user, new_items=[new._replace(item_id=history[0])])
+
+
+def test_the_endpoint_answers_new_users_and_new_items_over_http(run):
+    out, _, _ = run
+    new = {"item_id": "brand-new", "title": "Raven of the Crypt (2025)", "text": "genre: Horror", "features": ["Horror", "2020s"]}
+    with serving(out / "bundle", out.parent / "serve.log") as client:
+        got = client.post("/recommend", json={"history": ["m0000", "m0001"], "k": 59, "new_items": [new]}).json()
+        assert len(got["items"]) == 59 and got["profile_is_new"] and re.fullmatch(FORM, f" {got['profile']}")
+        (one,) = (i for i in got["items"] if i["new"])
+        assert one["title"] == new["title"] and re.fullmatch(FORM, f" {one['profile']}")
+        wrong = [
+            ("/recommend", {"user_id": "nobody"}, 404, "nobody"),
+            ("/recommend", {"history": ["m0000"], "task": "sequential"}, 404, "sequential"),
+            ("/recommend", {"user_id": "u0003", "new_items": [{**new, "item_id": "m0000"}]}, 400, "an id of its own"),
+            ("/recommend", {"user_id": "u0003", "new_items": [{"item_id": "x"}]}, 422, "title"),
+            ("/rate", {"user_id": "u0003", "item_id": "m0004"}, 404, "no rating model"),
+        ]
+        for path, body, code, word in wrong:
+            answer = client.post(path, json=body)
+            assert answer.status_code == code and word in answer.json()["error"], (body, answer.text)
 
 
 def test_a_second_run_asks_nothing_again(run):
