@@ -20,11 +20,13 @@ from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, prof
 from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
 from raypipe.papers.reclm.histories import histories, similar_items, takers
 from raypipe.papers.reclm.wording import Book
+from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.prompts import profiles as form
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import dialogue, item_profile, user_profile
+from raypipe.reports.reclm import samples
 from raypipe.schema import COMPLETIONS, PROMPTS
 from raypipe.sections import EmbeddedConfig, EndpointConfig
 from raypipe.tuning import policy
@@ -377,6 +379,16 @@ def test_random_orders_reach_what_chance_gives(bench, config):
         [len(np.intersect1d(asked.seen.row(n), asked.catalogue)) for n in range(len(asked.user))]
     )
     assert np.mean(got["R@20"]) == pytest.approx(np.mean(20 / free), abs=0.05) and len(set(got["R@20"])) > 10
+
+
+def test_samples_stand_beside_the_prompts_that_were_put_whatever_the_wave_is_called(bench, config):
+    ctx = bench.context(neighbours="neighbours")
+    profiles._user_prompts(ctx, config, 5)
+    answer(bench, "users", ctx)
+    done = {"completions/users-mask": Done("completions/users-mask", "k", 1.0, False, {"prompts": "prompts/users"})}
+    places = {"completions/users-mask": "completions/users", "prompts/users": "prompts/users"}
+    got = samples(lambda stage: bench.store.local(places[stage], bench.keys[places[stage]]), done)
+    assert len(got) == 3 and all(s["id"].startswith("users-mask: train/") and form.IDENTITY in s["answer"] for s in got)
 
 
 # the stages

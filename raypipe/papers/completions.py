@@ -84,7 +84,8 @@ def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[A
             answers = engine().apply(rows)
             with flow.watch(partial, total, session.post):
                 answers.write_parquet(partial)
-    return session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
+    facts = session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
+    return {**facts, "prompts": ctx.inputs["prompts"][0]}
 
 
 def prompt_hashes(asked: pd.DataFrame) -> list[str]:

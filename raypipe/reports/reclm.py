@@ -186,7 +186,7 @@ def samples(of: Callable[[str], Path], done: dict[str, Done], each: int = 3) -> 
         if not name.startswith("completions/"):
             continue
         wave = name.partition("/")[2]
-        files = sorted((of(f"prompts/{wave}") / "prompts").glob("*.parquet"))
+        files = sorted((of(done[name].facts["prompts"]) / "prompts").glob("*.parquet"))
         if not files:
             continue
         asked = pd.read_parquet(files[0]).head(each)

@@ -27,7 +27,7 @@ from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import load_model
 from raypipe.papers.reclm.histories import histories
-from raypipe.papers.reclm.vectors import read_vectors
+from raypipe.papers.reclm.vectors import read_vectors, unit
 from raypipe.papers.reclm.wording import Book, line
 from raypipe.prompts import profiles
 from raypipe.prompts.contract import Rejected
@@ -176,9 +176,9 @@ class ProfiledRecommender:
         table = None
         if "items" in self.llm:
             have = np.flatnonzero(self.written["items"] != "")
-            unit = _unit(self.texts.item[have])
-            for number, (one, vector) in enumerate(zip(new, _unit(vectors), strict=True)):
-                near = have[np.argsort(-(unit @ vector), kind="stable")[: self.config.profiles.neighbours]]
+            known = unit(self.texts.item[have])
+            for number, (one, vector) in enumerate(zip(new, unit(vectors), strict=True)):
+                near = have[np.argsort(-(known @ vector), kind="stable")[: self.config.profiles.neighbours]]
                 shown = line(clean_title(one.title), one.features, one.text[: self.config.profiles.text])
                 asked = self.book.item(shown, (), [(int(i), str(self.written["items"][i])) for i in near], "")
                 told[number] = self._write("items", asked.text, asked.options[0], self.config.profiles.item_phrases)
@@ -193,7 +193,3 @@ class ProfiledRecommender:
         """A profile, or "" where the prompt does not fit the context."""
         got = profiles.parse(self.llm[side].write(prompt, form), phrases, self.config.profiles.phrase)
         return "" if isinstance(got, Rejected) else got.text
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

@@ -89,9 +89,10 @@ def reinforce(
     return curve
 
 
-def _more(settings: Policy, episodes: int, crew: Crew, number: int) -> tuple[sft.Settings, dict[str, Any]]:
+def _arguments(cls: Any, settings: Policy, crew: Crew, folder: str, number: int, **more: Any) -> Any:
+    """Arguments of one of TRL's trainers in a round: one epoch at a constant rate."""
     own = sft.Settings(1, settings.learning_rate, settings.batch_size, 0, 0, settings.seed + number)
-    return own, {"lr_scheduler_type": "constant"}
+    return arguments(cls, own, crew, folder, False, lr_scheduler_type="constant", temperature=settings.temperature, **more)
 
 
 def _save(model: Any, to: Path, tokenizer: Any) -> None:
@@ -110,12 +111,11 @@ def _ppo(
 
     ids = [[tokenizer.bos_token_id, *tokenizer(p, add_special_tokens=False)["input_ids"]] for p in prompts]
     data = Dataset.from_dict({"input_ids": ids})
-    own, more = _more(settings, len(prompts), crew, number)
     score = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id}
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
-        args = arguments(
-            PPOConfig, own, crew, scratch, False, **more, total_episodes=len(prompts), response_length=settings.length,
-            stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta, temperature=settings.temperature,
+        args = _arguments(
+            PPOConfig, settings, crew, scratch, number, total_episodes=len(prompts), response_length=settings.length,
+            stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta,
             num_sample_generations=0, local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
         )  # fmt: skip
         trainer = PPOTrainer(
@@ -152,11 +152,10 @@ def _grpo(
         return scorer.score([p.removeprefix(tokenizer.bos_token) for p in prompts], completions)
 
     data = Dataset.from_dict({"prompt": [tokenizer.bos_token + p for p in prompts]})
-    own, more = _more(settings, len(prompts), crew, number)
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
-        args = arguments(
-            GRPOConfig, own, crew, scratch, False, **more, num_generations=settings.group, max_completion_length=settings.length,
-            beta=settings.beta, temperature=settings.temperature,
+        args = _arguments(
+            GRPOConfig, settings, crew, scratch, number, num_generations=settings.group, max_completion_length=settings.length,
+            beta=settings.beta,
         )  # fmt: skip
         trainer = GRPOTrainer(
             model=load(AutoModelForCausalLM, start, crew.device),

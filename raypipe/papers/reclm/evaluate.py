@@ -16,7 +16,7 @@ from raypipe.data.snapshot import TEST
 from raypipe.evaluation import significance
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import METRICS, SETTINGS, tables, values
-from raypipe.papers.reclm.vectors import read_vectors
+from raypipe.papers.reclm.vectors import read_vectors, unit
 from raypipe.pipeline.stage import Context
 from raypipe.seeding import derive, generator
 
@@ -59,14 +59,13 @@ def text_signal(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     snapshot, beside its value when texts are assigned to items at random.
     """
     source = tables(ctx)
-    unit = read_vectors(ctx.input("texts"))["items"]
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
+    texts = unit(read_vectors(ctx.input("texts"))["items"])
     rng = generator(config.seed, "text signal")
     left, right = _pairs(source.known(TEST), rng)
     items = np.unique(np.concatenate([left, right]))
-    at = np.full(len(unit), -1)
+    at = np.full(len(texts), -1)
     at[items] = np.arange(len(items))
-    own = unit[items]
+    own = texts[items]
     real = float((own[at[left]] * own[at[right]]).sum(1).mean())
     drawn = []
     for _ in range(ASSIGNMENTS):

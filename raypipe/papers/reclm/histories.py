@@ -7,6 +7,7 @@ import numpy as np
 from raypipe.backbones.contract import Ragged
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.vectors import unit
 from raypipe.seeding import generator
 
 
@@ -41,8 +42,7 @@ def users_of(
 
 def similar_items(vectors_Id: np.ndarray, items: np.ndarray, among: np.ndarray, n: int) -> np.ndarray:
     """[items, n] those of `among` most alike by cosine of their texts, the nearest first, never the item itself (R23)."""
-    unit = vectors_Id / np.maximum(np.linalg.norm(vectors_Id, axis=1, keepdims=True), 1e-9)
-    cosine = unit[items] @ unit[among].T
+    cosine = unit(vectors_Id[items]) @ unit(vectors_Id[among]).T
     cosine[np.asarray(items)[:, None] == np.asarray(among)[None, :]] = -np.inf
     order = np.argsort(-cosine, axis=1, kind="stable")[:, : min(n, len(among) - 1)]
     return np.asarray(among)[order]

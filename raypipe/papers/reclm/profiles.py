@@ -23,7 +23,7 @@ from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import ASKED, Known, tables
 from raypipe.papers.reclm.histories import histories, similar_items, takers, users_of
 from raypipe.papers.reclm.teacher import read_profiles, write_rows
-from raypipe.papers.reclm.vectors import encode, read_vectors, write_texts
+from raypipe.papers.reclm.vectors import encode, read_vectors, unit, write_texts
 from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected, Rendered
@@ -200,10 +200,10 @@ def smoothing(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     source = tables(ctx)
     similar = np.load(ctx.input("neighbours") / "similar.npy")
     vectors = read_vectors(ctx.input("after"))["profiles"]
-    unit_after = _unit(vectors)
+    unit_after = unit(vectors)
     before = read_vectors(ctx.input("before"))
     numbers = source.users.get_indexer(json.loads((ctx.input("before") / "users.json").read_text()))
-    unit_before = _unit(before["profiles"])
+    unit_before = unit(before["profiles"])
     rng = generator(config.seed, "smoothing")
     others = similar[numbers][:, 0]
     random = rng.permutation(numbers)
@@ -216,7 +216,3 @@ def smoothing(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
         }
     (ctx.out / "smoothing.json").write_text(json.dumps(lines, indent=1))
     return {"rows": len(numbers), **lines}
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

@@ -96,6 +96,11 @@ def _collect(ctx: Context, known: str) -> int:
     return sum(map(len, made.values()))
 
 
+def unit(vectors_Nd: np.ndarray) -> np.ndarray:
+    """Vectors of length one; zero stays zero."""
+    return vectors_Nd / np.maximum(np.linalg.norm(vectors_Nd, axis=1, keepdims=True), 1e-9)
+
+
 def read_vectors(folder: Path) -> dict[str, np.ndarray]:
     """The tables of a stage's vectors."""
     return load_file(folder / FILE)
