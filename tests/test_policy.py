@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from raypipe.llm import embedded
@@ -71,6 +71,21 @@ def test_a_policy_learns_in_rounds_and_goes_on_after_one(models, tmp_path, metho
     again, more = run(models, tmp_path / "again", method, Crew(), tmp_path / "cut off")
     assert [line["round"] for line in more] == [2] and len(again) == len(curve)
     assert again[: len(curve) // 2] == curve[: len(curve) // 2], "the lines of the first round are kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_the_divergence_is_taken_from_the_tuned_llm_in_every_round(models, tmp_path, method):
+    """A round that begins with other weights than the tuned LLM's, and hardly learns, is as far from it as they are."""
+    other = shutil.copytree(models / "llm", tmp_path / "kept" / "policy")
+    weights = load_file(models / "llm" / "model.safetensors")
+    torch.manual_seed(1)
+    save_file({k: v + 0.3 * torch.randn_like(v) for k, v in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    (tmp_path / "kept" / policy.ROUNDS).write_text(json.dumps({"done": 1, "curve": []}))
+    far, _ = run(models, tmp_path / "far", method, Crew(), tmp_path / "kept", rate=1e-12)
+    near, _ = run(models, tmp_path / "near", method, Crew(), rate=1e-12)
+    assert far and near
+    assert abs(near[-1]["kl"]) < 1e-3 < 0.05 < abs(far[-1]["kl"])
 
 
 def test_the_judge_scores_each_answer_whatever_stands_beside_it(models):

@@ -199,7 +199,7 @@ def test_dialogues_hold_the_profiles_that_the_distilled_llm_wrote(bench, config)
         update={"llm": config.llm.model_copy(update={"dialogue": config.llm.dialogue.model_copy(update={"dialogues": 20})})}
     )
     ctx = bench.context(neighbours="neighbours", users="teacher/users")
-    dialogues._distilled_prompts(ctx, few)
+    dialogues.distilled_prompts(ctx, few)
     answer(bench, "distilled", ctx)
     ctx = bench.context(neighbours="neighbours", prompts="prompts/distilled", completions="completions/distilled")
     facts = dialogues.dialogues(ctx, few)
@@ -242,7 +242,7 @@ def test_stored_profiles_are_read_and_what_lacks_is_told(bench, config, tmp_path
 
 def test_an_endpoint_is_told_the_form_in_words(bench, config):
     ctx = bench.context()
-    teacher._endpoint_prompts(ctx, config, "users")
+    teacher.endpoint_prompts(ctx, config, "users")
     asked = pd.read_parquet(ctx.out / "prompts")
     assert len(asked) == 40 and set(asked["mode"]) == {"write"} and asked["prompt"].str.contains("strictly in this form").all()
 
@@ -251,7 +251,7 @@ def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endp
     asker = endpoint_engine._Asker(EndpointConfig(url=endpoint.url, model="m", requests_per_minute=60_000), SecretStr("key-7"))
     endpoint.answers["m"] = ["User identity: Film fan; User interests: golf."] * 38 + ["I cannot say."] * 2
     ctx = bench.context()
-    teacher._endpoint_prompts(ctx, config, "users")
+    teacher.endpoint_prompts(ctx, config, "users")
     asked = answer(bench, "teacher-users", ctx, lambda row: asker(pd.DataFrame([row])).iloc[0].to_dict())
     assert len(endpoint.requests) == len(asked) == 40
     ctx = bench.context(prompts="prompts/teacher-users", completions="completions/teacher-users")
@@ -264,7 +264,7 @@ def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endp
     with bench.making("taught") as out:
         (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
     ctx = bench.context(users="taught")
-    teacher._endpoint_prompts(ctx, config, "items")
+    teacher.endpoint_prompts(ctx, config, "items")
     items = pd.read_parquet(ctx.out / "prompts")
     assert len(items) == 30 and items["prompt"].str.contains("Users who watched it: User identity: Film fan").mean() > 0.9
 
@@ -283,7 +283,7 @@ def test_bad_answers_are_of_their_kind():
 
 def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(bench, config):
     ctx = bench.context(neighbours="neighbours", users="teacher/users")
-    dialogues._distilled_prompts(ctx, config)
+    dialogues.distilled_prompts(ctx, config)
     answer(bench, "distilled", ctx)
     ctx = bench.context(
         neighbours="neighbours", users="teacher/users", prompts="prompts/distilled", completions="completions/distilled"
@@ -302,7 +302,7 @@ def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(benc
 
 def test_profiles_for_validation_know_the_training_part_alone(bench, config):
     ctx = bench.context(neighbours="neighbours")
-    profiles._user_prompts(ctx, config, 0)
+    profiles.user_prompts(ctx, config, 0)
     asked = pd.concat([pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))]).set_index("prompt_id")[
         "prompt"
     ]
@@ -323,10 +323,10 @@ def test_profiles_for_validation_know_the_training_part_alone(bench, config):
 
 def test_items_are_warm_by_their_users_and_cold_by_similar_items(bench, config):
     ctx = bench.context(neighbours="neighbours")
-    profiles._user_prompts(ctx, config, 0)
+    profiles.user_prompts(ctx, config, 0)
     answer(bench, "users", ctx)
     ctx = bench.context(prompts="prompts/users", completions="completions/users")
-    profiles._warm_prompts(ctx, config)
+    profiles.warm_prompts(ctx, config)
     warm = answer(bench, "items-warm", ctx)
     snapshots = bench.snapshots
     trained, held = set(snapshots.part(TRAIN)["item_id"]), snapshots.part(VALIDATION)
@@ -340,7 +340,7 @@ def test_items_are_warm_by_their_users_and_cold_by_similar_items(bench, config):
         save_file({"items": np.random.default_rng(0).normal(size=(len(bench.dataset.items), 8)).astype(np.float32)},
                   out / "vectors.safetensors")  # fmt: skip
     ctx = bench.context(texts="vectors/texts", prompts="prompts/items-warm", completions="completions/items-warm")
-    profiles._cold_prompts(ctx, config)
+    profiles.cold_prompts(ctx, config)
     cold = answer(bench, "items-cold", ctx)
     assert set(cold["prompt_id"]) == {f"train/{i}" for i in held_out} | {f"first/{i}" for i in new}
     assert not cold["prompt"].str.contains("Users who watched it").any()
@@ -383,7 +383,7 @@ def test_random_orders_reach_what_chance_gives(bench, config):
 
 def test_samples_stand_beside_the_prompts_that_were_put_whatever_the_wave_is_called(bench, config):
     ctx = bench.context(neighbours="neighbours")
-    profiles._user_prompts(ctx, config, 5)
+    profiles.user_prompts(ctx, config, 5)
     answer(bench, "users", ctx)
     done = {"completions/users-mask": Done("completions/users-mask", "k", 1.0, False, {"prompts": "prompts/users"})}
     places = {"completions/users-mask": "completions/users", "prompts/users": "prompts/users"}
@@ -455,10 +455,10 @@ def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
 def test_prompts_keep_their_contract_and_the_case_is_among_them(bench, config):
     user = bench.snapshots.part(TRAIN)["user_id"].iloc[0]
     ctx = bench.context(neighbours="neighbours")
-    facts = profiles._user_prompts(ctx, config.model_copy(update={"case": user}), 5)
+    facts = profiles.user_prompts(ctx, config.model_copy(update={"case": user}), 5)
     made = pd.read_parquet(ctx.out / "prompts")
     assert facts["rows"] == len(made) in (5, 6) and list(made.columns) == list(PROMPTS.columns)
     assert f"train/{user}" in set(made["prompt_id"])
     with pytest.raises(DataError, match="no user 'nobody'"):
-        profiles._user_prompts(bench.context(neighbours="neighbours"), config.model_copy(update={"case": "nobody"}), 5)
+        profiles.user_prompts(bench.context(neighbours="neighbours"), config.model_copy(update={"case": "nobody"}), 5)
     assert json.dumps(made["options"].iloc[0].tolist())

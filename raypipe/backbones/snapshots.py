@@ -18,6 +18,7 @@ class SnapshotTables:
     """Row numbers of users and items of both snapshots, and the arrays built from them."""
 
     def __init__(self, dataset: Dataset, snapshots: Snapshots) -> None:
+        self.dataset = dataset
         self.users, self.items = pd.Index(dataset.users[USER]), pd.Index(dataset.items[ITEM])
         rows = snapshots.rows
         self.rows = rows.assign(u=self.users.get_indexer(rows[USER]), i=self.items.get_indexer(rows[ITEM])).sort_values(

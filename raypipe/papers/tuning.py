@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from raypipe.cluster import session, train
 from raypipe.pipeline.stage import Context
 from raypipe.sections import TrainingConfig
 from raypipe.seeding import derive
+
+#: what a loop leaves beside the model: facts for the stage's manifest
+FACTS = "training.json"
 
 
 def model_of(folder: Path) -> str:
@@ -30,22 +34,28 @@ def run_tuning(
     Args:
         every_seconds: least time between two checkpoints.
     """
-    settings = {
-        "label": f"    {ctx.name}",
-        "model": model,
-        "examples": examples,
-        "tune": tune,
-        "dropout": dropout,
-        "seed": derive(seed, ctx.name),
-    }
-    crew = train.workers(tune.workers, 2)
-    checkpoint = train.run(_tune_loop, settings, ctx.scratch, crew, every_seconds=every_seconds)
+    settings = {"model": model, "examples": examples, "tune": tune, "dropout": dropout}
+    facts = train_model(ctx, _tune_loop, settings, seed, train.workers(tune.workers, 2), every_seconds)
+    return {**facts, "zero_stage": tune.zero_stage}
+
+
+def train_model(
+    ctx: Context, loop: Callable[..., None], settings: dict[str, Any], seed: int, crew: train.Workers, every_seconds: float
+) -> dict[str, Any]:
+    """Run a loop on Ray Train; what it hands over at its end, a model and FACTS, becomes model/.
+
+    Args:
+        settings: what the loop gets, beside the stage's `label` for lines of progress and its own `seed`.
+        every_seconds: least time between two checkpoints.
+    """
+    asked = {**settings, "label": f"    {ctx.name}", "seed": derive(seed, ctx.name)}
+    checkpoint = train.run(loop, asked, ctx.scratch, crew, every_seconds=every_seconds)
     with train.final(checkpoint) as folder:
         (ctx.out / "model").mkdir()
         for file in folder.iterdir():
             (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
-    facts = json.loads((ctx.out / "model" / "tuning.json").read_text())
-    return {**facts, "workers": crew.number, "zero_stage": tune.zero_stage}
+    facts = json.loads((ctx.out / "model" / FACTS).read_text())
+    return {**facts, "workers": crew.number}
 
 
 def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
@@ -106,6 +116,6 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
             "tokens_per_second": float(np.mean(rates)) if rates else None,
             "parameters": sum(p.numel() for p in state.values()),
         }  # fmt: skip
-        (folder / "tuning.json").write_text(json.dumps(facts))
+        (folder / FACTS).write_text(json.dumps(facts))
 
     work.finish(write)

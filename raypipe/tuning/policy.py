@@ -60,8 +60,7 @@ def reinforce(
     if resume is not None:
         state = json.loads((resume / ROUNDS).read_text())
         done, curve = state["done"], state["curve"]
-        start = str(resume / "policy")
-        value = str(resume / "value") if (resume / "value").is_dir() else judge
+        start, value = _reached(resume, judge)
     parts = np.array_split(np.arange(len(prompts)), settings.rounds)
     run = _ppo if settings.method == "ppo" else _grpo
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
@@ -72,9 +71,7 @@ def reinforce(
             curve += [{**line, "round": number + 1} for line in lines]
             if lines:
                 report({"round": number + 1, "rounds": settings.rounds, **lines[-1]})
-            start = str(place / "policy")
-            value = str(place / "value") if (place / "value").is_dir() else judge
-
+            start, value = _reached(place, judge)
             state = json.dumps({"done": number + 1, "curve": curve})
 
             def write(to: Path, place: Path = place, state: str = state) -> None:
@@ -87,6 +84,12 @@ def reinforce(
         if crew.rank == 0:
             shutil.copytree(start, folder, dirs_exist_ok=True)
     return curve
+
+
+def _reached(folder: Path, judge: str) -> tuple[str, str]:
+    """The policy that a round left, and its value model: the judge where the method has none."""
+    value = folder / "value"
+    return str(folder / "policy"), str(value) if value.is_dir() else judge
 
 
 def _arguments(cls: Any, settings: Policy, crew: Crew, folder: str, number: int, **more: Any) -> Any:
@@ -165,6 +168,9 @@ def _grpo(
             processing_class=tokenizer,
             peft_config=lora(adapter, "CAUSAL_LM"),
         )
+        if start != tuned and settings.beta:  # TRL takes the divergence from the weights that it starts with
+            reference = load(AutoModelForCausalLM, tuned, crew.device)
+            trainer.ref_model = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
         trainer.train()
         if crew.rank == 0:
             _save(trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer)

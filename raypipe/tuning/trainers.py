@@ -135,25 +135,15 @@ def dialogues(
     Args:
         resume: a checkpoint that the crew kept.
     """
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    tokenizer = padded(AutoTokenizer.from_pretrained(model))
-    data = Dataset.from_dict({"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]})
+    columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         # the loss over all logits: TRL's default takes a model for sharded by ZeRO-3 wherever a configuration is there
         args = arguments(SFTConfig, settings, crew, scratch, max_length=None, loss_type="nll")
-        trainer = SFTTrainer(
-            model=load(AutoModelForCausalLM, model, crew.device),
-            args=args,
-            train_dataset=data,
-            processing_class=tokenizer,
-            peft_config=lora(adapter, "CAUSAL_LM"),
-            callbacks=[keeper(crew, report)],
-        )
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        hand_over(trainer, model, AutoModelForCausalLM, tokenizer, crew, folder)
+        peft = lora(adapter, "CAUSAL_LM")
+        _train(SFTTrainer, args, AutoModelForCausalLM, {}, model, columns, peft, crew, report, resume, folder)
 
 
 def rewards(
@@ -161,28 +151,39 @@ def rewards(
     report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
 ) -> None:  # fmt: skip
     """Train a reward model with TRL's RewardTrainer: -log sigmoid(r(chosen) - r(rejected)) (RecLM R19)."""
-    from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
 
-    tokenizer = padded(AutoTokenizer.from_pretrained(model))
-    data = Dataset.from_dict({"chosen_ids": list(chosen), "rejected_ids": list(rejected)})
+    columns = {"chosen_ids": list(chosen), "rejected_ids": list(rejected)}
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = arguments(RewardConfig, settings, crew, scratch, max_length=None)
-        network = load(AutoModelForSequenceClassification, model, crew.device, num_labels=1, pad_token_id=tokenizer.pad_token_id)
-        trainer = RewardTrainer(
-            model=network,
-            args=args,
-            train_dataset=data,
-            processing_class=tokenizer,
-            peft_config=lora(adapter, "SEQ_CLS"),
-            callbacks=[keeper(crew, report)],
-        )
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        hand_over(trainer, model, AutoModelForSequenceClassification, tokenizer, crew, folder)
+        peft = lora(adapter, "SEQ_CLS")
+        _train(RewardTrainer, args, AutoModelForSequenceClassification, {"num_labels": 1}, model, columns, peft, crew, report,
+               resume, folder)  # fmt: skip
 
 
-def hand_over(trainer: Any, base: str, cls: Any, tokenizer: Any, crew: Crew, folder: Path) -> None:
+def _train(
+    trainer_of: Any, args: Any, network_of: Any, shape: dict[str, Any], model: str, columns: dict[str, Any], peft: Any,
+    crew: Crew, report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
+) -> None:  # fmt: skip
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    tokenizer = padded(AutoTokenizer.from_pretrained(model))
+    more = {**shape, "pad_token_id": tokenizer.pad_token_id} if shape else {}
+    trainer = trainer_of(
+        model=load(network_of, model, crew.device, **more),
+        args=args,
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=tokenizer,
+        peft_config=peft,
+        callbacks=[keeper(crew, report)],
+    )
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    hand_over(trainer, model, network_of, more, tokenizer, crew, folder)
+
+
+def hand_over(trainer: Any, base: str, cls: Any, more: dict[str, Any], tokenizer: Any, crew: Crew, folder: Path) -> None:
     """Gather the weights of all workers; worker 0 writes the whole model, adapters merged, and the tokenizer."""
     with tempfile.TemporaryDirectory(prefix="raypipe-") as aside:
         trainer.save_model(aside)  # all workers take part
@@ -192,7 +193,6 @@ def hand_over(trainer: Any, base: str, cls: Any, tokenizer: Any, crew: Crew, fol
         if adapted:
             from peft import PeftModel
 
-            more = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id} if "Sequence" in cls.__name__ else {}
             merged = PeftModel.from_pretrained(load(cls, base, torch.device("cpu"), **more), aside).merge_and_unload()
             merged.save_pretrained(folder)
         else:

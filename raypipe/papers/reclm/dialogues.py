@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones.snapshots import SnapshotTables
-from raypipe.cluster import session
-from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.reclm.config import ReclmConfig
@@ -47,7 +45,8 @@ def write_turns(ctx: Context, rows: list[list[str]]) -> dict[str, Any]:
 
 def distillation(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """The teacher's profiles of users as examples (R10)."""
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     known = histories(source, VALIDATION)
     rows = []
     for name, profile in read_profiles(ctx.input("users")).items():
@@ -96,12 +95,8 @@ def _drawn(ctx: Context, config: ReclmConfig) -> tuple[SnapshotTables, np.ndarra
 
 def distilled_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """prompts/ to the distilled LLM: profiles of all who occur in a dialogue, and of those most like the teacher's users (RO19)."""
-    return session.in_worker(_distilled_prompts, ctx, config)
-
-
-def _distilled_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     source, similar, made = _drawn(ctx, config)
-    book, known = Book.of(Dataset.load(ctx.input("data")), config.profiles), histories(source, VALIDATION)
+    book, known = Book.of(source.dataset, config.profiles), histories(source, VALIDATION)
     taught = source.users.get_indexer(list(read_profiles(ctx.input("users"))))
     rows: list[tuple[str, Rendered]] = []
     for number, one in enumerate(made):
@@ -116,7 +111,7 @@ def _distilled_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 def dialogues(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """The dialogues of two turns, with the profiles that the distilled LLM wrote."""
     source, _, made = _drawn(ctx, config)
-    book, known = Book.of(Dataset.load(ctx.input("data")), config.profiles), histories(source, VALIDATION)
+    book, known = Book.of(source.dataset, config.profiles), histories(source, VALIDATION)
     written, _ = read_answers(ctx, config, "user")
     rows, lost = [], 0
     for number, one in enumerate(made):
@@ -133,7 +128,8 @@ def dialogues(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 def item_examples(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """The teacher's profiles of items as examples, each asked for in both ways: from users, and from similar items."""
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     taught = read_profiles(ctx.input("items"))
     written, _ = read_answers(ctx, config, "user")
     taken = takers(source, VALIDATION)

@@ -88,7 +88,7 @@ def _teacher(config: ReclmConfig) -> list[Stage]:
         if own.endpoint is not None:
             at = f"teacher-{side}"
             body = partial(teacher.endpoint_prompts, config=config, side=side)
-            stages.append(Stage(f"prompts/{at}", body, dict(read), asked, WORDS, "driver", "1 CPU"))
+            stages.append(Stage(f"prompts/{at}", body, dict(read), asked, WORDS))
             end = own.endpoint
             answer = partial(generate_at, endpoint=end, patience_seconds=config.llm.engine.patience_seconds)
             crew = f"Ray Data: {end.model}, {end.requests_per_minute:g} requests a minute"
@@ -146,7 +146,7 @@ def llm_stages(config: ReclmConfig) -> list[Stage]:
     stage("examples/distil", dialogues.distillation, {"users": "teacher/users"}, wording, code)
     tuned("llm/distil", llm.distil, "llm/base", "examples/distil")
     drawn = [*wording, llm.dialogue.dialogues]
-    stage("prompts/distilled", dialogues.distilled_prompts, {**near, "users": "teacher/users"}, drawn, code, "driver")
+    stage("prompts/distilled", dialogues.distilled_prompts, {**near, "users": "teacher/users"}, drawn, code)
     stages.append(_completions(config, "distilled", "llm/distil"))
     stage("examples/dialogues", dialogues.dialogues, {**near, **_said("distilled")}, drawn, code)
     wanted = {own.users for own in writers(config)}
@@ -162,7 +162,7 @@ def llm_stages(config: ReclmConfig) -> list[Stage]:
         about = [llm.reward.model_dump(exclude={"pairs"}), llm.adapter.model_dump(), seed]
         stage("reward", training.train_reward, {"llm": "llm/distil", "preferences": "preferences"}, about, TUNED, "driver", sft)
         read = {"reward": "reward", "preferences": "preferences"}
-        stage("reward-accuracy", preferences.judged, read, None, ("tuning", f"{HERE}/preferences.py"), "driver")
+        stage("reward-accuracy", preferences.judged, read, None, ("tuning", f"{HERE}/preferences.py"))
         about = [llm.policy.model_dump(), llm.adapter.model_dump(), seed]
         read |= {"llm": "llm/dialogue"}
         stage("llm/policy", training.reinforce, read, about, TUNED, "driver", f"Ray Train: TRL, {llm.policy.method.upper()}")
@@ -178,7 +178,7 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
     stages: list[Stage] = []
 
     def stage(
-        name: str, body: Any, inputs: dict[str, str], settings: Any, place: Any = "driver", more: tuple[str, ...] = ()
+        name: str, body: Any, inputs: dict[str, str], settings: Any, place: Any = "worker", more: tuple[str, ...] = ()
     ) -> None:
         code = (*WORDS, *more)
         stages.append(Stage(name, partial(body, config=config), {**TABLES, **inputs}, settings, code, place))
@@ -204,7 +204,7 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
         said = {"prompts": f"prompts/{asked}", "completions": f"completions/users{at}"}
         if number == 0:
             read = {"users": "teacher/users", "items": "teacher/items", "texts": "vectors/texts", **said}
-            stage("examples/items", dialogues.item_examples, read, wording, "worker", (f"{HERE}/dialogues.py",))
+            stage("examples/items", dialogues.item_examples, read, wording, more=(f"{HERE}/dialogues.py",))
             body = partial(training.tune, config=config, own=config.llm.items)
             about = [config.llm.items.model_dump(), config.llm.adapter.model_dump(), config.seed]
             inputs = {"llm": "llm/distil", "examples": "examples/items"}
@@ -222,5 +222,5 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
         stages.append(_completions(config, "sample", "llm/dialogue"))
         stage("vectors/sample", profiles.sample_vectors, _said("sample"), [*wording, encoder], "driver", VECTORS)
         read = {**near, "before": "vectors/sample", "after": "vectors/users@train"}
-        stage("smoothing", profiles.smoothing, read, wording, "worker")
+        stage("smoothing", profiles.smoothing, read, wording)
     return stages

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raypipe.cluster import session
-from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import tables
@@ -45,7 +43,8 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
     The good answer is the teacher's. A pair whose answers say the same is left out.
     """
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     known = histories(source, VALIDATION)
     similar = np.load(ctx.input("neighbours") / "similar.npy")
     taught = read_profiles(ctx.input("users"))
@@ -80,10 +79,6 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 def judged(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """accuracy.json: the share of validation pairs of each kind in which the reward model prefers the good answer."""
-    return session.in_worker(_judged, ctx)
-
-
-def _judged(ctx: Context) -> dict[str, Any]:
     from raypipe.tuning.policy import Judge
 
     pairs = pd.read_parquet(ctx.input("preferences") / PAIRS)

@@ -15,7 +15,6 @@ import pandas as pd
 
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.cluster import session
-from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.completions import answers
@@ -58,11 +57,8 @@ def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0, alone: bool =
     Args:
         alone: without similar users, as in distillation.
     """
-    return session.in_worker(_user_prompts, ctx, config, only, alone)
-
-
-def _user_prompts(ctx: Context, config: ReclmConfig, only: int, alone: bool = False) -> dict[str, Any]:
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     similar = np.load(ctx.input("neighbours") / "similar.npy")
     known = {at: histories(source, ASKED[at]) for at in ("train", "first")}
     rows: list[tuple[str, Rendered]] = []
@@ -96,11 +92,8 @@ def _case(config: ReclmConfig, source: SnapshotTables) -> np.ndarray:
 
 def warm_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """prompts/ for the profiles of items that somebody took, from the profiles of those users (R23, phase 1)."""
-    return session.in_worker(_warm_prompts, ctx, config)
-
-
-def _warm_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     written, _ = read_answers(ctx, config, "user")
     rows: list[tuple[str, Rendered]] = []
     done: set[int] = set()
@@ -117,16 +110,13 @@ def _warm_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 def cold_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """prompts/ for the profiles of items that nobody took yet, from similar items and their profiles (R23, phase 2)."""
-    return session.in_worker(_cold_prompts, ctx, config)
-
-
-def _cold_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     warm, _ = read_answers(ctx, config, "item")
     vectors = read_vectors(ctx.input("texts"))["items"]
     rows: list[tuple[str, Rendered]] = []
     for at in ("train", "first"):
-        profile = known_items(warm, source, at)
+        profile = _as_of(warm, source.items, at)
         have = np.sort(np.array(list(profile), np.int64))
         cold = cold_items(source, at, have)
         if not len(cold) or len(have) < 2:
@@ -144,12 +134,8 @@ def cold_items(source: SnapshotTables, at: str, have: np.ndarray) -> np.ndarray:
     return np.setdiff1d(source.rows.loc[source.rows["part"].isin(parts), "i"].unique(), have)
 
 
-def known_items(written: dict[str, str], source: SnapshotTables, at: str) -> dict[int, str]:
-    """Number of an item -> its profile as of `at`: what was written then, else before."""
-    return _as_of(written, source.items, at)
-
-
 def _as_of(written: dict[str, str], index: pd.Index, at: str) -> dict[int, str]:
+    """Number of a user or item -> the profile as of `at`: what was written then, else before."""
     made: dict[int, str] = {}
     for when in ("train", "first")[: 1 if at == "train" else 2]:
         names = [k.partition("/")[2] for k in written if k.startswith(f"{when}/")]

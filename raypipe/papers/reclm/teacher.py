@@ -16,9 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from raypipe.backbones.contract import Ragged
-from raypipe.cluster import session
 from raypipe.cluster import tables as flow
-from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.completions import answers
@@ -71,11 +69,8 @@ def _free(made: Rendered, phrases: int) -> Rendered:
 
 def endpoint_prompts(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
     """prompts/ of a teacher at an endpoint: of users, or, with the users' profiles as input, of items."""
-    return session.in_worker(_endpoint_prompts, ctx, config, side)
-
-
-def _endpoint_prompts(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     known = histories(source, VALIDATION)
     own = config.profiles
     rows = []
@@ -157,7 +152,8 @@ def read_profiles(folder: Path) -> dict[str, str]:
 
 def _rule(ctx: Context, config: ReclmConfig, side: str) -> dict[str, profiles.Profile]:
     """Features and telling words of a user's items; for an item its own and those of the profiles of who took it."""
-    book, source = Book.of(Dataset.load(ctx.input("data")), config.profiles), tables(ctx)
+    source = tables(ctx)
+    book = Book.of(source.dataset, config.profiles)
     known, own = histories(source, VALIDATION), config.profiles
     telling = _telling(book)
     made = {}

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from raypipe.cluster import session, train
-from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.dialogues import TURNS
@@ -19,11 +18,10 @@ from raypipe.papers.reclm.histories import histories
 from raypipe.papers.reclm.preferences import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book, line
-from raypipe.papers.tuning import model_of, run_tuning
+from raypipe.papers.tuning import FACTS, model_of, run_tuning, train_model
 from raypipe.pipeline.stage import Context
 from raypipe.schema import TEXT, TITLE
 from raypipe.sections import TrainingConfig
-from raypipe.seeding import derive
 
 #: tokens of an answer in reinforcement learning
 ANSWER = 96
@@ -50,8 +48,9 @@ def build_base(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 def _prepare_embedded(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     from raypipe.llm import embedded
 
-    dataset = Dataset.load(ctx.input("data"))
-    book, known = Book.of(dataset, config.profiles), histories(tables(ctx), VALIDATION)
+    source = tables(ctx)
+    dataset = source.dataset
+    book, known = Book.of(dataset, config.profiles), histories(source, VALIDATION)
     items = dataset.items
     features = items[list(dataset.item_features)].to_numpy(str)
     documents = [line(t, f, x) for t, f, x in zip(items[TITLE], features, items[TEXT], strict=True)]
@@ -98,18 +97,9 @@ def reinforce(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 def _train(
     ctx: Context, loop: Callable[..., None], config: ReclmConfig, own: TrainingConfig, settings: dict[str, Any], on_cpu: int = 2
 ) -> dict[str, Any]:
-    everything = {
-        **settings, "label": f"    {ctx.name}", "model": model_of(ctx.input("llm")), "own": own, "adapter": config.llm.adapter,
-        "seed": derive(config.seed, ctx.name),
-    }  # fmt: skip
+    everything = {**settings, "model": model_of(ctx.input("llm")), "own": own, "adapter": config.llm.adapter}
     crew = train.workers(own.workers, on_cpu, "workers")
-    checkpoint = train.run(loop, everything, ctx.scratch, crew, every_seconds=config.checkpoint_seconds)
-    with train.final(checkpoint) as folder:
-        (ctx.out / "model").mkdir()
-        for file in folder.iterdir():
-            (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
-    facts = json.loads((ctx.out / "model" / "training.json").read_text())
-    return {**facts, "workers": crew.number}
+    return train_model(ctx, loop, everything, config.seed, crew, config.checkpoint_seconds)
 
 
 def _finish(work: train.Session, settings: dict[str, Any], run: Callable[..., Any], facts: dict[str, Any]) -> None:
@@ -133,7 +123,7 @@ def _finish(work: train.Session, settings: dict[str, Any], run: Callable[..., An
             import shutil
 
             shutil.copytree(made, folder, dirs_exist_ok=True)
-            (folder / "training.json").write_text(json.dumps({**facts, **last}))
+            (folder / FACTS).write_text(json.dumps({**facts, **last}))
             if curve is not None:
                 (folder / "curve.json").write_text(json.dumps(curve))
 
