@@ -1,5 +1,6 @@
 """Stages, keys, caching, and what a cut-off run leaves."""
 
+import dataclasses
 import json
 import socket
 import subprocess
@@ -190,9 +191,11 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
     done = [(stages[0], 100.0), (stages[1], 300.0)]
     assert remaining.remaining(stages[2:3], done) == (100.0, True), "another seed of the same"
     assert remaining.remaining(stages[2:], done) == (300.0, True), "and the mean of all with this body"
-    assert remaining.remaining(stages[2:], done, overlap=0.5) == (150.0, True)
+    assert remaining.remaining(stages[2:], done, overlap=0.5) == (300.0, True), "what runs alone is not made shorter"
+    fits = [dataclasses.replace(s, place="trainer") for s in stages[2:]]
+    assert remaining.remaining(fits, done, overlap=0.5) == (150.0, True)
     assert remaining.remaining([stages[2], Stage("evaluate", Body())], done) == (100.0, False)
-    assert remaining.overlap(200.0, [100.0, 300.0]) == 0.5 and remaining.overlap(5.0, []) == 1.0
+    assert remaining.overlap(200.0, 400.0) == 0.5 and remaining.overlap(0.0, 0.0) == 1.0
     assert remaining.told((59.0, True)) == "" and remaining.told((7500.0, False)) == "at least 2 h 05 min left"
 
     lines = []

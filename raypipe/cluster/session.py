@@ -115,6 +115,12 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
             f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}",
             "start it, or unset RAY_ADDRESS; `make stop` ends what is left of a local one",
         ) from error
+    except ray.exceptions.AuthenticationError as error:
+        raise ConfigError(
+            "the Ray cluster wants a token, and none that it takes is here", f"RAY_ADDRESS={head}",
+            "set RAY_AUTH_TOKEN, or ~/.ray/auth_token, to the cluster's (`ray get-auth-token` on its head); RAY_AUTH_MODE=disabled for "
+            "a cluster without",
+        ) from error  # fmt: skip
     board: Any = ray.remote(Board).options(name=BOARD, get_if_exists=True, num_cpus=0, max_concurrency=4).remote()
     stop = threading.Event()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import fmean
 
 from raypipe.pipeline.stage import Stage
@@ -21,14 +21,17 @@ def remaining(missing: Iterable[Stage], done: Iterable[tuple[Stage, float]], ove
 
     Args:
         done: finished stages with their seconds.
-        overlap: seconds that passed for each second of a stage: below 1 where stages run side by side.
+        overlap: seconds that pass for each second of a trainer, which run side by side; all else runs alone.
     """
     known: dict[str, list[float]] = {}
     for stage, seconds in done:
         for kind in kinds(stage):
             known.setdefault(kind, []).append(seconds)
-    guesses = [next((fmean(known[kind]) for kind in kinds(stage) if kind in known), None) for stage in missing]
-    return overlap * sum(g for g in guesses if g is not None), None not in guesses
+    guesses = []
+    for stage in missing:
+        guess = next((fmean(known[kind]) for kind in kinds(stage) if kind in known), None)
+        guesses.append(guess * overlap if guess is not None and stage.place == "trainer" else guess)
+    return sum(g for g in guesses if g is not None), None not in guesses
 
 
 def told(guess: tuple[float, bool]) -> str:
@@ -41,6 +44,6 @@ def told(guess: tuple[float, bool]) -> str:
     return f"{'about' if whole else 'at least'} {length} left"
 
 
-def overlap(passed: float, worked: Sequence[float]) -> float:
-    """Seconds that passed for each second of work; 1 where nothing was done yet."""
-    return min(1.0, passed / sum(worked)) if sum(worked) else 1.0
+def overlap(passed: float, worked: float) -> float:
+    """Seconds that passed for each second that trainers worked; 1 where none was seen."""
+    return min(1.0, passed / worked) if worked else 1.0

@@ -116,7 +116,8 @@ class Runner:
             if stage.name in chosen & again:
                 self.store.forget(stage.name, self.keys[stage.name])
         found = {s.name: manifest for s in self.stages if (manifest := self._manifest(s)) is not None}
-        there, began = set(found), time.monotonic()
+        there = set(found)
+        passed, worked = 0.0, 0.0  # in trainers: by the clock, and added up over those that run side by side
         record: list[Done] = []
         for number, stage in enumerate(self.stages):
             if stage.name not in chosen:
@@ -128,30 +129,27 @@ class Runner:
             for one in fresh:
                 self.say(f"{self._label(one)} ...")
             if fresh and stage.place == "trainer":
+                began = time.monotonic()
                 self.train([self._job(s) for s in fresh], sum(s.place == "trainer" for s in self.stages))
+                passed += time.monotonic() - began
             elif fresh:
                 (perform if stage.place == "driver" else self.submit)(*self._job(stage))
             found |= {s.name: self._finished(s) for s in fresh}
+            worked += sum(found[s.name]["seconds"] for s in fresh if s.place == "trainer")
             facts, seconds = found[stage.name]["facts"], found[stage.name]["seconds"]
             cached, told = stage.name in there, f"{seconds:.1f} s"
             if cached:
                 told = f"done before ({told})"
             else:
                 told += f", {facts['rows']:,} rows" if isinstance(facts.get("rows"), int) else ""
-                left = self._remaining(chosen, found, there, time.monotonic() - began)
+                left = self._remaining(chosen, found, remaining.overlap(passed, worked))
                 told += f"; {left}" if left else ""
             self.say(f"{self._label(stage)}: {told}")
             record.append(Done(stage.name, self.keys[stage.name], seconds, cached, facts))
         return record
 
-    def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], before: set[str], passed: float) -> str:
-        """How long the rest of the chosen stages may take, in words.
-
-        Args:
-            found: the manifest of every finished stage.
-            before: those that were finished before this run began, `passed` seconds ago.
-        """
-        overlap = remaining.overlap(passed, [m["seconds"] for name, m in found.items() if name not in before])
+    def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], overlap: float) -> str:
+        """How long the rest of the chosen stages may take, in words; `found`: the manifest of every finished stage."""
         done = [(s, found[s.name]["seconds"]) for s in self.stages if s.name in found]
         return remaining.told(remaining.remaining([s for s in self.stages if s.name in chosen - set(found)], done, overlap))
 
