@@ -118,8 +118,8 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
     except ray.exceptions.AuthenticationError as error:
         raise ConfigError(
             "the Ray cluster wants a token, and none that it takes is here", f"RAY_ADDRESS={head}",
-            "set RAY_AUTH_TOKEN, or ~/.ray/auth_token, to the cluster's (`ray get-auth-token` on its head); RAY_AUTH_MODE=disabled for "
-            "a cluster without",
+            "set RAY_AUTH_TOKEN or ~/.ray/auth_token to what `ray get-auth-token` tells on its head; where it has none, set "
+            "RAY_AUTH_MODE=disabled",
         ) from error  # fmt: skip
     board: Any = ray.remote(Board).options(name=BOARD, get_if_exists=True, num_cpus=0, max_concurrency=4).remote()
     stop = threading.Event()
