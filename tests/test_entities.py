@@ -83,6 +83,22 @@ def test_inputs_are_made_by_the_papers_equations():
     assert plain.offsets().abs().max() == 0 and not [n for n, _ in plain.named_parameters() if "text" in n]
 
 
+def test_training_makes_only_the_items_that_it_meets_and_each_profile_once():
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(3, 5)).astype(np.float32)
+    tables = Texts(
+        rng.normal(size=(ITEMS, 5)).astype(np.float32), kinds[rng.integers(0, 3, USERS)], kinds[rng.integers(0, 3, ITEMS)]
+    )
+    torch.manual_seed(0)
+    made = Entities(tables, USERS, 4, 0.1, np.array([4, 2, 2, 9]))
+    assert len(made.profile_user) == len(made.profile_item) == 3
+    training, whole = made(), made.eval()()
+    met = [*range(USERS), *(USERS + i for i in (2, 4, 9))]
+    assert torch.allclose(training[met], whole[met], atol=1e-6)
+    others = np.setdiff1d(np.arange(USERS + ITEMS), met)
+    assert not training[others].any() and whole[others].any(1).all()
+
+
 def test_what_is_to_be_recommended_unseen_is_never_a_negative():
     data = tastes()
     drawn = Negatives(data).draw(np.repeat(np.arange(USERS), 50), 2, np.random.default_rng(0))

@@ -34,6 +34,12 @@ class Texts(NamedTuple):
     item_profile: np.ndarray | None = None
 
 
+def scaled(table: np.ndarray) -> torch.Tensor:
+    """Vectors of length sqrt(dt): a unit vector's entries are small, these have a variance of one; zero stays zero."""
+    vectors = torch.tensor(table, dtype=torch.float32)
+    return nn.functional.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
+
+
 def projection(wide: int, hidden: int, narrow: int) -> nn.Sequential:
     """T_raw, T_pro or Psi: linear, ReLU, linear."""
     return nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(), nn.Linear(hidden, narrow))
@@ -42,7 +48,15 @@ def projection(wide: int, hidden: int, narrow: int) -> nn.Sequential:
 class Entities(nn.Module):
     """The inputs of all users and items, made from ids, texts and profiles."""
 
-    def __init__(self, texts: Texts, n_users: int, size: int, init_std: float) -> None:
+    text_item: torch.Tensor
+    text_trained: torch.Tensor
+    trained: torch.Tensor
+
+    def __init__(self, texts: Texts, n_users: int, size: int, init_std: float, trained: np.ndarray | None = None) -> None:
+        """
+        Args:
+            trained: the items that training meets; in training mode others begin as zero, which costs nothing. None: all.
+        """
         super().__init__()
         self.user = nn.Parameter(torch.empty(n_users, size))
         nn.init.normal_(self.user, std=init_std)
@@ -52,23 +66,37 @@ class Entities(nn.Module):
         nn.init.zeros_(self.reading.weight)
         nn.init.zeros_(self.reading.bias)
         self.offset = nn.Parameter(torch.zeros(len(texts.item)))
-        self._profiled = [table is not None for table in (texts.user_profile, texts.item_profile)]
+        rows = np.arange(len(texts.item)) if trained is None else np.unique(trained)
+        self.register_buffer("trained", torch.from_numpy(rows), persistent=False)
+        self.register_buffer("text_item", scaled(texts.item), persistent=False)
+        self.register_buffer("text_trained", self.text_item[self.trained], persistent=False)
+        profiles = texts.user_profile, texts.item_profile
+        self._profiled = [table is not None for table in profiles]
         if any(self._profiled):
             self.pro = projection(wide, size, size)
             self.fuse = projection(2 * size, size, size)
-        for name, table in texts._asdict().items():
-            if table is not None:  # a unit vector's entries are small: scaled, they have a variance of one
-                unit = nn.functional.normalize(torch.tensor(table, dtype=torch.float32), dim=1) * wide**0.5
-                self.register_buffer(f"text_{name}", unit, persistent=False)
+        for side, table in zip(("user", "item"), profiles, strict=True):
+            if table is not None:  # many have the same profile, which goes through T_pro once
+                distinct, at = np.unique(np.ascontiguousarray(table, np.float32), axis=0, return_inverse=True)
+                self.register_buffer(f"profile_{side}", scaled(distinct), persistent=False)
+                self.register_buffer(f"of_{side}", torch.from_numpy(at.reshape(-1)), persistent=False)
 
     def forward(self) -> torch.Tensor:
         """[N, size] users first."""
-        sides = [self.user, self.raw(self.text_item)]
-        for n, table in enumerate(("user_profile", "item_profile")):
-            if self._profiled[n]:
-                profile = self.pro(getattr(self, f"text_{table}"))
-                sides[n] = self.fuse(torch.cat([sides[n], profile], dim=1))
-        return torch.cat(sides)
+        users = self._fused("user", self.user, None)
+        if not self.training:
+            return torch.cat([users, self._fused("item", self.raw(self.text_item), None)])
+        items = self._fused("item", self.raw(self.text_trained), self.trained)
+        whole = items.new_zeros(len(self.text_item), items.shape[1])
+        return torch.cat([users, whole.index_copy(0, self.trained, items)])
+
+    def _fused(self, side: str, base_nd: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """[n, size] what the rows of a side, or all, begin with, from their base inputs."""
+        if not self._profiled[("user", "item").index(side)]:
+            return base_nd
+        at = getattr(self, f"of_{side}")
+        profile = nn.functional.embedding(at if rows is None else at[rows], self.pro(getattr(self, f"profile_{side}")))
+        return self.fuse(torch.cat([base_nd, profile], dim=1))
 
     def offsets(self) -> torch.Tensor:
         """[I] what is added to an item's score for every user."""

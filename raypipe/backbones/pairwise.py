@@ -61,7 +61,7 @@ class DotRanker(contract.Ranker):
         super().__init__(data, options)
         self.entities = None
         if data.texts is not None:
-            self.entities = Entities(data.texts, data.n_users, options.embedding_size, options.init_std)
+            self.entities = Entities(data.texts, data.n_users, options.embedding_size, options.init_std, data.item)
         else:
             self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
             nn.init.normal_(self.embedding, std=options.init_std)

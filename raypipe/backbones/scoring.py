@@ -73,12 +73,21 @@ def top_sets(model: Ranker, queries: SetQueries, k: int, seed: int, chunk: int =
             line = np.repeat(np.arange(len(rows)), np.diff(own.start))[at >= 0]
             marks.append((torch.from_numpy(line).to(device), torch.from_numpy(at[at >= 0]).to(device)))
         scores[marks[0]] = -torch.inf
-        best = _ordered(scores, place).topk(min(k, len(catalogue)), dim=1).indices
+        best = _best(scores, place, k)
         true = torch.zeros(scores.shape, dtype=torch.bool, device=device)
         true[marks[1]] = True
         items.append(catalogue[best].cpu().numpy())
         right.append(true.gather(1, best).cpu().numpy())
     return np.concatenate(items), np.concatenate(right)
+
+
+def _best(scores_BI: torch.Tensor, place_I: torch.Tensor, k: int) -> torch.Tensor:
+    """[B, k] the best first, equal scores in the order of `place`; only rows where some of the best are equal pay for that."""
+    values, best = scores_BI.topk(min(k + 1, scores_BI.shape[1]), dim=1)
+    tied = (values[:, 1:] == values[:, :-1]).any(1)
+    if tied.any():
+        best[tied] = _ordered(scores_BI[tied], place_I).topk(best.shape[1], dim=1).indices
+    return best[:, :k]
 
 
 def _ordered(scores_BI: torch.Tensor, place_I: torch.Tensor) -> torch.Tensor:
