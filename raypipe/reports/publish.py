@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,25 +54,14 @@ def _publish(
         json.loads((of("evaluate") / "metrics.json").read_text()),
     )
     chosen = json.loads((of("chosen/llama4rec") / "chosen.json").read_text())
-    stages = [
-        {"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
-         "facts": {k: v for k, v in d.facts.items() if k != "model"}}
-        for d in record
-    ]  # fmt: skip
+    own = config.model_dump(mode="json", exclude=FOLDERS)
     run = {
         "id": done["bundle"].key[:12],
-        "dataset": config.data.name,
         "protocol": config.data.label,
-        "seeds": config.seeds,
-        "commit": environment.commit(),
-        "config": config.model_dump(mode="json", exclude=FOLDERS),
-        "machine": machine,
-        "versions": environment.versions(),
-        "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "seconds": time.time() - began,
+        **environment.run(config.data.name, config.seeds, own, machine, began),
     }
     llm = _llm(config, record)
-    report = {"schema": SCHEMA, "run": run, "stages": stages, "results": rows, "llm": llm,
+    report = {"schema": SCHEMA, "run": run, "stages": environment.stages(record), "results": rows, "llm": llm,
               "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen], "data": facts["quality"],
               "audit": done["split"].facts["audit"]}  # fmt: skip
     if "judged" in done:

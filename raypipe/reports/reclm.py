@@ -7,7 +7,6 @@ import functools
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,14 +77,9 @@ def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float
     for line in lines:
         line["title"] = titles[line["backbone"]]
         line["published"] = published(data["published_as"], line["setting"], line["title"], line["row"], line["metric"])
-    run = {
-        "dataset": config.data.name, "seeds": config.seeds, "commit": environment.commit(),
-        "config": config.model_dump(mode="json", exclude={"data": {"dir"}}), "machine": machine,
-        "versions": environment.versions(), "finished": time.strftime("%Y-%m-%d %H:%M:%S %Z"), "seconds": time.time() - began,
-    }  # fmt: skip
-    stages = [{"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
-               "facts": {k: v for k, v in d.facts.items() if k != "model"}} for d in record]  # fmt: skip
-    report = {"schema": SCHEMA, "run": run, "stages": stages, "results": lines, "random": measured["random"],
+    own = config.model_dump(mode="json", exclude={"data": {"dir"}})
+    run = environment.run(config.data.name, config.seeds, own, machine, began)
+    report = {"schema": SCHEMA, "run": run, "stages": environment.stages(record), "results": lines, "random": measured["random"],
               "snapshots": done["snapshots"].facts, "data": data["quality"], "text signal": done["text-signal"].facts,
               "epochs": epochs(done, config, titles), "llm": llm(record), "education": education(done),
               "case": case(of, done, config)}  # fmt: skip

@@ -1,4 +1,5 @@
-"""Stages that fit backbones on a snapshot: first on its training part, where validation chooses the epochs, then on all of it.
+"""Stages that fit backbones on a snapshot: first on its training part, where validation chooses the epochs, then on all of it with
+every seed.
 
 The second snapshot is read by the second fit alone, once, with the epochs chosen (RO1).
 """

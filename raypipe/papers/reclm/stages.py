@@ -63,17 +63,19 @@ def _fit(config: ReclmConfig, name: str, row: str, known: Known, seed: int, inpu
     at = f"seed{seed}/{row}/{name}"
     read = {**TABLES, "texts": "vectors/texts", **inputs}
     if known == "first":
-        read["chosen"] = f"{at}@train"
+        read["chosen"] = f"seed{config.seed}/{row}/{name}@train"
     label = at if known == "first" else f"{at}@train"
     return Stage(label, body, read, [options, seed], MODELS, "trainer", "Ray Train: 1 worker")
 
 
 def fits(config: ReclmConfig, row: str, inputs: dict[Known, dict[str, str]], only: tuple[str, ...] = ()) -> list[Stage]:
-    """Both fits of every backbone and seed: on the training part, and, for the epochs that were best there, on the snapshot."""
+    """Both fits of every backbone: on the training part with the first seed, and, for the epochs that were best there, on the
+    snapshot with every seed.
+    """
     names = only or config.backbones
     made = []
     for known in inputs:
-        for seed in config.repetitions:
+        for seed in config.repetitions if known == "first" else (config.seed,):
             made += [_fit(config, name, row, known, seed, inputs[known]) for name in names]
     return made
 
