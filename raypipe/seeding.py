@@ -16,3 +16,8 @@ def derive(seed: int, *names: object) -> int:
 def generator(seed: int, *names: object) -> np.random.Generator:
     """A numpy generator for the stream `names` under `seed`."""
     return np.random.default_rng(derive(seed, *names))
+
+
+def uniform(seed: int, *names: object) -> float:
+    """A number in [0, 1) that belongs to `names` under `seed`, whatever else is drawn."""
+    return derive(seed, *names) / 2**63

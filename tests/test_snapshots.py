@@ -48,6 +48,14 @@ def test_validation_is_held_out_of_the_first_snapshot_and_test_is_the_second():
     assert not made.rows.equals(make_snapshots(dataset.interactions, CONFIG, 1).rows)
 
 
+def test_a_log_that_grew_holds_out_nearly_the_same():
+    log = small().interactions
+    more = pd.DataFrame([("u03", "i25", 1.0, 90), ("u07", "i26", 1.0, 91)], columns=log.columns)
+    before, after = (make_snapshots(one, CONFIG, 0).part("validation") for one in (log, pd.concat([log, more], ignore_index=True)))
+    pairs = [set(zip(part["user_id"], part["item_id"], strict=True)) for part in (before, after)]
+    assert len(pairs[0] ^ pairs[1]) < len(pairs[0]) / 3
+
+
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_questions_are_about_known_users_and_rank_what_the_snapshot_has(part):
     dataset = small()

@@ -18,7 +18,7 @@ import pandas as pd
 from raypipe.errors import DataError
 from raypipe.schema import ITEM, TIME, USER
 from raypipe.sections import SnapshotConfig
-from raypipe.seeding import generator
+from raypipe.seeding import uniform
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -81,14 +81,16 @@ def make_snapshots(log: pd.DataFrame, config: SnapshotConfig, seed: int) -> Snap
             "data.cut",
             f"timestamps go from {log[TIME].min()} to {log[TIME].max()}; cut between them",
         )
-    rng = generator(seed, "snapshot validation")
-    items = np.sort(first[ITEM].unique())
-    held = first[ITEM].isin(rng.choice(items, max(1, round(config.validation_items * len(items))), replace=False))
+    # each draw belongs to its item, row or user: a log that grew holds out nearly the same
+    items = first[ITEM].unique()
+    draw = pd.Series([uniform(seed, "held-out item", i) for i in items], items)
+    held = first[ITEM].isin(draw.nsmallest(max(1, round(config.validation_items * len(items)))).index)
     warm = first[~held]
-    sizes = warm.groupby(USER)[ITEM].transform("size")
-    drawn = warm[sizes > 1].assign(draw=rng.random(int((sizes > 1).sum())))
+    several = warm[warm.groupby(USER)[ITEM].transform("size") > 1]
+    names = zip(several[USER], several[ITEM], strict=True)
+    drawn = several.assign(draw=[uniform(seed, "held-out row", u, i) for u, i in names])
     drawn = drawn.sort_values("draw", kind="stable").drop_duplicates(USER)  # one row a user
-    asked = drawn.index[rng.random(len(drawn)) < config.validation_users]
+    asked = drawn.index[[uniform(seed, "user of validation", u) < config.validation_users for u in drawn[USER]]]
     rows.loc[held.index[held], "part"] = VALIDATION
     rows.loc[asked, "part"] = VALIDATION
     cold = pd.Series(False, rows.index)
