@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from test_end_to_end import ROOT, finish, kill_when, serving
 
+from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import Snapshots
 from raypipe.errors import UnknownError
 from raypipe.prompts import profiles
@@ -36,8 +37,8 @@ SETTINGS = [
 FORM = profiles.pattern(2, 12)
 
 
-def command(out):
-    options = [part for s in SETTINGS for part in ("--set", s)]
+def command(out, more=()):
+    options = [part for s in (*SETTINGS, *more) for part in ("--set", s)]
     return [sys.executable, str(ROOT / "jobs" / "reclm_pipeline.py"), "--out", str(out), *options]
 
 
@@ -163,3 +164,38 @@ def test_a_second_run_asks_nothing_again(run):
     out, first, _ = run
     again = finish(out, out.parent / "again.log", command)
     assert all(s["cached"] for s in again["stages"]) and json.dumps(again["results"]) == json.dumps(first["results"])
+
+
+def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run):
+    """The bundle's LLMs over a folder of files, then over the same with one user's two more rows."""
+    out, _, _ = run
+    data = Dataset.load(out / "bundle" / "dataset")
+    folder = out.parent / "log"
+    folder.mkdir()
+    log = data.interactions[["user_id", "item_id", "timestamp"]]
+    data.items[["item_id", "title", "text", *data.item_features]].to_csv(folder / "items.csv", index=False)
+    more = (
+        "data.name=folder", f"data.dir={folder}", "data.options={}", f"llm.keep={out / 'bundle'}", "case=null",
+        'rows=["augment"]', 'backbones=["bias_mf"]',
+        'backbone_options={"light_gcn": {"epochs": 2}, "bias_mf": {"epochs": 2}}',
+    )  # fmt: skip
+    asked = []
+    for number in range(2):
+        log.to_csv(folder / "interactions.csv", index=False)
+        target = out.parent / "refreshed"
+        report = finish(target, out.parent / f"refresh{number}.log", lambda to: command(to, more))
+        wave = next(w for w in report["llm"]["waves"] if w["name"] == "users")
+        asked.append((wave["rows"], wave["rows"] - wave["known"]))
+        names = {s["name"] for s in report["stages"]}
+        assert {"llm/kept-users", "llm/kept-items"} <= names and not names & {"llm/base", "llm/dialogue", "teacher/users"}
+        assert str(out) not in json.dumps(report["run"]), "no folder of this machine is told"
+        before = log[log["timestamp"] < 1.58e9]
+        user = before["user_id"].iloc[0]
+        unseen = [i for i in before["item_id"].unique() if i not in set(log.loc[log["user_id"] == user, "item_id"])][:2]
+        rows = pd.DataFrame({"user_id": user, "item_id": unseen, "timestamp": 1.58e9 - 1})
+        log = pd.concat([log, rows])
+    (all_first, asked_first), (all_second, asked_second) = asked
+    assert asked_first == all_first, "the LLMs never read these prompts: a folder's items are not called films"
+    assert 1 <= asked_second < 0.3 * all_second
+    kept = next(s["facts"] for s in report["stages"] if s["name"] == "neighbours")
+    assert kept["as before"] >= 0.8 * kept["rows"]

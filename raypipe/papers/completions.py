@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from raypipe.cluster import tables as flow
 from raypipe.errors import ArtifactError, ConfigError
 from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
+from raypipe.papers.data import contents
 from raypipe.papers.tuning import model_of
 from raypipe.pipeline.stage import Context
 from raypipe.schema import COMPLETIONS, PROMPTS
@@ -46,12 +48,13 @@ def check_room(engine: EngineConfig) -> None:
 def generate(ctx: Context, engine: EngineConfig) -> dict[str, Any]:
     """completions.parquet: one row a prompt, sorted by id.
 
-    Answers that are there from a cut-off run, or that the same LLM gave to the same prompt in any run of this store, are not asked
-    for again.
+    Answers that are there from a cut-off run, or that the same LLM, known by its weights, gave to the same prompt in any run of
+    this store, are not asked for again.
     """
     model = model_of(ctx.input("llm"))
     stage, key = ctx.inputs["llm"]
-    facts = _generate(ctx, model, lambda: make(model, engine), [key, engine.name, engine.dtype], engine.patience_seconds)
+    weights = contents(Path(model)) if Path(model).is_dir() else model
+    facts = _generate(ctx, model, lambda: make(model, engine), [weights, engine.name, engine.dtype], engine.patience_seconds)
     return {**facts, "llm": f"{stage}-{key[:12]}"}
 
 

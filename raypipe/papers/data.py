@@ -27,8 +27,11 @@ PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
 def fingerprint(origin: OriginConfig) -> Any:
     """What identifies the source files: the name and the content of each, so that a copy elsewhere is the same data."""
     folder = Path(origin.dir) if origin.dir else None
-    if folder is None or not folder.is_dir():
-        return None
+    return contents(folder) if folder is not None and folder.is_dir() else None
+
+
+def contents(folder: Path) -> list[tuple[str, str]]:
+    """Name and hash of each file of a folder."""
     return [(f.name, _content(f)) for f in sorted(folder.iterdir()) if f.is_file()]
 
 

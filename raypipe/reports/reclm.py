@@ -17,7 +17,7 @@ import pandas as pd
 from raypipe.cluster import session
 from raypipe.evaluation import significance
 from raypipe.papers.completions import RECALLED
-from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
 from raypipe.papers.reclm.fitting import METRICS, SETTINGS
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
@@ -77,7 +77,7 @@ def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float
     for line in lines:
         line["title"] = titles[line["backbone"]]
         line["published"] = published(data["published_as"], line["setting"], line["title"], line["row"], line["metric"])
-    own = config.model_dump(mode="json", exclude={"data": {"dir"}})
+    own = config.model_dump(mode="json", exclude=FOLDERS)
     run = environment.run(config.data.name, config.seeds, own, machine, began)
     report = {"schema": SCHEMA, "run": run, "stages": environment.stages(record), "results": lines, "random": measured["random"],
               "snapshots": done["snapshots"].facts, "data": data["quality"], "text signal": done["text-signal"].facts,

@@ -23,6 +23,7 @@ from raypipe.data.snapshot import TEST, Snapshots
 from raypipe.errors import UnknownError
 from raypipe.llm.encoder import Encoder
 from raypipe.llm.transformers import Scorer
+from raypipe.papers.bundles import read_head
 from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import load_model
@@ -31,7 +32,7 @@ from raypipe.papers.reclm.vectors import read_vectors, unit
 from raypipe.papers.reclm.wording import Book, line
 from raypipe.prompts import profiles
 from raypipe.prompts.contract import Rejected
-from raypipe.serving.recommender import MOST, read_head
+from raypipe.serving.recommender import MOST
 
 
 class Newcomer(NamedTuple):

@@ -5,7 +5,6 @@ It words its prompts with papers/llama4rec/words.py and mixes with aggregation.p
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +18,9 @@ from raypipe.backbones.tables import Augmented, Tables
 from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
-from raypipe.errors import ArtifactError, UnknownError
+from raypipe.errors import UnknownError
 from raypipe.llm.transformers import Question, Scorer
+from raypipe.papers.bundles import read_head
 from raypipe.papers.llama4rec import words
 from raypipe.papers.llama4rec.asks import NOTHING, Ask, Histories, Past, chunks
 from raypipe.papers.llama4rec.bundle import FORMAT
@@ -63,23 +63,6 @@ class Rating(NamedTuple):
     llm: float | None
     alpha: float
     backbone: str
-
-
-def read_head(folder: Path, format: int | None = None) -> dict[str, Any]:
-    """What bundle.json says.
-
-    Raises:
-        ArtifactError: the folder is not a bundle, or one of another format than `format`.
-    """
-    head = folder / "bundle.json"
-    if not head.is_file():
-        raise ArtifactError(
-            f"{folder} is not a bundle: it has no bundle.json", str(folder), "run the pipeline, or give its bundle/"
-        )
-    facts: dict[str, Any] = json.loads(head.read_text())
-    if format is not None and facts["format"] != format:
-        raise ArtifactError(f"the bundle has format {facts['format']}, this version reads {format}", str(folder), "make it anew")
-    return facts
 
 
 class Recommender:

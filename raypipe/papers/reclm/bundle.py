@@ -5,6 +5,7 @@ dataset/           as the stage `data` wrote it; snapshots/ likewise
 vectors/           of the items' texts, and of the profiles of users and items, with the profiles themselves
 model/             weights of the backbone, of the row `augment` where there is one, that was the best on validation
 llm/users, llm/items   the LLMs that write profiles of users and of items; only with the row `augment`
+neighbours/        the similar users that the prompts of the training part show; likewise
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import shutil
 from typing import Any
 
 from raypipe import __version__
-from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
 from raypipe.papers.tuning import model_of
 from raypipe.pipeline.stage import Context
 
-FORMAT = 1
+FORMAT = 2
 
 
 def bundle(ctx: Context, config: ReclmConfig, row: str) -> dict[str, Any]:
     """Write the bundle of the first seed."""
     quiet = shutil.ignore_patterns("manifest.json", "missing")
-    for source, target in (("data", "dataset"), ("snapshots", "snapshots")):
-        shutil.copytree(ctx.input(source), ctx.out / target, ignore=quiet)
+    for source, target in (("data", "dataset"), ("snapshots", "snapshots"), ("neighbours", "neighbours")):
+        if source in ctx.inputs:
+            shutil.copytree(ctx.input(source), ctx.out / target, ignore=quiet)
     for name in ("texts", "users", "items"):
         if name in ctx.inputs:
             shutil.copytree(ctx.input(name), ctx.out / "vectors" / name, ignore=quiet)
@@ -39,7 +41,7 @@ def bundle(ctx: Context, config: ReclmConfig, row: str) -> dict[str, Any]:
             shutil.copytree(model_of(ctx.input(f"llm/{side}")), ctx.out / "llm" / side)
     facts = {
         "paper": "reclm", "format": FORMAT, "raypipe": __version__, "seed": config.seed, "backbone": best, "row": row,
-        "validation": values[best], "config": config.model_dump(mode="json", exclude={"data": {"dir"}}),
+        "validation": values[best], "config": config.model_dump(mode="json", exclude=FOLDERS),
     }  # fmt: skip
     (ctx.out / "bundle.json").write_text(json.dumps(facts, indent=1))
     return {"rows": 0, "backbone": best, "validation": values}

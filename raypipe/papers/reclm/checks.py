@@ -8,6 +8,7 @@ from raypipe.data.dataset import source_options
 from raypipe.errors import ConfigError
 from raypipe.papers.completions import check_room
 from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.refresh import check_kept
 from raypipe.tuning.checkpoint import check_source
 
 
@@ -18,6 +19,7 @@ def check(config: ReclmConfig) -> None:
         ConfigError: unknown dataset, backbone or option, an LLM folder that is not one, a row that no backbone can fill.
     """
     source_options(config.data)
+    check_kept(config)
     for name in {*config.backbones, *config.backbone_options}:
         registry.options("direct", name, config.backbone_options.get(name, {}))
     if not any(registry.find("direct", name).Model.takes_texts for name in config.backbones):

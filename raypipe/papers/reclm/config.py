@@ -13,6 +13,9 @@ from raypipe.sections import Config, EmbeddedConfig, EndpointConfig, EngineConfi
 
 PRESETS = OF_ALL / "reclm"
 
+#: settings that name places of this machine, which neither report nor bundle tells
+FOLDERS: Any = {"data": {"dir"}, "llm": {"keep"}}
+
 #: rows of Tables 1 and 2 and of Figures 2 and 3: whose profiles the backbones are given. untuned: an LLM that was not tuned
 #: (LLMRec's way); gpt_kd: the distilled one; naive_*: two turns with another loss (RO14); mask: the tuned one, without
 #: reinforcement learning
@@ -102,6 +105,7 @@ class ReclmLLMConfig(Config):
     """Which LLM, how it is trained in each step, and the engine."""
 
     source: str = Field("embedded", description="embedded, a local LLaMA-type folder, or a hub id")
+    keep: str | None = Field(None, description="a bundle whose LLMs write the profiles, and learn nothing new (R4)")
     embedded: EmbeddedConfig = EmbeddedConfig()
     adapter: AdapterConfig = AdapterConfig()
     distil: TrainingConfig = TrainingConfig(epochs=3)

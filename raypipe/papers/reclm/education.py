@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from raypipe.papers.completions import generate, generate_at
 from raypipe.papers.data import DATA
-from raypipe.papers.reclm import dialogues, preferences, profiles, teacher, training
+from raypipe.papers.reclm import dialogues, preferences, profiles, refresh, teacher, training
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import Known, neighbours
 from raypipe.pipeline.stage import Stage
@@ -49,6 +49,8 @@ class Writer(NamedTuple):
 
 def writer(config: ReclmConfig, row: str) -> Writer | None:
     """Who writes a row's profiles; None where no LLM does."""
+    if config.llm.keep is not None:
+        return None if row == "base" else Writer("llm/kept-users", "llm/kept-items", False, "")
     full = "llm/dialogue" if config.llm.policy.method == "none" else "llm/policy"
     if row in ("augment", "wo_user", "wo_item"):
         return Writer(full, "llm/items", False, "")
@@ -75,8 +77,8 @@ def needs_llm(config: ReclmConfig) -> bool:
 
 
 def needs_teacher(config: ReclmConfig) -> bool:
-    """Whether any row has profiles."""
-    return bool(set(config.rows) - {"base"})
+    """Whether any row has profiles, and no bundle's LLMs are there to write them."""
+    return config.llm.keep is None and bool(set(config.rows) - {"base"})
 
 
 def _teacher(config: ReclmConfig) -> list[Stage]:
@@ -116,6 +118,8 @@ def _said(name: str, suffix: str = "") -> dict[str, str]:
 
 def llm_stages(config: ReclmConfig) -> list[Stage]:
     """The teacher, and the LLM in every step of its education."""
+    if config.llm.keep is not None:
+        return _kept(config, config.llm.keep)
     if not needs_teacher(config):
         return []
     stages = _teacher(config)
@@ -137,8 +141,7 @@ def llm_stages(config: ReclmConfig) -> list[Stage]:
         about = [own.model_dump(), llm.adapter.model_dump(), loss, seed]
         stages.append(Stage(name, partial(body, config=config), {"llm": start, "examples": examples}, about, TUNED, "driver", sft))
 
-    graph = {"model": f"seed{seed}/base/{GRAPH}@train", "texts": "vectors/texts"}
-    stage("neighbours", partial(neighbours, name=GRAPH), graph, config.profiles.neighbours, MODELS)
+    stages.append(_neighbours(config, neighbours, config.profiles.neighbours, MODELS))
     base = [llm.source, seed, config.profiles.model_dump()]
     if llm.source == "embedded":
         base += [llm.embedded.model_dump(), llm.distil.model_dump(include={"max_length", "zero_stage", "workers"})]
@@ -169,9 +172,25 @@ def llm_stages(config: ReclmConfig) -> list[Stage]:
     return stages
 
 
+def _neighbours(config: ReclmConfig, body: Any, settings: Any, code: tuple[str, ...]) -> Stage:
+    inputs = {**TABLES, "model": f"seed{config.seed}/base/{GRAPH}@train", "texts": "vectors/texts"}
+    return Stage("neighbours", partial(body, config=config, name=GRAPH), inputs, settings, code)
+
+
+def _kept(config: ReclmConfig, folder: str) -> list[Stage]:
+    """In place of an education: the LLMs of a bundle, and the similar users of who did nothing since."""
+    if not needs_llm(config):
+        return []
+    known, code = refresh.kept(folder), (*MODELS, f"{HERE}/refresh.py", f"{HERE}/histories.py")
+    stages = [_neighbours(config, refresh.neighbours, [config.profiles.neighbours, known], code)]
+    for side in ("users", "items"):
+        stages.append(Stage(f"llm/kept-{side}", partial(refresh.kept_llm, config=config, side=side), {}, known, code))
+    return stages
+
+
 def profile_stages(config: ReclmConfig) -> list[Stage]:
     """Profiles of users, then of items, warm and cold; and their vectors."""
-    if not needs_teacher(config):
+    if not needs_teacher(config) and not needs_llm(config):
         return []
     wording = [config.profiles.model_dump(), config.seed]
     encoder = config.encoder.model_dump(exclude={"batch_size"})
@@ -202,7 +221,7 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
         asked = "users-alone" if own.alone else "users"
         stages.append(_completions(config, f"users{at}", own.users, asked))
         said = {"prompts": f"prompts/{asked}", "completions": f"completions/users{at}"}
-        if number == 0:
+        if number == 0 and config.llm.keep is None:
             read = {"users": "teacher/users", "items": "teacher/items", "texts": "vectors/texts", **said}
             stage("examples/items", dialogues.item_examples, read, wording, more=(f"{HERE}/dialogues.py",))
             body = partial(training.tune, config=config, own=config.llm.items)

@@ -14,7 +14,7 @@ from raypipe.data.snapshot import make_snapshots
 from raypipe.papers.data import DATA, read_stage
 from raypipe.papers.reclm.bundle import bundle
 from raypipe.papers.reclm.checks import check
-from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
 from raypipe.papers.reclm.education import (
     GRAPH,
     HERE,
@@ -132,8 +132,9 @@ def _bundle(config: ReclmConfig) -> Stage:
         read |= {
             "users": "vectors/users@first",
             "items": "vectors/items@first",
+            "neighbours": "neighbours",
             "llm/users": own.users,
             "llm/items": own.items,
         }
-    about = config.model_dump(mode="json", exclude={"data": {"dir"}})
+    about = config.model_dump(mode="json", exclude=FOLDERS)
     return Stage("bundle", partial(bundle, config=config, row=row), read, about, (*MODELS, f"{HERE}/bundle.py"))

@@ -1,0 +1,90 @@
+"""A run over a newer log with the LLMs of a bundle, which learn nothing new: profiles are refreshed, e.g. every night (R4).
+
+Answers are remembered by prompt and LLM, so what is asked are the profiles whose prompts changed. That the prompts of other users
+stay as they are, users whose history is as it was keep their similar users.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raypipe.backbones.contract import Ragged
+from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.data.dataset import Dataset
+from raypipe.data.snapshot import VALIDATION, Snapshots
+from raypipe.errors import ConfigError
+from raypipe.papers.bundles import read_head
+from raypipe.papers.data import contents
+from raypipe.papers.reclm import fitting
+from raypipe.papers.reclm.bundle import FORMAT
+from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.histories import histories
+from raypipe.pipeline.stage import Context
+
+#: rows that the LLMs of a bundle can fill
+ROWS = ("base", "wo_user", "wo_item", "augment")
+
+
+def check_kept(config: ReclmConfig) -> None:
+    """Refuse a bundle without LLMs, one whose LLMs know other prompts, and rows that they cannot fill.
+
+    Raises:
+        ConfigError: which.
+    """
+    if config.llm.keep is None:
+        return
+    folder = Path(config.llm.keep)
+    facts = read_head(folder)
+    if facts.get("paper") != "reclm" or not (folder / "llm" / "users").is_dir():
+        raise ConfigError(f"{folder} is not a RecLM bundle with LLMs", "llm.keep", "give the bundle/ of a run with the row augment")
+    read_head(folder, FORMAT)
+    own = config.profiles.model_dump(mode="json")
+    other = [name for name, value in facts["config"]["profiles"].items() if own.get(name) != value]
+    if other:
+        told = ", ".join(f"profiles.{name}={facts['config']['profiles'][name]}" for name in other)
+        raise ConfigError("the bundle's LLMs learnt other prompts", "profiles", f"set {told}, as the bundle has them")
+    lost = [row for row in config.rows if row not in ROWS]
+    if lost:
+        raise ConfigError(f"a bundle has no LLM for {', '.join(lost)}", "rows", f"choose among {', '.join(ROWS)}")
+
+
+def kept(folder: str) -> list[Any]:
+    """What identifies all that is taken from a bundle."""
+    parts = [Path(folder) / "llm" / side for side in ("users", "items")]
+    return [contents(part) for part in (*parts, Path(folder) / "snapshots", Path(folder) / "neighbours")]
+
+
+def kept_llm(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
+    """model/: the bundle's LLM that writes profiles of users, or of items."""
+    assert config.llm.keep is not None
+    shutil.copytree(Path(config.llm.keep) / "llm" / side, ctx.out / "model")
+    return {"rows": 0}
+
+
+def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
+    """similar.npy as of `fitting.neighbours`, but for users whose history is as it was: they keep those of the bundle."""
+    facts = fitting.neighbours(ctx, config, name)
+    assert config.llm.keep is not None
+    folder = Path(config.llm.keep)
+    source = fitting.tables(ctx)
+    before = SnapshotTables(Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots"))
+    similar = np.load(ctx.out / "similar.npy")
+    old = pd.Index(before.users)[np.load(folder / "neighbours" / "similar.npy")]
+    now, then = (_named(histories(tables, VALIDATION), tables.items) for tables in (source, before))
+    at = source.users.get_indexer(before.users)
+    stays = 0
+    for u, own in zip(at, range(len(before.users)), strict=True):
+        numbers = source.users.get_indexer(old[own])
+        if u >= 0 and now[u] == then[own] and (numbers >= 0).all() and len(numbers) == similar.shape[1]:
+            similar[u], stays = numbers, stays + 1
+    np.save(ctx.out / "similar.npy", similar)
+    return {**facts, "as before": stays}
+
+
+def _named(lists: Ragged, items: pd.Index) -> list[tuple[str, ...]]:
+    return [tuple(items[lists.row(u)]) for u in range(len(lists))]
