@@ -12,7 +12,7 @@ import yaml
 
 from raypipe.backbones import registry
 from raypipe.config import VARIANTS, RunConfig, load, parse_set, presets
-from raypipe.errors import RaypipeError
+from raypipe.errors import DryRun, RaypipeError
 from raypipe.papers.reclm import config as reclm
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Stage
@@ -31,6 +31,9 @@ def guarded(main: Callable[[], int]) -> int:
     """The exit code of a job; an error that says what to do is one line, without a stack."""
     try:
         return main()
+    except DryRun as told:
+        say(str(told))
+        return 0
     except RaypipeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 2

@@ -37,5 +37,9 @@ class UnknownError(RaypipeError):
     """A request names a user, item or task that the bundle does not have."""
 
 
+class DryRun(RaypipeError):
+    """The run ends here as it was told to, before anything is asked that costs money."""
+
+
 class ArtifactError(RaypipeError):
     """A stage's output or a bundle is missing or damaged."""

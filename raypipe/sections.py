@@ -164,6 +164,7 @@ class EndpointConfig(Config):
     max_tokens: int = Field(64, ge=1, description="length of an answer")
     dollars_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")
     dollars_out: float = Field(0.0, ge=0, description="price of a million written tokens")
+    dry_run: bool = Field(False, description="ask nothing: tell what the requests would cost, and stop there")
 
     @field_validator("url")
     @classmethod

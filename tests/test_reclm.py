@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,10 +13,12 @@ from transformers import AutoTokenizer
 
 from raypipe.data.dataset import read
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION, make_snapshots
-from raypipe.errors import ConfigError, DataError
+from raypipe.errors import ConfigError, DataError, DryRun
 from raypipe.llm import embedded
 from raypipe.llm import endpoint as endpoint_engine
+from raypipe.llm.engine import completion
 from raypipe.llm.scripted import script
+from raypipe.papers import completions
 from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, profiles, stages, teacher
 from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
 from raypipe.papers.reclm.histories import histories, similar_items, takers
@@ -267,6 +270,27 @@ def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endp
     teacher.endpoint_prompts(ctx, config, "items")
     items = pd.read_parquet(ctx.out / "prompts")
     assert len(items) == 30 and items["prompt"].str.contains("Users who watched it: User identity: Film fan").mean() > 0.9
+
+
+def test_a_dry_run_tells_what_is_not_known_yet_would_cost_and_asks_nothing(bench, config, endpoint, monkeypatch):
+    monkeypatch.setattr(completions.session, "in_worker", lambda function, *given: function(*given))
+    ctx = bench.context()
+    teacher.endpoint_prompts(ctx, config, "users")
+    with bench.making("prompts/teacher-users") as out:
+        shutil.copytree(ctx.out / "prompts", out / "prompts")
+    priced = EndpointConfig(url=endpoint.url, model="m", max_tokens=50, dollars_in=4e6, dollars_out=1e6, dry_run=True)
+    ctx = bench.context(prompts="prompts/teacher-users")
+    asked = pd.read_parquet(ctx.input("prompts") / "prompts")
+    once = asked.drop_duplicates("prompt")
+    dollars = once["prompt"].str.len().sum() + len(once) * 50
+    with pytest.raises(DryRun, match=f"{len(once)} requests to m, .* at most {dollars:,}.00 dollars, at least 1 min"):
+        completions.generate_at(ctx, priced, 10)
+    got = pd.DataFrame([{**completion(p, "A", [], 1, 1, 2.0)} for p in once["prompt_id"][:30]])
+    known = completions._memory(ctx, [priced.url, "m", 50])
+    completions._remember(str(ctx.input("prompts") / "prompts"), got, known, "some")
+    with pytest.raises(DryRun, match=f": {len(once) - 30} requests to m, "):
+        completions.generate_at(ctx, priced, 10)
+    assert not endpoint.requests
 
 
 # preferences

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
-from raypipe.errors import ArtifactError, ConfigError
+from raypipe.errors import ArtifactError, ConfigError, DryRun
 from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
 from raypipe.papers.data import contents
@@ -59,8 +59,18 @@ def generate(ctx: Context, engine: EngineConfig) -> dict[str, Any]:
 
 
 def generate_at(ctx: Context, endpoint: EndpointConfig, patience_seconds: float) -> dict[str, Any]:
-    """completions.parquet as of `generate`, from an endpoint; its costs in dollars among the facts."""
+    """completions.parquet as of `generate`, from an endpoint; its costs in dollars among the facts.
+
+    Raises:
+        DryRun: what the requests would cost, where the endpoint's settings ask for no more.
+    """
     about = [endpoint.url, endpoint.model, endpoint.max_tokens]
+    if endpoint.dry_run:
+        source = str(ctx.input("prompts") / "prompts")
+        number, characters = session.in_worker(_unknown, source, _memory(ctx, about))
+        raise DryRun(
+            f"{ctx.name}: {estimate(endpoint, number, characters)}", endpoint.url, "leave dry_run out to ask; what is done stays"
+        )
     facts = _generate(ctx, endpoint.model, lambda: Endpoint(endpoint), about, patience_seconds)
     dollars = (facts["tokens_in"] * endpoint.dollars_in + facts["tokens_out"] * endpoint.dollars_out) / 1e6
     return {**facts, "dollars": dollars}
@@ -69,7 +79,7 @@ def generate_at(ctx: Context, endpoint: EndpointConfig, patience_seconds: float)
 def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[Any], patience_seconds: float) -> dict[str, Any]:
     source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
     total, files = flow.finished(source)
-    known = f"{ctx.store.uri}/answers/{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
+    known = _memory(ctx, about)
     began = time.time()
     if total:
         recalled = session.in_worker(_recall, source, known, partial)
@@ -89,6 +99,30 @@ def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[A
                 answers.write_parquet(partial)
     facts = session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
     return {**facts, "prompts": ctx.inputs["prompts"][0]}
+
+
+def _memory(ctx: Context, about: list[Any]) -> str:
+    """Where the answers of an LLM are kept, whatever the run."""
+    return f"{ctx.store.uri}/answers/{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
+
+
+def _unknown(source: str, known: str) -> tuple[int, int]:
+    """How many different prompts have no answer yet, and their characters in all."""
+    asked = flow.read_finished(source, ["mode", "prompt", "options"])
+    asked = asked.assign(hash=prompt_hashes(asked)).drop_duplicates("hash")
+    asked = asked[~asked["hash"].isin(flow.read_finished(known, ["prompt_id"])["prompt_id"])]
+    return len(asked), int(asked["prompt"].str.len().sum())
+
+
+def estimate(endpoint: EndpointConfig, number: int, characters: int) -> str:
+    """In words what so many prompts would cost at most: four characters are taken for a token, answers for as long as allowed."""
+    read, written = characters / 4, number * endpoint.max_tokens
+    dollars = (read * endpoint.dollars_in + written * endpoint.dollars_out) / 1e6
+    minutes = number / endpoint.requests_per_minute
+    return (
+        f"{number:,} requests to {endpoint.model}, about {read:,.0f} tokens to read and at most {written:,} to write: "
+        f"at most {dollars:,.2f} dollars, at least {minutes:,.0f} min"
+    )
 
 
 def prompt_hashes(asked: pd.DataFrame) -> list[str]:
