@@ -92,12 +92,22 @@ def write(table: pa.Table, folder: str, name: str) -> None:
 
 
 class watch:
-    """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs."""
+    """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs.
+
+    Args:
+        older: rows that lay there before and are none of them.
+    """
 
     def __init__(
-        self, folder: str, total: int, say: Callable[[str], None], every: float = 10.0, what: str = "prompts answered"
+        self,
+        folder: str,
+        total: int,
+        say: Callable[[str], None],
+        every: float = 10.0,
+        what: str = "prompts answered",
+        older: int = 0,
     ) -> None:
-        self.folder, self.total, self.say, self.every, self.what = folder, total, say, every, what
+        self.folder, self.total, self.say, self.every, self.what, self.older = folder, total, say, every, what, older
         self.stop = threading.Event()
 
     def __enter__(self) -> watch:
@@ -112,7 +122,7 @@ class watch:
     def _run(self) -> None:
         began, first, before = time.monotonic(), None, -1
         while not self.stop.wait(self.every):
-            rows = finished(self.folder)[0]
+            rows = finished(self.folder)[0] - self.older
             if rows == before:
                 continue
             before = rows

@@ -60,7 +60,7 @@ def encode(ctx: Context, config: EncoderConfig) -> dict[str, Any]:
         asked = flow.read(str(ctx.out / "missing"), len(flow.finished(str(ctx.out / "missing"))[1]))
         actors = max(1, min(session.places(), flow.blocks(new)))
         made = encoder.apply(asked, config.source, config.max_tokens, config.batch_size, actors)
-        with flow.watch(known, texts, session.post, what="texts encoded"):
+        with flow.watch(known, new, session.post, what="texts encoded", older=flow.finished(known)[0]):
             made.write_parquet(known)
     seconds = time.perf_counter() - began
     rows = session.in_worker(_collect, ctx, known)
