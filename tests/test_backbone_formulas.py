@@ -188,6 +188,14 @@ def test_info_nce_by_hand():
     assert losses.two_views(one, two, 0.5).item() == pytest.approx(-2 + np.log(np.exp(2) + 2), abs=1e-6)
 
 
+def test_the_gradient_of_info_nce_is_that_of_logsumexp():
+    torch.manual_seed(0)
+    given = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (4, 4, 9)]
+    assert torch.autograd.gradcheck(lambda *x: losses.info_nce(*x, 0.1), given)
+    steep = [losses.info_nce(*given, t).item() for t in (1 / 59, 1 / 61)]
+    assert steep[0] == pytest.approx(steep[1] * 59 / 61, rel=0.1), "no step where the exponentials would grow too large"
+
+
 def test_pair_sum_is_half_of_square_of_sum_less_sum_of_squares():
     v = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
     assert features.pair_sum(v).tolist() == [[1 * 3 + 1 * 5 + 3 * 5, 2 * 4 + 2 * 6 + 4 * 6]]

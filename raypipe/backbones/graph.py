@@ -58,16 +58,18 @@ class Propagation(nn.Module):
         start_Nd: torch.Tensor,
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         steps: Sequence[torch.Tensor] | None = None,
+        first: torch.Tensor | None = None,
     ) -> list[torch.Tensor]:
         """The embeddings before and after each step, depth + 1 of [N, d].
 
         Args:
             change: what is done to the result of each step, e.g. noise.
             steps: the adjacency of each step, in place of that of the whole graph.
+            first: the result of the first step before `change`, where it is known.
         """
         made = [start_Nd]
         for adjacency in steps or [self.adjacency] * self.depth:
-            x = propagate(adjacency, made[-1])
+            x = propagate(adjacency, made[-1]) if first is None or len(made) > 1 else first
             made.append(x if change is None else change(x))
         return made
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -25,7 +27,28 @@ def info_nce(one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor
     `others` holds the second views of all candidates, the positive among them (SGL eq. 10, SimGCL eq. 2).
     """
     one, two, others = (F.normalize(x, dim=-1) for x in (one_Bd, two_Bd, others_Nd))
-    return (torch.logsumexp(one @ others.T / temperature, dim=1) - (one * two).sum(1) / temperature).mean()
+    one = one / temperature  # before the product, whose B x N entries are many more
+    total = _LogSumExp.apply(one, others) if temperature > 1 / 60 else torch.logsumexp(one @ others.T, dim=1)
+    return (total - (one * two).sum(1)).mean()
+
+
+class _LogSumExp(torch.autograd.Function):
+    """log sum exp(a . b) over rows b, [B, d] and [N, d] -> [B], for products below 60: their exponentials are finite as they
+    stand, and serve the backward pass, so that the B x N entries are gone through three times in place of nine.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a_Bd: torch.Tensor, b_Nd: torch.Tensor) -> torch.Tensor:
+        powers = (a_Bd @ b_Nd.T).exp_()
+        total = powers.sum(1)
+        ctx.save_for_backward(a_Bd, b_Nd, powers, total)
+        return total.log()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        a, b, powers, total = ctx.saved_tensors
+        weight = powers * (grad_B[0] / total)[:, None]
+        return weight @ b, weight.T @ a
 
 
 def two_views(one_Bd: torch.Tensor, two_Bd: torch.Tensor, temperature: float) -> torch.Tensor:

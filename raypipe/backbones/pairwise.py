@@ -143,8 +143,11 @@ class GraphRanker(DotRanker):
         self.graph = graph.Propagation(data, options.layers)
 
     def final(self, start_Nd: torch.Tensor) -> torch.Tensor:
-        mean = self.view(start_Nd)
-        return mean if self.entities is None else torch.cat([mean[: self.n_users], start_Nd[self.n_users :]])
+        return self.ended(start_Nd, self.view(start_Nd))
+
+    def ended(self, start_Nd: torch.Tensor, mean_Nd: torch.Tensor) -> torch.Tensor:
+        """[U + I, d] final embeddings from the mean over the layers."""
+        return mean_Nd if self.entities is None else torch.cat([mean_Nd[: self.n_users], start_Nd[self.n_users :]])
 
     def view(self, start_Nd: torch.Tensor) -> torch.Tensor:
         """[U + I, d] mean over the layers."""

@@ -31,10 +31,10 @@ class Model(pairwise.GraphRanker):
 
     options: Options
 
-    def view(self, start_Nd: torch.Tensor, noisy: bool = False) -> torch.Tensor:
-        """[U + I, d] mean over the layers 1 to L."""
+    def view(self, start_Nd: torch.Tensor, noisy: bool = False, first_Nd: torch.Tensor | None = None) -> torch.Tensor:
+        """[U + I, d] mean over the layers 1 to L; `first`: layer 1 without noise, where it is known."""
         disturb = self.disturbed if noisy else None
-        return graph.layer_mean(self.graph(start_Nd, disturb)[1:])
+        return graph.layer_mean(self.graph(start_Nd, disturb, first=first_Nd)[1:])
 
     def disturbed(self, x_Nd: torch.Tensor) -> torch.Tensor:
         """[N, d] with noise added."""
@@ -42,6 +42,10 @@ class Model(pairwise.GraphRanker):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         start = self.start()
-        one, two = self.view(start, noisy=True), self.view(start, noisy=True)
+        first = graph.propagate(self.graph.adjacency, start)  # the same for all three
+        one, two = (self.view(start, noisy=True, first_Nd=first) for _ in range(2))
         contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
-        return self.pair_loss(start, self.scored(self.final(start)), *batch) + self.options.contrast * contrast
+        return (
+            self.pair_loss(start, self.scored(self.ended(start, self.view(start, first_Nd=first))), *batch)
+            + self.options.contrast * contrast
+        )
