@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import pytest
 import torch
@@ -34,6 +35,15 @@ class Crew:
         write(target)
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """What Ray Train tells its workers of their group, by which DeepSpeed finds it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}.items():
+        monkeypatch.setenv(name, str(value))
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A tiny LLM, and a reward model over it, both untrained."""
@@ -49,7 +59,7 @@ def models(tmp_path_factory):
 
 
 def run(models, to, method, crew, resume=None, rounds=2, rate=1e-3):
-    settings = policy.Policy(method, rounds, 8, rate, 0.05, 0.9, 4, 8, 1)
+    settings = policy.Policy(method, rounds, 8, rate, 0.05, 0.9, 4, 8, 2, 1)
     lines: list[dict] = []
     curve = policy.reinforce(
         str(models / "llm"), str(models / "judge"), PROMPTS, settings, Adapter(0, 16, 0.0), crew, lines.append, resume, to

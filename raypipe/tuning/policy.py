@@ -39,6 +39,7 @@ class Policy(NamedTuple):
     temperature: float
     group: int
     length: int
+    zero_stage: int
     seed: int
 
 
@@ -94,8 +95,8 @@ def _reached(folder: Path, judge: str) -> tuple[str, str]:
 
 def _arguments(cls: Any, settings: Policy, crew: Crew, folder: str, number: int, **more: Any) -> Any:
     """Arguments of one of TRL's trainers in a round: one epoch at a constant rate."""
-    own = sft.Settings(1, settings.learning_rate, settings.batch_size, 0, 0, settings.seed + number)
-    return arguments(cls, own, crew, folder, False, lr_scheduler_type="constant", temperature=settings.temperature, **more)
+    own = sft.Settings(1, settings.learning_rate, settings.batch_size, 0, settings.zero_stage, settings.seed + number)
+    return arguments(cls, own, crew, folder, lr_scheduler_type="constant", temperature=settings.temperature, **more)
 
 
 def _save(model: Any, to: Path, tokenizer: Any) -> None:
@@ -119,7 +120,7 @@ def _ppo(
         args = _arguments(
             PPOConfig, settings, crew, scratch, number, total_episodes=len(prompts), response_length=settings.length,
             stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta,
-            num_sample_generations=0, local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
+            world_size=crew.world, num_sample_generations=0, local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
         )  # fmt: skip
         trainer = PPOTrainer(
             args=args,
@@ -148,6 +149,7 @@ def _grpo(
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
+    from trl.models import prepare_deepspeed
 
     scorer = Judge(judge)
 
@@ -170,7 +172,7 @@ def _grpo(
         )
         if start != tuned and settings.beta:  # TRL takes the divergence from the weights that it starts with
             reference = load(AutoModelForCausalLM, tuned, crew.device)
-            trainer.ref_model = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
+            trainer.ref_model = prepare_deepspeed(reference, trainer.accelerator)
         trainer.train()
         if crew.rank == 0:
             _save(trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer)

@@ -61,12 +61,8 @@ def lora(adapter: Adapter, task: str) -> Any:
     )
 
 
-def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, deepspeed: bool = True, **more: Any) -> Any:
-    """Arguments of one of TRL's trainers.
-
-    Args:
-        deepspeed: whether DeepSpeed shards the training. On a CPU it must be told so before any of accelerate's state exists.
-    """
+def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, **more: Any) -> Any:
+    """Arguments of one of TRL's trainers, which DeepSpeed shards; on a CPU that must be told before accelerate has a state."""
     cuda = crew.device.type == "cuda"
     made: dict[str, Any] = {
         "output_dir": folder,
@@ -87,18 +83,15 @@ def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, deepspe
         "logging_strategy": "steps",
         "logging_steps": 10,
     }
-    if deepspeed:
-        made["deepspeed"] = sft.deepspeed_config(settings, crew.world, cuda)
-        if not cuda:
-            sft.without_shared_memory()
-            os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-            from accelerate import PartialState
+    made["deepspeed"] = sft.deepspeed_config(settings, crew.world, cuda)
+    if not cuda:
+        sft.without_shared_memory()
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        from accelerate.state import AcceleratorState, PartialState
 
-            PartialState._reset_state()
-            PartialState(backend="gloo")
-            made["accelerator_config"] = {"use_configured_state": True}
-    elif not cuda:
-        made |= {"use_cpu": True} | ({"ddp_backend": "gloo"} if torch.distributed.is_initialized() else {})
+        AcceleratorState._reset_state(reset_partial_state=True)  # of a trainer before this one
+        PartialState(backend="gloo")
+        made["accelerator_config"] = {"use_configured_state": True}
     return cls(**{**made, **more})
 
 

@@ -99,6 +99,9 @@ class PolicyConfig(Config):
     beta: float = Field(0.05, ge=0, description="weight of the KL divergence from the tuned LLM")
     temperature: float = Field(0.9, gt=0)
     group: int = Field(4, ge=2, description="answers a prompt that GRPO compares")
+    zero_stage: Literal[0, 1, 2] = Field(
+        2, description="of DeepSpeed; the policy itself stays whole, as it writes between its steps"
+    )
 
 
 class ReclmLLMConfig(Config):

@@ -189,7 +189,16 @@ def _policy_loop(work: train.Session, settings: dict[str, Any]) -> None:
     _, adapter = _settings(settings)
     prompts = pd.read_parquet(settings["prompts"])["prompt"].tolist()
     asked = policy.Policy(
-        own.method, own.rounds, own.batch_size, own.learning_rate, own.beta, own.temperature, own.group, ANSWER, settings["seed"]
+        own.method,
+        own.rounds,
+        own.batch_size,
+        own.learning_rate,
+        own.beta,
+        own.temperature,
+        own.group,
+        ANSWER,
+        own.zero_stage,
+        settings["seed"],
     )
 
     def run(report: Any, resume: Path | None, folder: Path) -> Any:
