@@ -119,8 +119,8 @@ def _ppo(
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = _arguments(
             PPOConfig, settings, crew, scratch, number, total_episodes=len(prompts), response_length=settings.length,
-            stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta,
-            world_size=crew.world, num_sample_generations=0, local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
+            stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta, world_size=crew.world, num_sample_generations=0,
+            local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
         )  # fmt: skip
         trainer = PPOTrainer(
             args=args,
