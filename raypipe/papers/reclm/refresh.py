@@ -74,17 +74,22 @@ def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
     source = fitting.tables(ctx)
     before = SnapshotTables(Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots"))
     similar = np.load(ctx.out / "similar.npy")
-    old = pd.Index(before.users)[np.load(folder / "neighbours" / "similar.npy")]
+    old = np.load(folder / "neighbours" / "similar.npy")
+    # as of today's numbers: -1 for who is gone
+    number = source.users.get_indexer(before.users)
+    near = number[old]
     now, then = (_named(histories(tables, VALIDATION), tables.items) for tables in (source, before))
-    at = source.users.get_indexer(before.users)
-    stays = 0
-    for u, own in zip(at, range(len(before.users)), strict=True):
-        numbers = source.users.get_indexer(old[own])
-        if u >= 0 and now[u] == then[own] and (numbers >= 0).all() and len(numbers) == similar.shape[1]:
-            similar[u], stays = numbers, stays + 1
+    stays = [
+        v
+        for v, u in enumerate(number)
+        if old.shape[1] == similar.shape[1] and u >= 0 and (near[v] >= 0).all() and now[u] == then[v]
+    ]
+    similar[number[stays]] = near[stays]
     np.save(ctx.out / "similar.npy", similar)
-    return {**facts, "as before": stays}
+    return {**facts, "as before": len(stays)}
 
 
 def _named(lists: Ragged, items: pd.Index) -> list[tuple[str, ...]]:
-    return [tuple(items[lists.row(u)]) for u in range(len(lists))]
+    """The ids of each list's items."""
+    names = items.to_numpy(object)
+    return [tuple(names[lists.row(u)]) for u in range(len(lists))]
