@@ -242,10 +242,15 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     )  # fmt: skip
     known, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
     first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]), ("0/c", "who?", [" x", " y"]))
-    assert completions._recall(first, known, partial) == 0
+    todo = str(tmp_path / "todo")
+    assert completions._outstanding(first, known, partial, todo, "x") == (3, 0, 0, 3)
     completions._remember(first, got, known, "k")
-    second = asked("second", ("1/z", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]))
-    assert completions._recall(second, known, partial) == 1, "other options are another question; a recalled answer is kept once"
+    second = asked("second", ("1/z", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]),
+                   ("1/f", "which?", [" x", " z"]))  # fmt: skip
+    for to in ("todo 2", "todo 3"):  # other options are another question; what a cut-off run recalled is there again
+        got = completions._outstanding(second, known, partial, str(tmp_path / to), "x")
+        assert got == (4, 1, 0, 2)
+        assert pd.read_parquet(tmp_path / to)["prompt_id"].tolist() == ["1/d", "1/e"], "what is asked twice is put once"
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/z", [-1.0, -2.0], 0.0)
     rest = pd.DataFrame({"prompt_id": ["1/d", "1/e"], "answer": "", "logprobs": [[-1.0], []], "tokens_in": 7, "tokens_out": 1})
@@ -253,14 +258,16 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     (tmp_path / "out").mkdir()
     made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
     facts = completions._merge_completions(made, second, partial, known, 0.0, "m")
-    assert (facts["rows"], facts["known"], facts["tokens_in"]) == (3, 1, 14)
-    assert len(pd.read_parquet(tmp_path / "out" / "completions.parquet")) == 3
+    assert (facts["rows"], facts["known"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
+    told = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
+    assert list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and list(told.loc["1/f", "logprobs"]) == [-1.0]
     none = completions._merge_completions(made, str(tmp_path / "no prompts"), str(tmp_path / "no answers"), known, 0.0, "m")
     assert none["rows"] == 0 and not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
-    assert completions._recall(third, known, str(tmp_path / "other")) == 2
+    assert completions._outstanding(third, known, str(tmp_path / "other"), todo, "x") == (2, 2, 0, 0)
     fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
-    assert completions._recall(fourth, known, str(tmp_path / "last")) == 0, "what got no answer is asked again"
+    left = completions._outstanding(fourth, known, str(tmp_path / "last"), todo, "x")
+    assert left == (1, 0, 0, 1), "what got no answer is asked again"
 
 
 def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):

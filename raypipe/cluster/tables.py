@@ -73,7 +73,7 @@ def finished(folder: str) -> tuple[int, list[str]]:
             files.append(info.path)
         except (pa.ArrowInvalid, OSError):
             continue
-    return rows, files
+    return rows, sorted(files)
 
 
 def read_finished(folder: str, columns: list[str] | None = None) -> pd.DataFrame:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,25 +77,21 @@ def generate_at(ctx: Context, endpoint: EndpointConfig, patience_seconds: float)
 
 def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[Any], patience_seconds: float) -> dict[str, Any]:
     source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
-    total, files = flow.finished(source)
     known = _memory(ctx, about)
     began = time.time()
-    if total:
-        recalled = session.in_worker(_recall, source, known, partial)
-        if recalled:
-            session.post(f"    {recalled:,} of {total:,} answers are known from another run")
-        done = session.in_worker(_answered, partial)
-        rows = flow.read(source, len(files))
+    asked = f"{ctx.scratch}/asked"
+    ctx.store.remove(asked)
+    total, recalled, before, left = session.in_worker(_outstanding, source, known, partial, asked, ctx.name)
+    if recalled:
+        session.post(f"    {recalled:,} of {total:,} answers are known from another run")
+    if before:
+        session.post(f"    {before:,} of {total:,} prompts were answered before")
+    if left:
+        rows = flow.read(asked, len(flow.finished(asked)[1]))
         flow.give_up_after(patience_seconds)
-        if len(done) > recalled:
-            session.post(f"    {len(done):,} of {total:,} prompts were answered before")
-        if done:
-            with warnings.catch_warnings(action="ignore"):  # of being slower than an expression over columns
-                rows = rows.filter(lambda row: row["prompt_id"] not in done)
-        if len(done) < total:
-            answers = engine().apply(rows)
-            with flow.watch(partial, total, session.post):
-                answers.write_parquet(partial)
+        answers = engine().apply(rows)
+        with flow.watch(partial, left, session.post, older=flow.finished(partial)[0]):
+            answers.write_parquet(partial)
     facts = session.in_worker(_merge_completions, ctx, source, partial, known, began, model)
     return {**facts, "prompts": ctx.inputs["prompts"][0]}
 
@@ -108,9 +103,8 @@ def _memory(ctx: Context, about: list[Any]) -> str:
 
 def _unknown(source: str, known: str) -> tuple[int, int]:
     """How many different prompts have no answer yet, and their characters in all."""
-    asked = flow.read_finished(source, ["mode", "prompt", "options"])
-    asked = asked.assign(hash=prompt_hashes(asked)).drop_duplicates("hash")
-    asked = asked[~asked["hash"].isin(flow.read_finished(known, ["prompt_id"])["prompt_id"])]
+    asked = _hashed(source, ["prompt"]).drop_duplicates("prompt_hash")
+    asked = asked[~asked["prompt_hash"].isin(flow.read_finished(known, ["prompt_id"])["prompt_id"])]
     return len(asked), int(asked["prompt"].str.len().sum())
 
 
@@ -131,17 +125,35 @@ def prompt_hashes(asked: pd.DataFrame) -> list[str]:
     return [hashlib.sha256(json.dumps([mode, text, list(options)]).encode()).hexdigest() for mode, text, options in made]
 
 
-def _recall(source: str, known: str, partial: str) -> int:
-    """Write the answers that are known beside those that a cut-off run left; returns how many."""
-    memory = flow.read_finished(known).rename(columns={"prompt_id": "prompt_hash"})
-    if not len(memory):
-        return 0
-    asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
-    asked = asked[["prompt_id"]].assign(prompt_hash=prompt_hashes(asked))
-    found = asked.merge(memory.drop_duplicates("prompt_hash"), on="prompt_hash")
-    if len(found):
-        flow.write(COMPLETIONS.of(found.drop(columns="prompt_hash").assign(finished_at=RECALLED), partial), partial, "known")
-    return len(found)
+def _hashed(source: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of all prompts, with `prompt_hash`; in the order of the files, in which what begins alike is near."""
+    asked = flow.read_finished(source, [*dict.fromkeys([*columns, "prompt_id", "mode", "prompt", "options"])])
+    return asked.assign(prompt_hash=prompt_hashes(asked))[[*columns, "prompt_hash"]]
+
+
+def _outstanding(source: str, known: str, partial: str, to: str, name: str) -> tuple[int, int, int, int]:
+    """Write the prompts that are to be asked to the folder `to`: each different one once, without those that have an answer.
+
+    Answers that are known are written beside those that a cut-off run left.
+
+    Returns:
+        how many prompts there are, how many answers are known, how many a cut-off run left, and how many prompts are left.
+    """
+    if not flow.finished(source)[0]:
+        return 0, 0, 0, 0
+    asked = _hashed(source, list(PROMPTS.columns))
+    done = set(flow.read_finished(partial, ["prompt_id"])["prompt_id"])
+    memory = flow.read_finished(known).rename(columns={"prompt_id": "prompt_hash"}).drop_duplicates("prompt_hash")
+    known_before = asked["prompt_hash"].isin(memory["prompt_hash"] if len(memory) else [])
+    if known_before.any():
+        found = asked[["prompt_id", "prompt_hash"]].merge(memory, on="prompt_hash").drop(columns="prompt_hash")
+        flow.write(COMPLETIONS.of(found.assign(finished_at=RECALLED), partial), partial, "known")
+    answered = asked["prompt_id"].isin(done) & ~known_before
+    have = set(asked.loc[answered | known_before, "prompt_hash"])
+    left = asked[~asked["prompt_hash"].isin(have)].drop_duplicates("prompt_hash").drop(columns="prompt_hash")
+    for start in range(0, len(left), flow.BLOCK):
+        flow.write(PROMPTS.of(left.iloc[start : start + flow.BLOCK], name), to, f"{start:09d}")
+    return len(asked), int(known_before.sum()), int(answered.sum()), len(left)
 
 
 def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
@@ -149,25 +161,28 @@ def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
 
     A request that failed is no answer, and is put again by the next run.
     """
-    asked = flow.read_finished(source, ["prompt_id", "mode", "prompt", "options"])
+    asked = _hashed(source, ["prompt_id"])
     answered = (got["answer"] != "") | (got["logprobs"].map(len) > 0)
     new = got[(got["finished_at"] > RECALLED) & answered]
-    new = asked[["prompt_id"]].assign(prompt_hash=prompt_hashes(asked)).merge(new, on="prompt_id").drop(columns="prompt_id")
+    new = asked.merge(new, on="prompt_id").drop(columns="prompt_id")
     new = new.rename(columns={"prompt_hash": "prompt_id"}).drop_duplicates("prompt_id")
     if len(new):
         flow.write(COMPLETIONS.of(new, known), known, name)
 
 
-def _answered(partial: str) -> frozenset[str]:
-    return frozenset(flow.read_finished(partial, ["prompt_id"])["prompt_id"])
-
-
 def _merge_completions(ctx: Context, source: str, partial: str, known: str, began: float, model: str) -> dict[str, Any]:
-    asked = flow.read_finished(source, ["prompt_id", "template"])
+    asked = _hashed(source, ["prompt_id", "template"])
     got = flow.read_finished(partial)
     if not len(asked):
         got = pd.DataFrame(columns=list(COMPLETIONS.columns))
-    got = got.drop_duplicates("prompt_id").sort_values("prompt_id", kind="stable")
+    got = got.drop_duplicates("prompt_id")
+    # a prompt that stands there several times was asked once
+    lacking = asked.loc[~asked["prompt_id"].isin(got["prompt_id"]), ["prompt_id", "prompt_hash"]]
+    each = got.merge(asked[["prompt_id", "prompt_hash"]], on="prompt_id").drop_duplicates("prompt_hash").drop(columns="prompt_id")
+    repeated = lacking.merge(each, on="prompt_hash").drop(columns="prompt_hash").assign(finished_at=RECALLED)
+    if len(repeated):
+        got = pd.concat([got, repeated[got.columns]], ignore_index=True)
+    got = got.sort_values("prompt_id", kind="stable")
     # engines give doubles, and what is remembered are floats; of no rows the column would become one of numbers
     got["logprobs"] = pd.Series([np.asarray(values, np.float32) for values in got["logprobs"]], got.index, object)
     if set(got["prompt_id"]) != set(asked["prompt_id"]):
@@ -181,6 +196,7 @@ def _merge_completions(ctx: Context, source: str, partial: str, known: str, bega
     return {
         "rows": len(got),
         "known": len(got) - len(asked_for),
+        "repeated": len(repeated),
         "pieces": len(flow.finished(partial)[1]),
         "model": model,
         "tokens_in": int(asked_for["tokens_in"].sum()),
