@@ -194,8 +194,8 @@ def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run)
         unseen = [i for i in before["item_id"].unique() if i not in set(log.loc[log["user_id"] == user, "item_id"])][:2]
         rows = pd.DataFrame({"user_id": user, "item_id": unseen, "timestamp": 1.58e9 - 1})
         log = pd.concat([log, rows])
-    (all_first, asked_first), (all_second, asked_second) = asked
-    assert asked_first == all_first, "the LLMs never read these prompts: a folder's items are not called films"
-    assert 1 <= asked_second < 0.3 * all_second
+    (all_first, asked_first), (_, asked_second) = asked
+    assert asked_first > 0.5 * all_first, "the LLMs never read these prompts: a folder's items are not called films"
+    assert 1 <= asked_second < 0.4 * asked_first
     kept = next(s["facts"] for s in report["stages"] if s["name"] == "neighbours")
     assert kept["as before"] >= 0.8 * kept["rows"]
