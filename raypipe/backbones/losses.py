@@ -28,7 +28,8 @@ def info_nce(one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor
     """
     one, two, others = (F.normalize(x, dim=-1) for x in (one_Bd, two_Bd, others_Nd))
     one = one / temperature  # before the product, whose B x N entries are many more
-    total = _LogSumExp.apply(one, others) if temperature > 1 / 60 else torch.logsumexp(one @ others.T, dim=1)
+    safe = temperature > 1 / 60 and not torch.is_autocast_enabled(one.device.type)  # a sum of halves would lose its last places
+    total = _LogSumExp.apply(one, others) if safe else torch.logsumexp(one @ others.T, dim=1)
     return (total - (one * two).sum(1)).mean()
 
 
