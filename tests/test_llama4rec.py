@@ -244,7 +244,7 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]), ("0/c", "who?", [" x", " y"]))
     todo = str(tmp_path / "todo")
     assert completions._outstanding(first, known, partial, todo, "x") == (3, 0, 0, 3)
-    completions._remember(first, got, known, "k")
+    completions._remember(completions._hashed(first, ["prompt_id"]), got, known, "k")
     second = asked("second", ("1/z", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]),
                    ("1/f", "which?", [" x", " z"]))  # fmt: skip
     for to in ("todo 2", "todo 3"):  # other options are another question; what a cut-off run recalled is there again

@@ -287,7 +287,7 @@ def test_a_dry_run_tells_what_is_not_known_yet_would_cost_and_asks_nothing(bench
         completions.generate_at(ctx, priced, 10)
     got = pd.DataFrame([{**completion(p, "A", [], 1, 1, 2.0)} for p in once["prompt_id"][:30]])
     known = completions._memory(ctx, [priced.url, "m", 50])
-    completions._remember(str(ctx.input("prompts") / "prompts"), got, known, "some")
+    completions._remember(completions._hashed(str(ctx.input("prompts") / "prompts"), ["prompt_id"]), got, known, "some")
     with pytest.raises(DryRun, match=f": {len(once) - 30} requests to m, "):
         completions.generate_at(ctx, priced, 10)
     assert not endpoint.requests

@@ -91,6 +91,16 @@ def write(table: pa.Table, folder: str, name: str) -> None:
     filesystem.move(f"{root}/{name}.part", f"{root}/{name}.parquet")
 
 
+def write_pieces(frame: pd.DataFrame, table: Callable[[pd.DataFrame], pa.Table], folder: str, prefix: str = "") -> None:
+    """Write a frame as files of BLOCK rows, FOLDER/PREFIX000000000.parquet and so on, from a worker.
+
+    Args:
+        table: makes the file's table from its rows.
+    """
+    for start in range(0, len(frame), BLOCK):
+        write(table(frame.iloc[start : start + BLOCK]), folder, f"{prefix}{start:09d}")
+
+
 class watch:
     """Print how many rows of `total` lie in `folder`, with rate and remaining time, while the body runs.
 

@@ -151,20 +151,18 @@ def _outstanding(source: str, known: str, partial: str, to: str, name: str) -> t
     answered = asked["prompt_id"].isin(done) & ~known_before
     have = set(asked.loc[answered | known_before, "prompt_hash"])
     left = asked[~asked["prompt_hash"].isin(have)].drop_duplicates("prompt_hash").drop(columns="prompt_hash")
-    for start in range(0, len(left), flow.BLOCK):
-        flow.write(PROMPTS.of(left.iloc[start : start + flow.BLOCK], name), to, f"{start:09d}")
+    flow.write_pieces(left, lambda rows: PROMPTS.of(rows, name), to)
     return len(asked), int(known_before.sum()), int(answered.sum()), len(left)
 
 
-def _remember(source: str, got: pd.DataFrame, known: str, name: str) -> None:
-    """Keep the answers that were asked for now: COMPLETIONS whose ids are the hashes of their prompts.
+def _remember(asked: pd.DataFrame, got: pd.DataFrame, known: str, name: str) -> None:
+    """Keep the answers that were asked for now: COMPLETIONS whose ids are the hashes of their prompts, which `asked` tells.
 
     A request that failed is no answer, and is put again by the next run.
     """
-    asked = _hashed(source, ["prompt_id"])
     answered = (got["answer"] != "") | (got["logprobs"].map(len) > 0)
     new = got[(got["finished_at"] > RECALLED) & answered]
-    new = asked.merge(new, on="prompt_id").drop(columns="prompt_id")
+    new = asked[["prompt_id", "prompt_hash"]].merge(new, on="prompt_id").drop(columns="prompt_id")
     new = new.rename(columns={"prompt_hash": "prompt_id"}).drop_duplicates("prompt_id")
     if len(new):
         flow.write(COMPLETIONS.of(new, known), known, name)
@@ -189,7 +187,7 @@ def _merge_completions(ctx: Context, source: str, partial: str, known: str, bega
         lost = len(set(asked["prompt_id"]) - set(got["prompt_id"]))
         raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
     pq.write_table(COMPLETIONS.of(got, ctx.name), ctx.out / "completions.parquet")
-    _remember(source, got, known, ctx.key[:12])
+    _remember(asked, got, known, ctx.key[:12])
     now = got[got["finished_at"] >= began]["finished_at"]
     busy = float(now.max() - now.min()) if len(now) else 0.0
     asked_for = got[got["finished_at"] > RECALLED]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
@@ -82,9 +81,8 @@ def augment_asks(ctx: Context, config: RunConfig) -> None:
             made = attributes.prompts(source.dataset, wanted, seed)
             made = made.assign(prompt_id=f"{seed}/all/" + made["prompt_id"])
             (ctx.out / "prompts").mkdir(exist_ok=True)
-            for start in range(0, len(made), flow.BLOCK):
-                part = PROMPTS.of(made.iloc[start : start + flow.BLOCK], ctx.name)
-                pq.write_table(part, ctx.out / "prompts" / f"attributes-{seed}-{start}.parquet")
+            prompts = str(ctx.out / "prompts")
+            flow.write_pieces(made, lambda rows: PROMPTS.of(rows, ctx.name), prompts, f"attributes-{seed}-")
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
 
 

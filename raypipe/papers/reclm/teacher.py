@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from raypipe.backbones.contract import Ragged
 from raypipe.cluster import tables as flow
@@ -43,9 +42,7 @@ def write_rows(ctx: Context, rows: Sequence[tuple[str, Rendered]], name: str = "
           "payload": list(r.payload)} for i, r in rows],
         columns=list(PROMPTS.columns),
     )  # fmt: skip
-    for start in range(0, len(frame), flow.BLOCK):
-        part = PROMPTS.of(frame.iloc[start : start + flow.BLOCK], ctx.name)
-        pq.write_table(part, ctx.out / "prompts" / f"{name}-{start:08d}.parquet")
+    flow.write_pieces(frame, lambda part: PROMPTS.of(part, ctx.name), str(ctx.out / "prompts"), f"{name}-")
 
 
 def asked_users(config: ReclmConfig, known: Ragged) -> np.ndarray:

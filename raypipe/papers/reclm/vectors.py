@@ -77,9 +77,7 @@ def _missing(ctx: Context, known: str) -> tuple[int, int]:
     texts = texts[texts["hash"] != ""]
     have = set(flow.read_finished(known, ["hash"])["hash"])
     new = texts[~texts["hash"].isin(have)].sort_values("hash")
-    folder = str(ctx.out / "missing")
-    for start in range(0, len(new), flow.BLOCK):
-        flow.write(pa.Table.from_pandas(new.iloc[start : start + flow.BLOCK], preserve_index=False), folder, f"{start:08d}")
+    flow.write_pieces(new, lambda part: pa.Table.from_pandas(part, preserve_index=False), str(ctx.out / "missing"))
     return len(texts), len(new)
 
 
