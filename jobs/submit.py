@@ -118,6 +118,10 @@ def arguments(job: str, argv: list[str]) -> list[str]:
         for one in value if isinstance(value, list) else [value]:
             if one is not None:
                 made += [f"--{name.replace('_', '-')}", str(one)]
+    for name in ("source", "keep"):
+        value = getattr(config.llm, name, None)
+        if value and value != "embedded" and Path(value).expanduser().is_dir():
+            made += ["--set", f"llm.{name}={Path(value).expanduser().resolve()}"]  # the last --set wins
     return made + rest
 
 

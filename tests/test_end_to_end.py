@@ -4,6 +4,7 @@ The second run is killed with SIGKILL three times (backbone training, LLM tuning
 equal those of the undisturbed run.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -64,10 +65,15 @@ def kill_when(out, log, ready, what, command=command):
     """Start the job and SIGKILL it as soon as `ready` says so; returns what it had printed."""
     process = start(out, log, command)
     deadline = time.monotonic() + 600
-    while not ready():
-        assert process.poll() is None, f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
-        assert time.monotonic() < deadline, f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
-        time.sleep(0.05)
+    try:
+        while not ready():
+            assert process.poll() is None, f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
+            assert time.monotonic() < deadline, f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
+            time.sleep(0.05)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # or it would go on beside the next test
+        raise
     started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -261,5 +261,11 @@ def test_both_jobs_are_submitted_with_their_own_options_and_whole_paths(monkeypa
     assert made == ["--out", str(tmp_path / "runs" / "reclm-toy"), "--set", "seeds=2", "--rows", "base", "--dry-run"]
     made = submit.arguments("full_pipeline", ["--tasks", "direct", "--from", "split"])
     assert made == ["--out", str(tmp_path / "runs" / "toy"), "--tasks", "direct", "--from", "split"]
+    llm = tmp_path / "my-llm"
+    llm.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (llm / name).touch()
+    made = submit.arguments("full_pipeline", ["--set", "llm.source=my-llm"])
+    assert made[-2:] == ["--set", f"llm.source={llm}"], "the job runs in the head's folder, not in this one"
     with pytest.raises(ConfigError, match="there is no direct backbone 'sasrec'"):
         submit.arguments("reclm_pipeline", ["--backbones", "sasrec"])

@@ -107,10 +107,16 @@ def load_model(folder: Path, config: ReclmConfig, name: str, source: SnapshotTab
     return model.eval()
 
 
-def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
-    """similar.npy: [U, n] the users most alike by the embeddings of a graph model (R11), never the user itself (RO18)."""
+def similar_users(ctx: Context, config: ReclmConfig, name: str) -> np.ndarray:
+    """[U, n] the users most alike by the embeddings of a graph model (R11), never the user itself (RO18)."""
     source = tables(ctx)
     model = load_model(ctx.input("model"), config, name, source, "train", texts(ctx))
     found = nearest_users(model.user_embeddings(source.fit_data(VALIDATION, None)), config.profiles.neighbours)
-    np.save(ctx.out / "similar.npy", found.astype(np.int32))
+    return found.astype(np.int32)
+
+
+def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
+    """similar.npy: `similar_users`."""
+    found = similar_users(ctx, config, name)
+    np.save(ctx.out / "similar.npy", found)
     return {"rows": len(found)}

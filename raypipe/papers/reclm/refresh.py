@@ -67,13 +67,12 @@ def kept_llm(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
 
 
 def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
-    """similar.npy as of `fitting.neighbours`, but for users whose history is as it was: they keep those of the bundle."""
-    facts = fitting.neighbours(ctx, config, name)
+    """similar.npy: `fitting.similar_users`, but users whose history is as it was keep those of the bundle."""
+    similar = fitting.similar_users(ctx, config, name)
     assert config.llm.keep is not None
     folder = Path(config.llm.keep)
     source = fitting.tables(ctx)
     before = SnapshotTables(Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots"))
-    similar = np.load(ctx.out / "similar.npy")
     old = np.load(folder / "neighbours" / "similar.npy")
     # as of today's numbers: -1 for who is gone
     number = source.users.get_indexer(before.users)
@@ -86,7 +85,7 @@ def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
     ]
     similar[number[stays]] = near[stays]
     np.save(ctx.out / "similar.npy", similar)
-    return {**facts, "as before": len(stays)}
+    return {"rows": len(similar), "as before": len(stays)}
 
 
 def _named(lists: Ragged, items: pd.Index) -> list[tuple[str, ...]]:
