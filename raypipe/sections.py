@@ -12,9 +12,28 @@ Task = Literal["direct", "sequential", "rating"]
 
 
 class Config(BaseModel):
-    """Base of all configuration: frozen, unknown keys refused."""
+    """Base of all configuration: frozen, unknown keys refused.
+
+    A section that is given in part keeps the rest of the default that stands in the class above it: `dialogue: {dialogues: 9}`
+    leaves the max_length of `dialogue: DialogueConfig = DialogueConfig(max_length=768)` as it is.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        usual = {name: field.default.model_dump(exclude_unset=True) for name, field in cls.model_fields.items()
+                 if isinstance(field.default, Config)}  # fmt: skip
+        return {k: over(usual[k], v) if k in usual and isinstance(v, dict) else v for k, v in given.items()}
+
+
+def over(usual: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given`, and what it does not say as in `usual`, section by section."""
+    inner = {k: over(usual[k], v) for k, v in given.items() if isinstance(v, dict) and isinstance(usual.get(k), dict)}
+    return {**usual, **given, **inner}
 
 
 class OriginConfig(Config):

@@ -16,6 +16,8 @@ from raypipe.errors import ConfigError
 from raypipe.papers.data import fingerprint
 from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.stages import plan
+from raypipe.papers.reclm import config as reclm
+from raypipe.sections import over
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +84,14 @@ def test_bad_settings_are_named(key, value, expected):
     with pytest.raises(ConfigError) as error:
         config.load("toy", {key: value})
     assert expected in str(error.value)
+
+
+def test_a_section_given_in_part_keeps_the_rest_of_its_default():
+    llm = reclm.load(None, {"llm.dialogue.dialogues": 90, "llm.items": {"learning_rate": 1e-3}}).llm
+    usual = reclm.load(None).llm
+    assert (llm.dialogue.dialogues, llm.dialogue.max_length) == (90, usual.dialogue.max_length) and llm.dialogue.max_length > 384
+    assert llm.items == usual.items.model_copy(update={"learning_rate": 1e-3})
+    assert over({"a": {"b": 1, "c": {"d": 2}}, "e": 3}, {"a": {"c": {"f": 4}}}) == {"a": {"b": 1, "c": {"d": 2, "f": 4}}, "e": 3}
 
 
 def test_a_preset_may_be_a_file(tmp_path):

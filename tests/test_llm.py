@@ -24,6 +24,7 @@ from raypipe.llm.transformers import Question, Scorer
 from raypipe.papers.llama4rec import training, words
 from raypipe.papers.llama4rec.instructions import newest_histories
 from raypipe.papers.llama4rec.stages import plan
+from raypipe.papers.tuning import refuse_long
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig
@@ -262,3 +263,9 @@ def test_requests_keep_the_pace(endpoint):
 def test_an_address_with_a_password_is_refused():
     with pytest.raises(ConfigError, match="without a password"):
         load("toy", {"rival": {"url": "https://me:secret@host/v1", "model": "m"}})
+
+
+def test_a_training_of_which_most_examples_are_too_long_is_refused():
+    refuse_long([5, 5, 90], 64, "llm/dialogue")  # some are left out, and told
+    with pytest.raises(ConfigError, match=r"2 of 3 examples are longer than max_length = 64 tokens(?s:.)*longest has 91"):
+        refuse_long([5, 90, 91], 64, "llm/dialogue")

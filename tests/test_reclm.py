@@ -430,7 +430,10 @@ def test_rows_take_the_stages_that_they_need(config):
     assert reads["completions/users-untuned"]["llm"] == reads["completions/items-cold-untuned"]["llm"] == "llm/base"
     assert reads["completions/users-naive_last_turn"] == {"prompts": "prompts/users", "llm": "llm/naive_last_turn"}
     assert reads["completions/users-mask"]["llm"] == "llm/dialogue" and reads["completions/users"]["llm"] == "llm/policy"
-    assert reads["seed0/mask/sgl"]["users"] == "vectors/users-mask@first" and reads["seed0/wo_user/sgl"].get("users") is None
+    assert (
+        reads["seed0/mask/light_gcn"]["users"] == "vectors/users-mask@first"
+        and reads["seed0/wo_user/light_gcn"].get("users") is None
+    )
     alone = {s.name for s in stages.plan(load("toy", {"rows": ["gpt_kd"]}))}
     assert "examples/items" in alone and not alone & {"llm/dialogue", "llm/policy", "reward"}
     none = stages.plan(load("toy", {"llm.policy.method": "none", "rows": ["augment"]}))
@@ -448,7 +451,7 @@ def keys(config):
 @pytest.mark.parametrize(
     ("setting", "value", "same", "new"),
     [("llm.policy.beta", 0.2, "llm/dialogue", "llm/policy"), ("profiles.neighbours", 2, "teacher/users@", "prompts/users"),
-     ("backbone_options", {"sgl": {"layers": 4}}, "llm/policy", "seed0/base/sgl"),
+     ("backbone_options", {"bias_mf": {"reg": 0.2}}, "llm/policy", "seed0/base/bias_mf"),
      ("llm.dialogue.loss", "last_turn", "llm/distil", "llm/dialogue"),
      ("data.validation_items", 0.2, "vectors/texts", "snapshots"), ("seed", 1, "vectors/texts", "llm/base")],
 )  # fmt: skip
@@ -534,11 +537,7 @@ def test_who_did_nothing_since_keeps_the_similar_users(bench, bundled, config, m
     source = fitting.tables(bench.context())
     new = np.zeros((len(source.users), 3), np.int32)
 
-    def anew(ctx, config, name):
-        np.save(ctx.out / "similar.npy", new)
-        return {"rows": len(new)}
-
-    monkeypatch.setattr(fitting, "neighbours", anew)
+    monkeypatch.setattr(fitting, "similar_users", lambda ctx, config, name: new.copy())
     old = np.load(bundled / "neighbours" / "similar.npy")
     kept = config.model_copy(update={"llm": config.llm.model_copy(update={"keep": str(bundled)})})
     ctx = bench.context()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from raypipe.cluster import session, train
+from raypipe.errors import ConfigError
 from raypipe.pipeline.stage import Context
 from raypipe.sections import TrainingConfig
 from raypipe.seeding import derive
@@ -35,6 +36,7 @@ def run_tuning(
         every_seconds: least time between two checkpoints.
     """
     settings = {"model": model, "examples": examples, "tune": tune, "dropout": dropout}
+    session.in_worker(_check_lengths, settings, ctx.name)
     facts = train_model(ctx, _tune_loop, settings, seed, train.workers(tune.workers, 2), every_seconds)
     return {**facts, "zero_stage": tune.zero_stage}
 
@@ -58,28 +60,51 @@ def train_model(
     return {**facts, "workers": crew.number}
 
 
+def refuse_long(lengths: Sequence[int], most: int, stage: str) -> None:
+    """Tell how many examples have more than `max_length` tokens, which are left out.
+
+    Raises:
+        ConfigError: more than half have: what would be learnt is not what was asked for.
+    """
+    long = sum(n > most for n in lengths)
+    told = f"{long:,} of {len(lengths):,} examples are longer than max_length = {most} tokens"
+    if 2 * long > len(lengths):
+        raise ConfigError(told, stage, f"raise max_length of this training; the longest has {max(lengths):,} tokens")
+    if long:
+        session.post(f"    {stage}: {told} and are left out; the longest has {max(lengths):,}")
+
+
+def _examples(settings: dict[str, Any], tokenizer: Any) -> list[Any]:
+    from raypipe.tuning import chat
+
+    made = []
+    for row in pd.concat(map(pd.read_parquet, settings["examples"])).itertuples():
+        if row.prompt:
+            made.append(chat.instruction(tokenizer, row.prompt, row.answer))
+        else:
+            made += chat.document(tokenizer, row.answer, settings["tune"].max_length)
+    return made
+
+
+def _check_lengths(settings: dict[str, Any], stage: str) -> None:
+    from transformers import AutoTokenizer
+
+    made = _examples(settings, AutoTokenizer.from_pretrained(settings["model"]))
+    refuse_long([len(e.ids) for e in made], settings["tune"].max_length, stage)
+
+
 def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from raypipe.tuning import chat, checkpoint, sft
+    from raypipe.tuning import checkpoint, sft
 
     tune, label = settings["tune"], settings["label"]
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     cuda = work.device.type == "cuda"
     flash = {"attn_implementation": "flash_attention_2"} if cuda and find_spec("flash_attn") else {}
     model = AutoModelForCausalLM.from_pretrained(settings["model"], dtype="bfloat16" if cuda else "float32", **flash)
-    rows = pd.concat(map(pd.read_parquet, settings["examples"]))
-    examples, long = [], 0
-    for row in rows.itertuples():
-        if row.prompt:
-            made = [chat.instruction(tokenizer, row.prompt, row.answer)]
-        else:
-            made = chat.document(tokenizer, row.answer, tune.max_length)
-        kept = [e for e in made if len(e.ids) <= tune.max_length]
-        long += len(made) - len(kept)
-        examples += kept
-    if not examples:
-        raise ValueError(f"every instruction is longer than llm.tune.max_length = {tune.max_length} tokens")
+    made = _examples(settings, tokenizer)
+    examples = [e for e in made if len(e.ids) <= tune.max_length]
     last: dict[str, float] = {}
     rates: list[float] = []
 
@@ -112,8 +137,8 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
         checkpoint.save(model, state, Path(settings["model"]), folder)
         tokenizer.save_pretrained(folder)
         facts = {
-            "examples": len(examples), "too_long": long, "steps": int(last.get("steps", 0)), "loss": last.get("loss"),
-            "tokens_per_second": float(np.mean(rates)) if rates else None,
+            "examples": len(examples), "too_long": len(made) - len(examples), "steps": int(last.get("steps", 0)),
+            "loss": last.get("loss"), "tokens_per_second": float(np.mean(rates)) if rates else None,
             "parameters": sum(p.numel() for p in state.values()),
         }  # fmt: skip
         (folder / FACTS).write_text(json.dumps(facts))

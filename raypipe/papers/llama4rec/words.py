@@ -31,8 +31,8 @@ class Catalogue(NamedTuple):
         log = dataset.interactions["rating"]
         return cls(
             Words(dataset.noun, dataset.verb),
-            dataset.items[ITEM].to_numpy(str),
-            dataset.items[TITLE].to_numpy(str),
+            dataset.items[ITEM].to_numpy(object),
+            dataset.items[TITLE].to_numpy(object),
             pointwise.levels_of(log.min(), log.max()),
         )
 

@@ -113,8 +113,8 @@ class ReclmLLMConfig(Config):
     adapter: AdapterConfig = AdapterConfig()
     distil: TrainingConfig = TrainingConfig(epochs=3)
     dialogue: DialogueConfig = DialogueConfig(max_length=768)
-    items: TrainingConfig = TrainingConfig(epochs=5)
-    reward: RewardConfig = RewardConfig(epochs=2)
+    items: TrainingConfig = TrainingConfig(epochs=5, max_length=768)
+    reward: RewardConfig = RewardConfig(epochs=2, max_length=512)
     policy: PolicyConfig = PolicyConfig()
     engine: EngineConfig = EngineConfig()
 

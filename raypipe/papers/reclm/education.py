@@ -98,7 +98,9 @@ def _teacher(config: ReclmConfig) -> list[Stage]:
             stages.append(Stage(f"completions/{at}", answer, {"prompts": f"prompts/{at}"}, about, ENGINE, "driver", crew))
             read |= {"prompts": f"prompts/{at}", "completions": f"completions/{at}"}
         body = partial(teacher.teach, config=config, side=side)
-        stages.append(Stage(f"teacher/{side}", body, read, asked, (*WORDS, "papers/completions.py")))
+        # all LLMs come after this stage: it hangs on the code of answers only where it reads any
+        code = (*WORDS, "papers/completions.py") if own.endpoint is not None else WORDS
+        stages.append(Stage(f"teacher/{side}", body, read, asked, code))
     return stages
 
 

@@ -18,13 +18,15 @@ from raypipe.papers.reclm.histories import histories
 from raypipe.papers.reclm.preferences import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book, line
-from raypipe.papers.tuning import FACTS, model_of, run_tuning, train_model
+from raypipe.papers.tuning import FACTS, model_of, refuse_long, run_tuning, train_model
 from raypipe.pipeline.stage import Context
 from raypipe.schema import TEXT, TITLE
 from raypipe.sections import TrainingConfig
 
 #: tokens of an answer in reinforcement learning
 ANSWER = 96
+#: reads examples, and their lengths in tokens, by the settings of a loop and a tokenizer
+Read = Callable[[dict[str, Any], Any], tuple[list[Any], list[int]]]
 
 
 def build_base(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
@@ -69,13 +71,16 @@ def _prepare_embedded(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 def tune(ctx: Context, config: ReclmConfig, own: TrainingConfig, loss: str = "responses") -> dict[str, Any]:
     """Tune the LLM of the input `llm` on the examples of the input `examples`, by TRL's SFTTrainer."""
-    settings = {"examples": str(ctx.input("examples") / TURNS), "loss": loss}
+    settings = {"examples": str(ctx.input("examples") / TURNS), "loss": loss, "most": own.max_length}
+    session.in_worker(_check_lengths, _dialogues, settings, model_of(ctx.input("llm")), ctx.name)
     return _train(ctx, _tune_loop, config, own, settings)
 
 
 def train_reward(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """The reward model, from the LLM of the input `llm` and the pairs of the input `preferences` (R19)."""
-    return _train(ctx, _reward_loop, config, config.llm.reward, {"pairs": str(ctx.input("preferences") / PAIRS)})
+    settings = {"pairs": str(ctx.input("preferences") / PAIRS), "most": config.llm.reward.max_length}
+    session.in_worker(_check_lengths, _pairs, settings, model_of(ctx.input("llm")), ctx.name)
+    return _train(ctx, _reward_loop, config, config.llm.reward, settings)
 
 
 def reinforce(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
@@ -140,46 +145,66 @@ def _settings(settings: dict[str, Any]) -> tuple[Any, Any]:
     )
 
 
-def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
+def _check_lengths(read: Read, settings: dict[str, Any], model: str, stage: str) -> None:
     from transformers import AutoTokenizer
 
-    from raypipe.tuning import dialogue, trainers
+    refuse_long(read(settings, AutoTokenizer.from_pretrained(model))[1], settings["most"], stage)
+
+
+def _dialogues(settings: dict[str, Any], tokenizer: Any) -> tuple[list[Any], list[int]]:
+    """Examples, and their lengths in tokens."""
+    from raypipe.tuning import dialogue
+
+    rows = pd.read_parquet(settings["examples"])["turns"]
+    made = [dialogue.tokens(tokenizer, list(zip(t[::2], t[1::2], strict=True)), settings["loss"]) for t in rows]
+    return made, [len(e.ids) for e in made]
+
+
+def _pairs(settings: dict[str, Any], tokenizer: Any) -> tuple[list[Any], list[int]]:
+    """Pairs of good and bad answers with their queries, and the lengths of the longer ones in tokens."""
+    from raypipe.tuning import policy
+
+    rows = pd.read_parquet(settings["pairs"])
+    rows = rows[rows["part"] == "train"]
+    good, bad = (
+        [policy.tokens(tokenizer, p, a) for p, a in zip(rows["prompt"], rows[side], strict=True)] for side in ("chosen", "rejected")
+    )
+    made = list(zip(good, bad, strict=True))
+    return made, [max(len(g), len(b)) for g, b in made]
+
+
+def _kept(read: Read, settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The examples that are short enough, and how many are and are not."""
+    from transformers import AutoTokenizer
+
+    made, lengths = read(settings, AutoTokenizer.from_pretrained(settings["model"]))
+    fits = [e for e, n in zip(made, lengths, strict=True) if n <= settings["most"]]
+    return fits, {"rows": len(fits), "too_long": len(made) - len(fits)}
+
+
+def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
+    from raypipe.tuning import trainers
 
     own, adapter = _settings(settings)
-    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    rows = pd.read_parquet(settings["examples"])["turns"]
-    examples = [dialogue.tokens(tokenizer, list(zip(t[::2], t[1::2], strict=True)), settings["loss"]) for t in rows]
-    kept = [e for e in examples if len(e.ids) <= settings["own"].max_length]
-    if not kept:
-        raise ValueError(f"every example is longer than max_length = {settings['own'].max_length} tokens")
-    facts = {"rows": len(kept), "too_long": len(examples) - len(kept), "tokens": sum(len(e.ids) for e in kept)}
+    kept, facts = _kept(_dialogues, settings)
 
     def run(report: Any, resume: Path | None, folder: Path) -> None:
         trainers.dialogues(settings["model"], kept, own, adapter, work, report, resume, folder)
 
-    _finish(work, settings, run, facts)
+    _finish(work, settings, run, {**facts, "tokens": sum(len(e.ids) for e in kept)})
 
 
 def _reward_loop(work: train.Session, settings: dict[str, Any]) -> None:
-    from transformers import AutoTokenizer
-
-    from raypipe.tuning import policy, trainers
+    from raypipe.tuning import trainers
 
     own, adapter = _settings(settings)
-    tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    pairs = pd.read_parquet(settings["pairs"])
-    pairs = pairs[pairs["part"] == "train"]
-    sides = [
-        [policy.tokens(tokenizer, p, a) for p, a in zip(pairs["prompt"], pairs[side], strict=True)]
-        for side in ("chosen", "rejected")
-    ]
-    fits = [max(len(c), len(r)) <= settings["own"].max_length for c, r in zip(*sides, strict=True)]
-    chosen, rejected = ([ids for ids, ok in zip(side, fits, strict=True) if ok] for side in sides)
+    kept, facts = _kept(_pairs, settings)
+    chosen, rejected = ([pair[side] for pair in kept] for side in (0, 1))
 
     def run(report: Any, resume: Path | None, folder: Path) -> None:
         trainers.rewards(settings["model"], chosen, rejected, own, adapter, work, report, resume, folder)
 
-    _finish(work, settings, run, {"rows": len(chosen), "too_long": len(fits) - len(chosen)})
+    _finish(work, settings, run, facts)
 
 
 def _policy_loop(work: train.Session, settings: dict[str, Any]) -> None:
