@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,21 @@ def test_propagation_has_the_right_gradient():
     (dense @ y).square().sum().backward()
     assert torch.allclose(x.grad, y.grad, atol=1e-6)
     assert dense[0, 2] == pytest.approx(1 / 2**0.5), "user 0 has 2 items, item 0 has 1 user"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_mean_over_layers_and_its_gradient_are_those_of_the_layers(depth):
+    data = Namespace(user=np.array([0, 0, 1]), item=np.array([0, 1, 1]), n_users=2, n_items=2)
+    whole = graph.Propagation(data, depth)
+    thinned = graph.normalised_adjacency(data.user[:2], data.item[:2], 2, 2)
+    for steps in (None, [thinned] * depth, [thinned, *[whole.adjacency] * (depth - 1)]):
+        x = torch.randn(4, 3, requires_grad=True)
+        y = x.detach().clone().requires_grad_()
+        one, two = whole.mean(x, steps), graph.layer_mean(whole(y, steps=steps))
+        assert torch.allclose(one, two, atol=1e-6)
+        one.square().sum().backward()
+        two.square().sum().backward()
+        assert torch.allclose(x.grad, y.grad, atol=1e-6)
 
 
 def test_ragged_last():

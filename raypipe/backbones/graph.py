@@ -43,6 +43,28 @@ def propagate(adjacency: torch.Tensor, x_Nd: torch.Tensor) -> torch.Tensor:
     return _Propagate.apply(adjacency, x_Nd)
 
 
+class _MeanOfPowers(torch.autograd.Function):
+    """By Horner's rule, x + A (x + A x): each step is one product added to a copy of x, and no layers are summed, forth or back."""
+
+    @staticmethod
+    def forward(ctx: Any, adjacency: torch.Tensor, depth: int, x_Nd: torch.Tensor) -> torch.Tensor:
+        ctx.adjacency, ctx.depth = adjacency, depth
+        made = x_Nd
+        for step in range(depth):
+            share = 1.0 if step < depth - 1 else 1.0 / (depth + 1)
+            made = torch.addmm(x_Nd, adjacency, made, beta=share, alpha=share)
+        return made if depth else x_Nd.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_Nd: torch.Tensor) -> tuple[None, None, torch.Tensor]:
+        return None, None, _MeanOfPowers.apply(ctx.adjacency, ctx.depth, grad_Nd[0])
+
+
+def mean_of_powers(adjacency: torch.Tensor, depth: int, x_Nd: torch.Tensor) -> torch.Tensor:
+    """[N, d] (x + A x + ... + A^depth x) / (depth + 1) for a symmetric A."""
+    return _MeanOfPowers.apply(adjacency, depth, x_Nd)
+
+
 class Propagation(nn.Module):
     """`depth` steps over the graph of the training rows."""
 
@@ -72,6 +94,13 @@ class Propagation(nn.Module):
             x = propagate(adjacency, made[-1]) if first is None or len(made) > 1 else first
             made.append(x if change is None else change(x))
         return made
+
+    def mean(self, start_Nd: torch.Tensor, steps: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
+        """[N, d] mean of the embeddings before and after each step; `steps` as above."""
+        steps = steps or [self.adjacency] * self.depth
+        if all(step is steps[0] for step in steps):
+            return mean_of_powers(steps[0], len(steps), start_Nd)
+        return layer_mean(self(start_Nd, steps=steps))
 
 
 def layer_mean(layers_Nd: list[torch.Tensor]) -> torch.Tensor:

@@ -35,7 +35,7 @@ def info_nce(one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor
 
 class _LogSumExp(torch.autograd.Function):
     """log sum exp(a . b) over rows b, [B, d] and [N, d] -> [B], for products below 60: their exponentials are finite as they
-    stand, and serve the backward pass, so that the B x N entries are gone through three times in place of nine.
+    stand, and serve the backward pass, so that few passes go through the B x N entries.
     """
 
     @staticmethod
@@ -48,8 +48,8 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         a, b, powers, total = ctx.saved_tensors
-        weight = powers * (grad_B[0] / total)[:, None]
-        return weight @ b, weight.T @ a
+        weight_B1 = (grad_B[0] / total)[:, None]  # on the narrow matrices, not on the wide one
+        return (powers @ b) * weight_B1, powers.T @ (a * weight_B1)
 
 
 def two_views(one_Bd: torch.Tensor, two_Bd: torch.Tensor, temperature: float) -> torch.Tensor:

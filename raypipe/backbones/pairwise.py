@@ -151,4 +151,4 @@ class GraphRanker(DotRanker):
 
     def view(self, start_Nd: torch.Tensor) -> torch.Tensor:
         """[U + I, d] mean over the layers."""
-        return graph.layer_mean(self.graph(start_Nd))
+        return self.graph.mean(start_Nd)

@@ -57,6 +57,6 @@ class Model(pairwise.GraphRanker):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         start = self.start()
-        one, two = (graph.layer_mean(self.graph(start, steps=view)) for view in self._views)
+        one, two = (self.graph.mean(start, view) for view in self._views)
         contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
         return self.pair_loss(start, self.scored(self.final(start)), *batch) + self.options.contrast * contrast

@@ -9,7 +9,6 @@ Deviations: the contrast runs over the distinct users and items of the batch, as
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
 from raypipe.backbones import graph, losses, pairwise
@@ -33,12 +32,17 @@ class Model(pairwise.GraphRanker):
 
     def view(self, start_Nd: torch.Tensor, noisy: bool = False, first_Nd: torch.Tensor | None = None) -> torch.Tensor:
         """[U + I, d] mean over the layers 1 to L; `first`: layer 1 without noise, where it is known."""
-        disturb = self.disturbed if noisy else None
-        return graph.layer_mean(self.graph(start_Nd, disturb, first=first_Nd)[1:])
+        if noisy:
+            return graph.layer_mean(self.graph(start_Nd, self.disturbed, first=first_Nd)[1:])
+        first = graph.propagate(self.graph.adjacency, start_Nd) if first_Nd is None else first_Nd
+        return graph.mean_of_powers(self.graph.adjacency, self.graph.depth - 1, first)
 
     def disturbed(self, x_Nd: torch.Tensor) -> torch.Tensor:
-        """[N, d] with noise added."""
-        return x_Nd + x_Nd.detach().sign() * F.normalize(torch.rand_like(x_Nd), dim=1) * self.options.noise
+        """[N, d] with noise added, of the sign of what it is added to."""
+        with torch.no_grad():
+            noise = torch.rand_like(x_Nd)
+            noise.mul_(self.options.noise / torch.linalg.vector_norm(noise, dim=1, keepdim=True)).copysign_(x_Nd)
+        return x_Nd + noise
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         start = self.start()
