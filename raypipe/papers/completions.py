@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,31 @@ from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
 from raypipe.papers.data import contents
 from raypipe.papers.tuning import model_of
-from raypipe.pipeline.stage import Context
+from raypipe.pipeline.stage import Context, Stage
 from raypipe.schema import COMPLETIONS, PROMPTS
 from raypipe.sections import EndpointConfig, EngineConfig
 
 #: `finished_at` of an answer that was known before
 RECALLED = 0.0
+
+#: the code that answers depend on
+_CODE = ("llm", "papers/completions.py")
+
+
+def completions(name: str, prompts: str, llm: str, engine: EngineConfig) -> Stage:
+    """The stage completions/`name`: the answers of the LLM of the stage `llm` to prompts/`prompts`."""
+    inputs = {"prompts": f"prompts/{prompts}", "llm": llm}
+    crew = f"Ray Data: {engine.concurrency} x {engine.name}"
+    settings = [engine.name, engine.dtype]
+    return Stage(f"completions/{name}", partial(generate, engine=engine), inputs, settings, _CODE, "driver", crew)
+
+
+def completions_at(name: str, endpoint: EndpointConfig, engine: EngineConfig) -> Stage:
+    """The stage completions/`name`: the answers of an endpoint to prompts/`name`; of `engine`, how long it is waited for."""
+    body = partial(generate_at, endpoint=endpoint, patience_seconds=engine.patience_seconds)
+    settings = [endpoint.url, endpoint.model, endpoint.max_tokens]
+    crew = f"Ray Data: {endpoint.model}, {endpoint.requests_per_minute:g} requests a minute"
+    return Stage(f"completions/{name}", body, {"prompts": f"prompts/{name}"}, settings, _CODE, "driver", crew)
 
 
 def check_room(engine: EngineConfig) -> None:

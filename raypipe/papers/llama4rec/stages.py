@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from raypipe.backbones import registry
 from raypipe.config import RunConfig
-from raypipe.papers.completions import generate, generate_at
+from raypipe.papers.completions import completions, completions_at
 from raypipe.papers.data import DATA, both, data_stages
 from raypipe.papers.llama4rec.augment import augmentation
 from raypipe.papers.llama4rec.bundle import bundle
@@ -29,7 +29,6 @@ MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/lla
 WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attributes.py", "papers/llama4rec/words.py")
 TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
 TUNED = ("tuning", "papers/tuning.py", "papers/llama4rec/training.py")
-ENGINE = ("llm", "papers/completions.py")
 RANKED = (*TEXT, "papers/completions.py", "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py",
           "papers/llama4rec/mixer.py")  # fmt: skip
 
@@ -79,15 +78,6 @@ def _fits(
         read = inputs | ({"start": f"{start}/{name}"} if start else {})
         stages.append(Stage(f"{at}/{name}", body, read, settings, MODELS, place, crew))
     return stages
-
-
-def _completions(config: RunConfig, name: str, prompts_of: str, llm: str) -> Stage:
-    engine = config.llm.engine
-    inputs = {"prompts": f"prompts/{prompts_of}", "llm": f"llm/{llm}"}
-    crew = f"Ray Data: {engine.concurrency} x {engine.name}"
-    return Stage(
-        f"completions/{name}", partial(generate, engine=engine), inputs, [engine.name, engine.dtype], ENGINE, "driver", crew
-    )
 
 
 def _tuning(config: RunConfig) -> list[Stage]:
@@ -141,7 +131,7 @@ def _augmentation(config: RunConfig) -> list[Stage]:
                 own = [*settings, guides, number]
                 stages.append(Stage(f"prompts/{asked}", body, BOTH | read, own, TEXT, "driver", "Ray Data"))
             answered = asked if number > 1 else asked + wave.suffix
-            stages.append(_completions(config, answered, asked, wave.llm))
+            stages.append(completions(answered, asked, f"llm/{wave.llm}", config.llm.engine))
             for seed in seeds:
                 name = f"seed{seed}/augmentation{wave.suffix}"
                 inputs = {"prompts": f"prompts/{asked}", "completions": f"completions/{answered}"}
@@ -164,7 +154,7 @@ def _answers(config: RunConfig) -> list[Stage]:
         }
         body = partial(prompts, config=config, kind=kind)
         stages.append(Stage(f"prompts/{kind}", body, {**BOTH, **of_models}, wording, TEXT, "driver", "Ray Data"))
-        stages.append(_completions(config, kind, kind, wave.llm))
+        stages.append(completions(kind, kind, f"llm/{wave.llm}", config.llm.engine))
         inputs = {**BOTH, **of_models, "prompts": f"prompts/{kind}", "completions": f"completions/{kind}"}
         settings = [wording, config.aggregation.model_dump() if wave.mixed else None]
         body = partial(choose, config=config, variant=kind)
@@ -172,7 +162,8 @@ def _answers(config: RunConfig) -> list[Stage]:
         inputs = {**BOTH, **of_models, "chosen": f"chosen/{kind}"}
         body = partial(pointwise_test_prompts, config=config, with_hints=wave.hints)
         stages.append(Stage(f"prompts/{kind}-pointwise", body, inputs, wording, RANKED, "driver", "Ray Data"))
-        stages.append(_completions(config, f"{kind}-pointwise", f"{kind}-pointwise", wave.llm))
+        pointwise = f"{kind}-pointwise"
+        stages.append(completions(pointwise, pointwise, f"llm/{wave.llm}", config.llm.engine))
     return stages
 
 
@@ -208,13 +199,6 @@ def _outcome(config: RunConfig) -> list[Stage]:
     return stages
 
 
-def _at_endpoint(config: RunConfig, name: str, endpoint: EndpointConfig) -> Stage:
-    body = partial(generate_at, endpoint=endpoint, patience_seconds=config.llm.engine.patience_seconds)
-    settings = [endpoint.url, endpoint.model, endpoint.max_tokens]
-    crew = f"Ray Data: {endpoint.model}, {endpoint.requests_per_minute:g} requests a minute"
-    return Stage(f"completions/{name}", body, {"prompts": f"prompts/{name}"}, settings, ENGINE, "driver", crew)
-
-
 def _judged(config: RunConfig) -> list[Stage]:
     """Whether generated attributes are right (Figure 8)."""
     inputs = {"data": "data", "augmentation": f"seed{config.seed}/augmentation"}
@@ -226,7 +210,7 @@ def _judged(config: RunConfig) -> list[Stage]:
     inputs = {**inputs, "prompts": "prompts/judge", "completions": "completions/judge"}
     return [
         asked,
-        _at_endpoint(config, "judge", config.judge),
+        completions_at("judge", config.judge, config.llm.engine),
         Stage("judged", partial(judged, config=config), inputs, settings, code),
     ]
 
@@ -237,4 +221,5 @@ def _rival(config: RunConfig, rival: EndpointConfig) -> list[Stage]:
     code = (*TEXT, "papers/llama4rec/rival.py")
     asked = Stage("prompts/rival", partial(rival_prompts, config=config), inputs, config.rival_tasks, code, "driver", "Ray Data")
     inputs = {"evaluate": "evaluate", "prompts": "prompts/rival", "completions": "completions/rival"}
-    return [asked, _at_endpoint(config, "rival", rival), Stage("rival", partial(against_rival, config=config), inputs, None, code)]
+    told = Stage("rival", partial(against_rival, config=config), inputs, None, code)
+    return [asked, completions_at("rival", rival, config.llm.engine), told]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from raypipe.papers.completions import generate, generate_at
+from raypipe.papers.completions import completions, completions_at
 from raypipe.papers.data import DATA
 from raypipe.papers.reclm import dialogues, preferences, profiles, refresh, teacher, training
 from raypipe.papers.reclm.config import ReclmConfig
@@ -21,7 +21,6 @@ HERE = "papers/reclm"
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", f"{HERE}/fitting.py")
 WORDS = (*DATA, "prompts", f"{HERE}/wording.py", f"{HERE}/histories.py", f"{HERE}/teacher.py", f"{HERE}/profiles.py")
 TUNED = ("tuning", "papers/tuning.py", f"{HERE}/training.py")
-ENGINE = ("llm", "papers/completions.py")
 VECTORS = ("llm/encoder.py", f"{HERE}/vectors.py")
 TABLES = {"data": "data", "snapshots": "snapshots"}
 
@@ -91,27 +90,13 @@ def _teacher(config: ReclmConfig) -> list[Stage]:
             at = f"teacher-{side}"
             body = partial(teacher.endpoint_prompts, config=config, side=side)
             stages.append(Stage(f"prompts/{at}", body, dict(read), asked, WORDS))
-            end = own.endpoint
-            answer = partial(generate_at, endpoint=end, patience_seconds=config.llm.engine.patience_seconds)
-            crew = f"Ray Data: {end.model}, {end.requests_per_minute:g} requests a minute"
-            about = [end.url, end.model, end.max_tokens]
-            stages.append(Stage(f"completions/{at}", answer, {"prompts": f"prompts/{at}"}, about, ENGINE, "driver", crew))
+            stages.append(completions_at(at, own.endpoint, config.llm.engine))
             read |= {"prompts": f"prompts/{at}", "completions": f"completions/{at}"}
         body = partial(teacher.teach, config=config, side=side)
         # all LLMs come after this stage: it hangs on the code of answers only where it reads any
         code = (*WORDS, "papers/completions.py") if own.endpoint is not None else WORDS
         stages.append(Stage(f"teacher/{side}", body, read, asked, code))
     return stages
-
-
-def _completions(config: ReclmConfig, name: str, llm: str, prompts: str = "") -> Stage:
-    """The answers `name` of an LLM to prompts, by default those of the same name."""
-    engine = config.llm.engine
-    inputs = {"prompts": f"prompts/{prompts or name}", "llm": llm}
-    crew = f"Ray Data: {engine.concurrency} x {engine.name}"
-    return Stage(
-        f"completions/{name}", partial(generate, engine=engine), inputs, [engine.name, engine.dtype], ENGINE, "driver", crew
-    )
 
 
 def _said(name: str, suffix: str = "") -> dict[str, str]:
@@ -152,7 +137,7 @@ def llm_stages(config: ReclmConfig) -> list[Stage]:
     tuned("llm/distil", llm.distil, "llm/base", "examples/distil")
     drawn = [*wording, llm.dialogue.dialogues]
     stage("prompts/distilled", dialogues.distilled_prompts, {**near, "users": "teacher/users"}, drawn, code)
-    stages.append(_completions(config, "distilled", "llm/distil"))
+    stages.append(completions("distilled", "distilled", "llm/distil", config.llm.engine))
     stage("examples/dialogues", dialogues.dialogues, {**near, **_said("distilled")}, drawn, code)
     wanted = {own.users for own in writers(config)}
     if wanted & {"llm/dialogue", "llm/policy"}:
@@ -221,7 +206,7 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
     for number, own in enumerate(made):
         at = own.suffix
         asked = "users-alone" if own.alone else "users"
-        stages.append(_completions(config, f"users{at}", own.users, asked))
+        stages.append(completions(f"users{at}", asked, own.users, config.llm.engine))
         said = {"prompts": f"prompts/{asked}", "completions": f"completions/users{at}"}
         if number == 0 and config.llm.keep is None:
             read = {"users": "teacher/users", "items": "teacher/items", "texts": "vectors/texts", **said}
@@ -231,16 +216,16 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
             inputs = {"llm": "llm/distil", "examples": "examples/items"}
             stages.append(Stage("llm/items", body, inputs, about, TUNED, "driver", "Ray Train: TRL, DeepSpeed"))
         stage(f"prompts/items-warm{at}", profiles.warm_prompts, said, wording)
-        stages.append(_completions(config, f"items-warm{at}", own.items))
+        stages.append(completions(f"items-warm{at}", f"items-warm{at}", own.items, config.llm.engine))
         read = {"texts": "vectors/texts", **_said(f"items-warm{at}")}
         stage(f"prompts/items-cold{at}", profiles.cold_prompts, read, wording)
-        stages.append(_completions(config, f"items-cold{at}", own.items))
+        stages.append(completions(f"items-cold{at}", f"items-cold{at}", own.items, config.llm.engine))
         for known in both:
             vectors(f"users{at}", "users", said, known)
             vectors(f"items{at}", "items", {**_said(f"items-warm{at}", "-warm"), **_said(f"items-cold{at}", "-cold")}, known)
     if any(own.users == "llm/policy" for own in made):
         stage("prompts/sample", partial(profiles.user_prompts, only=SAMPLE), near, [*wording, SAMPLE, config.case])
-        stages.append(_completions(config, "sample", "llm/dialogue"))
+        stages.append(completions("sample", "sample", "llm/dialogue", config.llm.engine))
         stage("vectors/sample", profiles.sample_vectors, _said("sample"), [*wording, encoder], "driver", VECTORS)
         read = {**near, "before": "vectors/sample", "after": "vectors/users@train"}
         stage("smoothing", profiles.smoothing, read, wording)
