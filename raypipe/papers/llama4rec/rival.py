@@ -36,16 +36,20 @@ def _draw(ctx: Context, config: RunConfig) -> None:
     asked = asked[(asked["template"] == "listwise") & (asked["split"] == "test")]
     book = words.catalogue(ctx.input("data"))
     parts = []
-    for task in config.tasks:
-        for backbone in config.backbones[task] if task != "rating" else ():
-            own = asked[asked["ask_id"].str.startswith(f"{config.seed}/{backbone}/")]
-            frame = _predictions(ctx, config, task, backbone).drop_duplicates(USER)
-            target = dict(zip(frame[USER], frame["target"], strict=True))
-            within = [target[u] in set(book.ids[np.asarray(c)]) for u, c in zip(own[USER], own["candidates"], strict=True)]
-            own = own[within]
-            rng = generator(config.seed, "rival", task, backbone)
-            parts.append(own.iloc[np.sort(rng.permutation(len(own))[: config.rival_tasks])].assign(template="ranking"))
+    for task, backbone in _ranked(config):
+        own = asked[asked["ask_id"].str.startswith(f"{config.seed}/{backbone}/")]
+        frame = _predictions(ctx, config, task, backbone).drop_duplicates(USER)
+        target = dict(zip(frame[USER], frame["target"], strict=True))
+        within = [target[u] in set(book.ids[np.asarray(c)]) for u, c in zip(own[USER], own["candidates"], strict=True)]
+        own = own[within]
+        rng = generator(config.seed, "rival", task, backbone)
+        parts.append(own.iloc[np.sort(rng.permutation(len(own))[: config.rival_tasks])].assign(template="ranking"))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def _ranked(config: RunConfig) -> list[tuple[str, str]]:
+    """The top-k tasks and their backbones."""
+    return [(task, name) for task in config.tasks if task != "rating" for name in config.backbones[task]]
 
 
 def _predictions(ctx: Context, config: RunConfig, task: str, backbone: str) -> pd.DataFrame:
@@ -57,24 +61,23 @@ def against_rival(ctx: Context, config: RunConfig) -> dict[str, Any]:
     got = answers(ctx, "prompts", "completions")
     rejected: Counter[str] = Counter()
     lines = []
-    for task in config.tasks:
-        for backbone in config.backbones[task] if task != "rating" else ():
-            frame = _predictions(ctx, config, task, backbone)
-            hits = frame[frame[ITEM] == frame["target"]].set_index(USER)
-            ours: dict[str, Counter[str]] = {"rank": Counter(), "rank_llm": Counter()}
-            for row in got[got["prompt_id"].str.startswith(f"{config.seed}/{backbone}/")].itertuples():
-                said = ranking.parse(Completion(row.answer, ()), list(row.options), list(row.payload))
-                if isinstance(said, Rejected):
-                    rejected[said.kind] += 1
-                    for counts in ours.values():
-                        counts["rejected"] += 1
-                    continue
-                own = hits.loc[row.prompt_id.split("/", 6)[6]]
-                theirs = [item for item, _ in said].index(own["target"]) + 1
-                for column, counts in ours.items():
-                    counts["wins" if own[column] < theirs else "ties" if own[column] == theirs else "losses"] += 1
+    for task, backbone in _ranked(config):
+        frame = _predictions(ctx, config, task, backbone)
+        hits = frame[frame[ITEM] == frame["target"]].set_index(USER)
+        ours: dict[str, Counter[str]] = {"rank": Counter(), "rank_llm": Counter()}
+        for row in got[got["prompt_id"].str.startswith(f"{config.seed}/{backbone}/")].itertuples():
+            said = ranking.parse(Completion(row.answer, ()), list(row.options), list(row.payload))
+            if isinstance(said, Rejected):
+                rejected[said.kind] += 1
+                for counts in ours.values():
+                    counts["rejected"] += 1
+                continue
+            own = hits.loc[row.prompt_id.split("/", 6)[6]]
+            theirs = [item for item, _ in said].index(own["target"]) + 1
             for column, counts in ours.items():
-                lines.append({"task": task, "backbone": backbone, "ours": "Llama4Rec" if column == "rank" else "its LLM alone",
-                              **{k: counts[k] for k in ("wins", "ties", "losses", "rejected")}})  # fmt: skip
+                counts["wins" if own[column] < theirs else "ties" if own[column] == theirs else "losses"] += 1
+        for column, counts in ours.items():
+            lines.append({"task": task, "backbone": backbone, "ours": "Llama4Rec" if column == "rank" else "its LLM alone",
+                          **{k: counts[k] for k in ("wins", "ties", "losses", "rejected")}})  # fmt: skip
     (ctx.out / "rival.json").write_text(json.dumps(lines, indent=1))
     return {"rows": len(got), "rejected": dict(rejected), "lines": lines}
