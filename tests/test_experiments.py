@@ -64,6 +64,17 @@ def test_tables_share_one_llm_and_figures_of_the_llm_do_not(tmp_path):
     assert few["llm/base"] == all_["llm/base"] and few["llm/augmented"] != all_["llm/augmented"] == table2["llm/augmented"]
 
 
+def test_how_candidates_are_asked_about_does_not_tune_the_llm_anew(tmp_path):
+    default, other, longer = (
+        Runner(plan(load("toy", {"variants": ["wo_pa"], **made})), Store(str(tmp_path))).keys
+        for made in ({}, {"rerank.pointwise": False}, {"rerank.k_prime": 30})
+    )
+    for stage in ("llm/plain", "llm/augmented", "prompts/augment", "completions/augment"):
+        assert default[stage] == other[stage], stage
+    assert default["prompts/llama4rec"] != other["prompts/llama4rec"]
+    assert default["llm/plain"] != longer["llm/plain"], "an instruction names as many candidates as a question"
+
+
 def test_datasets_share_one_llm_that_learns_from_all_of_them(tmp_path):
     sources = [{"data": {"name": "toy"}}, {"data": {"name": "folder", "dir": str(tmp_path)}}]
     keys = [

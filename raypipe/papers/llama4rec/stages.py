@@ -55,7 +55,12 @@ def _learnt(config: RunConfig) -> list[tuple[str, str]]:
 
 def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str]]) -> list[Any]:
     """The settings that decide what prompts say."""
-    return [config.prompts.model_dump(), style_of(config), config.rerank.model_dump(), names, list(seeds)]
+    return [config.prompts.model_dump(), style_of(config), names, list(seeds)]
+
+
+def _ranking(config: RunConfig) -> list[Any]:
+    """The settings that decide what is asked to re-rank and to rate; the LLM is not tuned anew where they alone change."""
+    return [*_wording(config, config.repetitions, _backbones(config)), config.rerank.model_dump()]
 
 
 def _asked(config: RunConfig) -> dict[str, Any]:
@@ -101,7 +106,13 @@ def _tuning(config: RunConfig) -> list[Stage]:
         inputs = {"base": "llm/base"}
         for n, (at, source) in enumerate(config.sources):
             body = partial(instructions, config=source, with_hints=kind == "augmented", seed=seed)
-            settings = [_wording(config, [seed], _learnt(config)), tune.instructions, tune.newest, _asked(config)]
+            settings = [
+                _wording(config, [seed], _learnt(config)),
+                config.rerank.at_once,
+                tune.instructions,
+                tune.newest,
+                _asked(config),
+            ]
             made_of = both(at) | {f"hint/{name}": f"{at}hint/{name}" for _, name in _learnt(config)}
             stages.append(Stage(f"{at}instructions/{kind}", body, made_of, settings, made_by, "driver", "Ray Data"))
             inputs[f"instructions{n}"] = f"{at}instructions/{kind}"
@@ -147,7 +158,7 @@ def _augmentation(config: RunConfig) -> list[Stage]:
 def _answers(config: RunConfig) -> list[Stage]:
     """Each wave: prompts, completions and choice, then the test prompts of those whose chosen ranking is pointwise."""
     stages = []
-    wording = _wording(config, config.repetitions, _backbones(config))
+    wording = _ranking(config)
     for kind, wave in waves(config.variants).items():
         of_models = {
             f"model/{seed}/{n}": f"seed{seed}/{wave.models}/{n}" for seed in config.repetitions for _, n in _backbones(config)
@@ -177,7 +188,7 @@ def _outcome(config: RunConfig) -> list[Stage]:
         for seed in config.repetitions:
             for _, n in _backbones(config):
                 inputs |= {f"{m}/{seed}/{n}": f"seed{seed}/{m}/{n}" for m in ("base", wave.models)}
-    settings = [_wording(config, config.repetitions, _backbones(config)), config.variants]
+    settings = [_ranking(config), config.variants]
     code = (*RANKED, "papers/llama4rec/evaluate.py")
     first = f"seed{config.seed}"
     parts = {
