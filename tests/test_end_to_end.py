@@ -170,7 +170,7 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
 
     kill_when(out, log, scratch("hint.sasrec", "latest"), "a checkpoint of a backbone")
     kill_when(out, log, scratch("llm.augmented", "checkpoint_*"), "a checkpoint of the LLM")
-    kill_when(out, log, scratch("completions.llama4rec", "completions/*.parquet"), "an answer of the LLM")
+    kill_when(out, log, scratch("completions.llama4rec", "completions/[!k]*.parquet"), "an answer of the LLM")
     report = finish(out, log)
     text = log.read_text()
     assert "continuing from a checkpoint" in text and "prompts were answered before" in text
