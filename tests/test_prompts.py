@@ -163,6 +163,12 @@ def test_tuning_asks_hold_their_target_and_nothing_later(toy):
         assert set(ask.hint) <= set(ask.candidates)
 
 
+def test_lists_of_items_become_numbers_list_by_list(toy):
+    lists = pd.Series([[toy.items[3], toy.items[0]], [], [toy.items[5], "nothing", toy.items[3]]])
+    assert [own.tolist() for own in toy.numbers(lists)] == [[3, 0], [], [5, -1, 3]]
+    assert [own.tolist() for own in toy.numbers(lists[1:2])] == [[]] and toy.numbers(lists[:0]) == []
+
+
 def test_targets_that_no_hint_supports_are_left_out(toy):
     lists = lists_of(toy, "sequential", "held", depth=5)
     made = asks.listwise(toy, asks.Histories(toy), "sequential", "held", lists, None, PromptConfig(), 5, 0)

@@ -41,6 +41,13 @@ class Tables:
         self.dataset, self.split = dataset, split
         self.users, self.items = pd.Index(dataset.users[USER]), pd.Index(dataset.items[ITEM])
 
+    def numbers(self, lists: pd.Series) -> list[np.ndarray]:
+        """Row numbers of the items in lists of ids, list by list; looked up at once, as pandas takes long for each look-up."""
+        sizes = np.array([len(items) for items in lists], dtype=np.int64)
+        if not sizes.sum():
+            return [np.empty(0, np.int64) for _ in sizes]
+        return np.split(self.items.get_indexer(np.concatenate(list(lists))), np.cumsum(sizes)[:-1])
+
     def rows(self, task: str) -> pd.DataFrame:
         """The split of a task with row numbers `u` and `i`."""
         table = self.split.table(task)

@@ -105,12 +105,12 @@ def listwise(
         limit: at most so many asks (held rows), those with the target in the top k' first, otherwise at random.
     """
     targets = tables.targets(task, part)
-    ranked = {(u, s): np.asarray(i) for u, s, i in zip(lists[USER], lists["split"], lists["items"], strict=True)}
+    ranked = dict(zip(zip(lists[USER], lists["split"], strict=True), tables.numbers(lists["items"]), strict=True))
     rng = generator(seed, "listwise", task, part)
     rows: list[tuple[object, ...]] = []
     first: list[bool] = []
     for user, position, target in zip(targets[USER], targets["position"], targets["i"], strict=True):
-        items = tables.items.get_indexer(ranked[user, split_name(part, position)])
+        items = ranked[user, split_name(part, position)]
         within = bool((items[:k_prime] == target).any())
         if part == "held":
             candidates = _tuning_candidates(items, target, k_prime, rng)

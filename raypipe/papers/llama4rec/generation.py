@@ -110,7 +110,7 @@ def guided_asks(ctx: Context, config: RunConfig, number: int, with_hints: bool) 
             folder = ctx.input(f"model/{seed}/{name}")
             lists = pd.read_parquet(folder / "lists.parquet", columns=[USER, "split", "items"])
             lists = lists[lists["split"] == "validation"]  # its history is training alone
-            ranked = {user: source.items.get_indexer(items) for user, items in zip(lists[USER], lists["items"], strict=True)}
+            ranked = dict(zip(lists[USER], source.numbers(lists["items"]), strict=True))
             similar = similar_of(folder) if with_hints else None
             own = derive(seed, "round", number)
             made = asks.augmentation(source, past, config.prompts, *asked, own, ranked, similar)
