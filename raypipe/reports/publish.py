@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from raypipe.backbones import registry
 from raypipe.cluster import session
@@ -24,6 +23,7 @@ from raypipe.data.split import PARTS, Split, evaluated_users
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, pages, plots, tables
+from raypipe.reports.samples import samples
 
 SCHEMA = "raypipe-report/2"
 
@@ -174,34 +174,10 @@ def _page(
         llm=report["llm"],
         rival=report.get("rival"),
         attributes=report.get("attributes"),
-        samples=_samples(of),
+        samples=samples(config, of, chosen),
         curves=plots.curves(curves),
         stages=report["stages"],
         total_seconds=sum(s["seconds"] for s in report["stages"]),
         environment=json.dumps({k: report["run"][k] for k in ("machine", "versions")}, indent=1),
         configuration=json.dumps(report["run"]["config"], indent=1),
     )
-
-
-def _samples(of: Any, each: int = 2) -> list[dict[str, Any]]:
-    """A few prompts of each template with their answers."""
-    made = []
-    for wave in ("augment", "llama4rec"):
-        folder = of(f"prompts/{wave}") / "prompts"
-        files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
-        if not files:
-            continue
-        asked = pd.concat([pq.read_table(f).to_pandas() for f in files])
-        asked = asked.sort_values("prompt_id").groupby("template").head(each)
-        got = pd.read_parquet(of(f"completions/{wave}") / "completions.parquet").set_index("prompt_id")
-        for row in asked.itertuples():
-            answer = got.loc[row.prompt_id]
-            if len(answer["logprobs"]):
-                options = sorted(
-                    ({"text": o.strip(), "value": float(v)} for o, v in zip(row.options, answer["logprobs"], strict=True)),
-                    key=lambda o: -o["value"],
-                )
-            else:
-                options = [{"text": answer["answer"].strip() or "(no answer)", "value": None}]
-            made.append({"id": row.prompt_id, "prompt": row.prompt, "options": options[:5]})
-    return made
