@@ -76,10 +76,9 @@ def wording(run: Path, stage: str) -> float:
     """Prompts a second that one process words."""
     from raypipe.config import RunConfig
     from raypipe.papers.llama4rec import words
-    from raypipe.papers.llama4rec.generation import style_of
 
     report = json.loads((run / "report.json").read_text())
-    style, data = style_of(RunConfig.model_validate(report["run"]["config"])), newest(run, "data")
+    style, data = RunConfig.model_validate(report["run"]["config"]).style, newest(run, "data")
     asked = pd.read_parquet(newest(run, stage) / "asks.parquet")
     words.render_batch(asked.head(8), data, style)
     began = time.perf_counter()

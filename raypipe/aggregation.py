@@ -67,6 +67,9 @@ def mixed(llm_UK: np.ndarray, rec_UK: np.ndarray, alpha_U: np.ndarray) -> np.nda
     """Eq. 6 for lists: [U, K] final utilities from those of the LLM and of the conventional model, columns in its order.
 
     Utilities are minus the positions (L23), or log-probabilities and scores; what is added to all of a user's changes nothing.
+    -inf, of a candidate that one of them does not know, puts it behind the others unless that one has no weight.
     """
-    alpha_U1 = np.asarray(alpha_U)[:, None]
-    return np.round(alpha_U1 * llm_UK + (1.0 - alpha_U1) * rec_UK, 9)  # rounding: sums that are equal on paper stay equal
+    alpha_U1 = np.asarray(alpha_U, dtype=float)[:, None]
+    with np.errstate(invalid="ignore"):
+        llm_part, rec_part = (np.where(w > 0, w * of, 0.0) for w, of in ((alpha_U1, llm_UK), (1.0 - alpha_U1, rec_UK)))
+    return np.round(llm_part + rec_part, 9)  # rounding: sums that are equal on paper stay equal

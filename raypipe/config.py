@@ -77,6 +77,23 @@ class RunConfig(Config):
         return self.llm.tune.backbones or {task: self.backbones[task] for task in self.tasks}
 
     @property
+    def style(self) -> Literal["title", "listed", "label"]:
+        """How answers are written: by default as titles where the tokenizer gives titles a token, else as labels."""
+        if self.prompts.answers == "auto":
+            return "title" if self.llm.source == "embedded" else "label"
+        return self.prompts.answers
+
+    @property
+    def k_prime(self) -> int:
+        """k', the length of the re-ranked list (L24)."""
+        return self.rerank.k_prime or (50 if self.style == "title" else 20)
+
+    @property
+    def at_once(self) -> int:
+        """Candidates of a listwise prompt."""
+        return min(self.rerank.chunk, self.k_prime) if self.rerank.chunk else self.k_prime
+
+    @property
     def sources(self) -> list[tuple[str, RunConfig]]:
         """What the LLM learns from: a prefix for names of stages, and the configuration of a run on that dataset."""
         own = [

@@ -222,9 +222,15 @@ class AugmentConfig(Config):
 class RerankConfig(Config):
     """Re-ranking of the conventional model's output."""
 
-    k_prime: int = Field(20, ge=5, description="k', the length of the re-ranked list; the paper's is 10 (L24)")
+    k_prime: int | None = Field(
+        None,
+        ge=5,
+        description="k', the length of the re-ranked list; the paper's is 10 (L24). none: 50 where answers are titles that no "
+        "prompt names, so that any number takes one prompt, else 20",
+    )
     chunk: int = Field(0, ge=0, description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: all")
-    pointwise: bool = Field(True, description="also rate each candidate, and choose the better way on validation")
+    pointwise: bool = Field(True, description="also rate candidates, and choose the better way on validation")
+    pointwise_k: int = Field(20, ge=5, description="candidates that are rated, each by a prompt; the others stay behind them")
     pointwise_users: int = Field(100, ge=20, description="validation users on which pointwise and listwise are compared")
 
     @field_validator("chunk")
@@ -233,11 +239,6 @@ class RerankConfig(Config):
         if size == 1:
             raise ValueError("a chunk holds two candidates or more; 0 asks about all at once")
         return size
-
-    @property
-    def at_once(self) -> int:
-        """Candidates of a prompt."""
-        return min(self.chunk, self.k_prime) if self.chunk else self.k_prime
 
 
 class AggregationConfig(Config):

@@ -51,7 +51,8 @@ def test_a_rejected_answer_keeps_the_conventional_order():
     names, scores = list("abcde"), [[0.9, 0.5, 0.4, 0.3, 0.1], [5.0, 4.0, 3.0, 2.0, 1.0]]
     lists = pd.DataFrame({"user_id": ["u", "v"], "items": [names, names], "scores": scores})
     said = pd.DataFrame({"user_id": "u", "item": list("cabde"), "value": [-1.0, -2.0, -2.0, -4.0, -5.0], "chunk": 0})
-    for named in (said, said.assign(item=["2", "0", "1", "3", "4"])):
+    rated = said.assign(item=["2", "0", "1", "3", "4"], template="pointwise")
+    for named in (said.assign(template="listwise"), rated):
         llm, rec = ranks.utilities(
             lists, named, {n: i for i, n in enumerate(names)}, load("toy", {"rerank.k_prime": 5, "aggregation.utility": "position"})
         )
@@ -60,10 +61,34 @@ def test_a_rejected_answer_keeps_the_conventional_order():
         assert llm.tolist() == [[-2.0, -2.0, -1.0, -4.0, -5.0], scores[1]] and rec.tolist() == scores
 
 
+def test_what_is_not_rated_or_not_there_stays_behind():
+    """Three of five candidates are rated; the second user has two items left to recommend."""
+    lists = pd.DataFrame({"user_id": ["u", "v"], "items": [list("abcde"), ["c", "a"]],
+                          "scores": [[5.0, 4.0, 3.0, 2.0, 1.0], [9.0, 8.0]]})  # fmt: skip
+    said = pd.DataFrame({"user_id": list("uuuvv"), "item": ["2", "0", "1", "0", "2"], "value": [4.0, 3.0, 2.0, 5.0, 1.0]})
+    said = said.assign(chunk=0, template="pointwise")
+    numbers, rated = {n: i for i, n in enumerate("abcde")}, load("toy", {"rerank.pointwise_k": 5})
+    rated = rated.model_copy(update={"rerank": rated.rerank.model_copy(update={"pointwise_k": 3})})
+    ids, _ = ranks.candidates(lists, 50)
+    assert ids.tolist() == [list("abcde"), ["c", "a", "", "", ""]]
+    llm, rec = ranks.utilities(lists, said, numbers, rated)
+    none = -np.inf
+    assert llm.tolist() == [[3.0, 2.0, 4.0, none, none], [1.0, 5.0, none, none, none]]
+    assert rec.tolist() == [[5.0, 4.0, 3.0, 2.0, 1.0], [9.0, 8.0, none, none, none]]
+    for alpha, places in ((0.0, [1, 2, 3, 4, 5]), (0.9, [2, 3, 1, 4, 5]), (1.0, [2, 3, 1, 4, 5])):
+        assert aggregation.positions(aggregation.mixed(llm, rec, np.full(2, alpha)))[0].tolist() == places, alpha
+    by_place = rated.model_copy(update={"aggregation": load("toy", {"aggregation.utility": "position"}).aggregation})
+    assert ranks.utilities(lists, said, numbers, by_place)[0].tolist() == [[-2, -3, -1, -4, -5], [-2, -1, -3, -4, -5]]
+    known = {"ell": np.zeros(2), "task": "direct", "at": np.array([4, 2]), "llm": llm, "rec": rec}
+    assert mixer._told(known, np.arange(2)).tolist() == [False, True], "of a target that is not rated nothing is learnt"
+    assert np.isfinite(mixer.learn([known], [np.arange(2)])).all()
+
+
 def test_chunks_are_merged_where_their_values_cannot_be_compared():
     names, scores = list("abcde"), [2.0, 1.0, 0.5, 0.2, -1.0]
     lists = pd.DataFrame({"user_id": ["u"], "items": [names], "scores": [scores]})
     said = pd.DataFrame({"user_id": "u", "item": names, "value": [-1.0, -9.0, -2.0, -3.0, -8.0], "chunk": [0, 1, 0, 0, 1]})
+    said["template"] = "listwise"
     numbers = {n: i for i, n in enumerate(names)}
     by_title = load("toy", {"rerank.k_prime": 5, "rerank.chunk": 3})
     llm, _ = ranks.utilities(lists, said, numbers, by_title)

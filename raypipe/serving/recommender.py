@@ -24,7 +24,7 @@ from raypipe.papers.bundles import read_head
 from raypipe.papers.llama4rec import words
 from raypipe.papers.llama4rec.asks import NOTHING, Ask, Histories, Past, chunks
 from raypipe.papers.llama4rec.bundle import FORMAT
-from raypipe.papers.llama4rec.generation import similar_of, style_of
+from raypipe.papers.llama4rec.generation import similar_of
 from raypipe.papers.llama4rec.ranks import merged, must_merge
 from raypipe.papers.llama4rec.training import load_backbone
 from raypipe.prompts.contract import Completion, Rejected
@@ -76,7 +76,7 @@ class Recommender:
         facts = read_head(folder, FORMAT)
         self.config = RunConfig.model_validate(facts["config"])
         self.seed = int(facts["seed"])
-        self.style = style_of(self.config)
+        self.style = self.config.style
         dataset, split = Dataset.load(folder / "dataset"), Split.load(folder / "split")
         self.tables = Tables(dataset, split)
         self.histories = Histories(self.tables)
@@ -124,10 +124,10 @@ class Recommender:
         masked = self.tables.split.masked or task == "direct"
         queries = Queries(np.array([user]), Ragged.of([past.items]), np.array([0]), masked)
         free = len(self.book.ids) - (len(np.unique(past.items)) if masked else 0)
-        depth = min(max(k, self.config.rerank.k_prime), free)
+        depth = min(max(k, self.config.k_prime), free)
         found = top_k(self.models[task], queries, depth, self.seed)
         candidates = found.items[0]
-        k_prime = min(self.config.rerank.k_prime, depth)
+        k_prime = min(self.config.k_prime, depth)
         alpha = self._alpha(task, len(past.items) if user_id is None else len(self._train(task, user_id).items))
         rec = np.asarray(found.scores[:, :k_prime], dtype=float)
         values = self._llm_values(task, choice["ranking"], user_id, past, candidates[:k_prime], rec[0])
@@ -225,12 +225,13 @@ class Recommender:
             own = self.histories.rated_visible.get(user_id or "", NOTHING)
             other = self.histories.rated_visible.get(similar, NOTHING)
             ask = self._ask("pointwise", user_id, task, own, other, rated=True)
-            said = [self._pointwise(ask._replace(candidates=(c,))) for c in candidates]
-            return None if any(v is None for v in said) else np.array(said, dtype=float)
+            said = [self._pointwise(ask._replace(candidates=(c,))) for c in candidates[: self.config.rerank.pointwise_k]]
+            rest = [-np.inf] * (len(candidates) - len(said))
+            return None if any(v is None for v in said) else np.array([*said, *rest], dtype=float)
         ask = self._ask("listwise", user_id, task, past, self.histories.topk_train.get(similar, NOTHING), rated=False)
         ask = ask._replace(hint=candidates[: self.config.prompts.hint])
         # in random order, as in evaluation: a prompt must not tell what the conventional model thinks by the order of candidates
-        parts = chunks(generator(self.seed, "listwise", "serve").permutation(len(candidates)), self.config.rerank.at_once)
+        parts = chunks(generator(self.seed, "listwise", "serve").permutation(len(candidates)), self.config.at_once)
         made = [words.render(ask._replace(candidates=candidates[part]), self.book, self.style) for part in parts]
         values, chunk = np.empty(len(candidates)), np.empty(len(candidates))
         answers = self.scorer.score([Question(m.text, m.options) for m in made])

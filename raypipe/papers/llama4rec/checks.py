@@ -8,7 +8,6 @@ from raypipe.config import RunConfig
 from raypipe.data.dataset import source_options
 from raypipe.errors import ConfigError
 from raypipe.papers.completions import check_room
-from raypipe.papers.llama4rec.generation import style_of
 from raypipe.prompts.contract import LABELS
 from raypipe.tuning.checkpoint import check_source
 
@@ -42,10 +41,10 @@ def check(config: RunConfig) -> None:
         raise ConfigError("a judge judges attributes, and the run makes none", "judge", "add the task rating")
     if config.rival and not {"direct", "sequential"} & set(config.tasks):
         raise ConfigError("a rival ranks lists, and the run has none", "rival", "add the task direct or sequential")
-    if config.rival and config.rerank.at_once < config.rerank.k_prime:
+    if config.rival and config.at_once < config.k_prime:
         raise ConfigError("a rival is put whole lists", "rerank.chunk", "leave it at 0, or leave the rival out")
-    most = max(config.rerank.at_once, config.augment.pick_from)
-    if style_of(config) == "label" and most > len(LABELS):
+    most = max(config.at_once, config.augment.pick_from)
+    if config.style == "label" and most > len(LABELS):
         raise ConfigError(
             f"{most} candidates cannot be labelled by {len(LABELS)} letters",
             "rerank.k_prime, augment.pick_from",

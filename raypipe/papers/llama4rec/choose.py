@@ -17,7 +17,7 @@ from raypipe.evaluation import metrics
 from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.mixer import cross_fitted, learn
-from raypipe.papers.llama4rec.ranks import utilities, values
+from raypipe.papers.llama4rec.ranks import candidates, utilities, values
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
@@ -79,7 +79,7 @@ def _cases(ctx: Context, config: RunConfig) -> list[dict[str, Any]]:
                 for scope, part in (("all", lists), ("compared", lists[lists[USER].isin(compared)])):
                     if (ranking == "pointwise" and scope == "all") or not len(part):
                         continue
-                    items = np.stack([np.asarray(i)[: config.rerank.k_prime] for i in part["items"]])
+                    items, _ = candidates(part, config.k_prime)
                     llm, rec = utilities(part, of, numbers, config)
                     cases.append(
                         _case(task, backbone, ranking, past, part[USER], config, scope)
@@ -210,7 +210,7 @@ def _decide(
 def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict[str, Any]], with_hints: bool) -> None:
     """Write asks for the test candidates of those backbones whose chosen ranking is pointwise; mostly none."""
     from raypipe.papers.llama4rec import asks
-    from raypipe.papers.llama4rec.generation import similar_of
+    from raypipe.papers.llama4rec.generation import pointwise_asks, similar_of
 
     source = tables(ctx)
     past = Histories(source)
@@ -221,8 +221,7 @@ def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict
         folder = ctx.input(f"model/{seed}/{choice['backbone']}")
         similar = similar_of(folder) if with_hints else None
         lists = pd.read_parquet(folder / "lists.parquet")
-        made = asks.listwise(source, past, choice["task"], "test", lists, similar, config.prompts, config.rerank.k_prime, seed)
-        single = asks.pointwise_candidates(made, past, similar, config.prompts)
+        single = pointwise_asks(source, past, choice["task"], "test", lists, similar, config, seed)
         parts.append(single.assign(ask_id=f"{seed}/{choice['backbone']}/" + single["ask_id"]))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
 

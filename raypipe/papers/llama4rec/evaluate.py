@@ -16,7 +16,7 @@ from raypipe.evaluation import metrics, significance, slices
 from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.choose import coefficients
-from raypipe.papers.llama4rec.ranks import utilities, values
+from raypipe.papers.llama4rec.ranks import candidates, utilities, values
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES, source, waves
 from raypipe.pipeline.stage import Context
@@ -109,13 +109,12 @@ def _ranking(
     ctx: Context, config: RunConfig, task: str, backbone: str, variant: str, seed: int, told: Told | None, past: Histories,
     numbers: dict[str, int],
 ) -> pd.DataFrame:  # fmt: skip
-    k = config.rerank.k_prime
     lists = _answers(ctx, variant, seed, backbone, "lists.parquet")
-    items = np.stack([np.asarray(i)[:k] for i in lists["items"]])
+    items, scores = candidates(lists, config.k_prime)
+    k = items.shape[1]
     rec = np.broadcast_to(np.arange(1, k + 1), items.shape)
     columns = {USER: np.repeat(lists[USER].to_numpy(), k), ITEM: items.ravel()}
     if told is None:
-        scores = np.stack([np.asarray(s)[:k] for s in lists["scores"]]).astype(float)
         columns |= {"rank": rec.ravel(), "score": scores.ravel()}
     else:
         llm, conventional = utilities(lists, _said(told, seed, task, backbone), numbers, config)
@@ -127,7 +126,8 @@ def _ranking(
         columns |= {"rank": aggregation.positions(value).ravel(), "score": value.ravel(), "rec": conventional.ravel(),
                     "llm": llm.ravel(), "rank_rec": rec.ravel(), "rank_llm": aggregation.positions(llm).ravel()}  # fmt: skip
     columns["target"] = np.repeat(lists["target"].to_numpy(), k)
-    return pd.DataFrame(columns).sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
+    made = pd.DataFrame(columns)[items.ravel() != ""]
+    return made.sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
 
 
 def _slices(task: str, frame: pd.DataFrame, past: Histories, data: Tables) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from raypipe.backbones.tables import Tables
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
@@ -18,17 +19,9 @@ from raypipe.papers.llama4rec import asks, attributes, words
 from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
-from raypipe.prompts.contract import Style
 from raypipe.schema import PROMPTS, USER
 from raypipe.sections import AugmentConfig
 from raypipe.seeding import derive, generator
-
-
-def style_of(config: RunConfig) -> Style:
-    """How answers are written: titles where the tokenizer gives titles a token, else labels."""
-    if config.prompts.answers == "auto":
-        return "title" if config.llm.source == "embedded" else "label"
-    return config.prompts.answers
 
 
 def similar_of(folder: Path) -> dict[str, str]:
@@ -53,15 +46,26 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
                     parts.append(made.assign(ask_id=prefix + made["ask_id"]))
                     continue
                 lists = pd.read_parquet(folder / "lists.parquet")
-                made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.rerank.k_prime, seed)
-                asked = asks.in_chunks(made, config.rerank.at_once)
+                made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.k_prime, seed)
+                asked = asks.in_chunks(made, config.at_once)
                 parts.append(asked.assign(ask_id=prefix + asked["ask_id"]))
                 if config.rerank.pointwise and part == "validation":
                     rng = generator(seed, "pointwise users", task)
-                    some = made.iloc[np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])]
-                    single = asks.pointwise_candidates(some, past, similar, config.prompts)
+                    some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])
+                    single = pointwise_asks(source, past, task, part, lists, similar, config, seed)
+                    single = single[single[USER].isin(made[USER].iloc[some])]
                     parts.append(single.assign(ask_id=prefix + single["ask_id"]))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+
+
+def pointwise_asks(
+    source: Tables, past: asks.Histories, task: str, part: str, lists: pd.DataFrame, similar: dict[str, str] | None,
+    config: RunConfig, seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Asks that rate the first `pointwise_k` candidates of a part, one by one."""
+    first = min(config.k_prime, config.rerank.pointwise_k)
+    made = asks.listwise(source, past, task, part, lists, similar, config.prompts, first, seed)
+    return asks.pointwise_candidates(made, past, similar, config.prompts)
 
 
 def augment_asks(ctx: Context, config: RunConfig) -> None:
@@ -135,7 +139,7 @@ def prompts(ctx: Context, config: RunConfig, kind: str) -> dict[str, Any]:
 
 def word_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
     """Put asks.parquet into words, in Ray Data tasks; the files are as small as the pieces in which answers are kept."""
-    data, style, where = ctx.input("data"), style_of(config), ctx.name
+    data, style, where = ctx.input("data"), config.style, ctx.name
     began = time.perf_counter()
 
     def word(batch: pd.DataFrame) -> pa.Table:

@@ -12,7 +12,7 @@ from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec import asks, attributes, words
-from raypipe.papers.llama4rec.generation import similar_of, style_of
+from raypipe.papers.llama4rec.generation import similar_of
 from raypipe.papers.llama4rec.training import tables
 from raypipe.pipeline.stage import Context
 from raypipe.schema import USER
@@ -35,7 +35,7 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
                 made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
             else:
                 lists = pd.read_parquet(folder / "lists.parquet")
-                made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.rerank.at_once, seed, count)
+                made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.at_once, seed, count)
             parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
     if config.augment.pairs_per_user and "direct" in config.learnt:
         parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))
@@ -48,7 +48,7 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
 def instructions(ctx: Context, config: RunConfig, with_hints: bool, seed: int) -> dict[str, Any]:
     """instructions.parquet: prompt and answer; repeated ones are dropped (L29). Newest histories have no prompt."""
     session.in_worker(instruction_asks, ctx, config, with_hints, seed)
-    data, style = ctx.input("data"), style_of(config)
+    data, style = ctx.input("data"), config.style
 
     def word(batch: pd.DataFrame) -> pd.DataFrame:
         book = words.catalogue(data)
@@ -77,7 +77,7 @@ def newest_histories(source: Tables, config: RunConfig) -> pd.DataFrame:
     rows = source.rows("direct")
     book = words.Catalogue.of(source.dataset)
     users = [(user, own["i"].to_numpy()) for user, own in rows[rows["part"] == "train"].groupby(USER) if len(own) > 1]
-    texts = [words.window(book, items, config.prompts, style_of(config)) for _, items in users]
+    texts = [words.window(book, items, config.prompts, config.style) for _, items in users]
     return pd.DataFrame({"ask_id": [f"newest/{u}" for u, _ in users], "template": "newest", "prompt": "", "answer": texts})
 
 

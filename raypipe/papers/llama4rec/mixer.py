@@ -24,7 +24,7 @@ def learn(cases: Sequence[dict[str, Any]], picked: Sequence[np.ndarray]) -> tupl
     """(b_0, b_1) of `aggregation.learned_weight` that make the truth most probable.
 
     Ratings: least squared error. Lists: the softmax over the k' candidates of the mixed utilities, at a temperature that is
-    learnt too; users whose target is not among the candidates say nothing.
+    learnt too; users whose target is not among the candidates, or not among those that were rated, say nothing.
 
     Args:
         cases: those of choose.py, one a seed.
@@ -38,15 +38,22 @@ def learn(cases: Sequence[dict[str, Any]], picked: Sequence[np.ndarray]) -> tupl
             if case["task"] == "rating":
                 parts.append((aggregation.blend_ratings(case["llm"][rows], case["rec"][rows], alpha) - case["truth"][rows]) ** 2)
                 continue
-            rows, alpha = rows[case["at"][rows] > 0], alpha[case["at"][rows] > 0]
+            told = _told(case, rows)
+            rows, alpha = rows[told], alpha[told]
             utility = np.exp(b[2]) * aggregation.mixed(case["llm"][rows], case["rec"][rows], alpha)
             parts.append(logsumexp(utility, axis=1) - utility[np.arange(len(rows)), case["at"][rows] - 1])
-        told = np.concatenate(parts)
-        return float((told.mean() if len(told) else 0.0) + PULL * (b[0] ** 2 + b[1] ** 2))
+        losses = np.concatenate(parts)
+        return float((losses.mean() if len(losses) else 0.0) + PULL * (b[0] ** 2 + b[1] ** 2))
 
     # without derivatives: utilities are rounded, so that small steps change nothing
     found = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3, "fatol": 1e-6})
     return float(found.x[0]), float(found.x[1])
+
+
+def _told(case: dict[str, Any], rows: np.ndarray) -> np.ndarray:
+    """[rows] whether the LLM said something of the user's target."""
+    at = case["at"][rows]
+    return (at > 0) & (case["llm"][rows, np.maximum(at - 1, 0)] > -np.inf)
 
 
 def cross_fitted(cases: Sequence[dict[str, Any]], quality: Callable[[dict[str, Any], np.ndarray], float]) -> float:

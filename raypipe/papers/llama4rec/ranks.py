@@ -11,7 +11,6 @@ from scipy.special import logsumexp
 
 from raypipe import aggregation
 from raypipe.config import RunConfig
-from raypipe.papers.llama4rec.generation import style_of
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import listwise, pointwise
 
@@ -52,27 +51,44 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     return pd.DataFrame(rows, columns=COLUMNS), rejected
 
 
+def candidates(lists: pd.DataFrame, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """([U, K], [U, K]) the first k items of LISTS rows and their scores; shorter lists end in "" with the score -inf."""
+    longest = max((len(items) for items in lists["items"]), default=0)
+    ids = np.full((len(lists), min(k, longest)), "", dtype=object)
+    scores = np.full(ids.shape, -np.inf)
+    for row, (items, values) in enumerate(zip(lists["items"], lists["scores"], strict=True)):
+        n = min(k, len(items))
+        ids[row, :n], scores[row, :n] = items[:n], values[:n]
+    return ids, scores
+
+
 def utilities(
     lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], config: RunConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """([U, K], [U, K]) what the LLM and what the conventional model say of each candidate, in conventional order.
 
-    A user whose answer was rejected gets the conventional utilities twice, so that nothing is made up (LO23).
+    A user whose answer was rejected gets the conventional utilities twice, so that nothing is made up (LO23). Candidates that
+    are not rated, because there are more than `pointwise_k`, are -inf to the LLM and so stay behind the others; those that a
+    shorter list does not have are -inf to both.
 
     Args:
         lists: LISTS rows of the users.
         said: what `values` gave for them.
     """
-    k_prime, apart = config.rerank.k_prime, must_merge(config)
+    apart, pointwise = must_merge(config), set(said["template"]) == {"pointwise"}
     told = zip(said["value"], said["chunk"], strict=True)
     by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), told, strict=True))
-    rec = np.stack([np.asarray(scores)[:k_prime] for scores in lists["scores"]]).astype(float)
+    ids, rec = candidates(lists, config.k_prime)
     llm = rec.copy()
-    for row, (user, items) in enumerate(zip(lists["user_id"], lists["items"], strict=True)):
-        found = [by_id.get((user, i), by_id.get((user, str(item_number[i])))) for i in items[:k_prime]]
-        if not any(v is None for v in found):
-            own, chunk = np.array(found).T
-            llm[row] = merged(own, chunk, rec[row]) if apart else own
+    for row, user in enumerate(lists["user_id"]):
+        own = ids[row][rec[row] > -np.inf]
+        if pointwise:
+            own = own[: config.rerank.pointwise_k]
+        found = [by_id.get((user, str(item_number[i])) if pointwise else (user, i)) for i in own]
+        if found and not any(v is None for v in found):
+            value, chunk = np.array(found).T
+            llm[row, len(own) :] = -np.inf
+            llm[row, : len(own)] = merged(value, chunk, rec[row, : len(own)]) if apart and not pointwise else value
     if config.aggregation.utility == "position":
         return aggregation.by_position(llm), aggregation.by_position(rec)
     return llm, rec
@@ -80,7 +96,7 @@ def utilities(
 
 def must_merge(config: RunConfig) -> bool:
     """Whether the values of two chunks cannot be compared: labels and listed titles are told apart within a prompt alone."""
-    return config.rerank.at_once < config.rerank.k_prime and style_of(config) != "title"
+    return config.at_once < config.k_prime and config.style != "title"
 
 
 def merged(llm_K: np.ndarray, chunk_K: np.ndarray, rec_K: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from raypipe.papers.llama4rec.bundle import bundle
 from raypipe.papers.llama4rec.checks import check
 from raypipe.papers.llama4rec.choose import choose, pointwise_test_prompts
 from raypipe.papers.llama4rec.evaluate import evaluate
-from raypipe.papers.llama4rec.generation import guided_prompts, prompts, style_of
+from raypipe.papers.llama4rec.generation import guided_prompts, prompts
 from raypipe.papers.llama4rec.instructions import instructions
 from raypipe.papers.llama4rec.judged import judge_prompts, judged
 from raypipe.papers.llama4rec.rival import against_rival, rival_prompts
@@ -55,12 +55,12 @@ def _learnt(config: RunConfig) -> list[tuple[str, str]]:
 
 def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str]]) -> list[Any]:
     """The settings that decide what prompts say."""
-    return [config.prompts.model_dump(), style_of(config), names, list(seeds)]
+    return [config.prompts.model_dump(), config.style, names, list(seeds)]
 
 
 def _ranking(config: RunConfig) -> list[Any]:
     """The settings that decide what is asked to re-rank and to rate; the LLM is not tuned anew where they alone change."""
-    return [*_wording(config, config.repetitions, _backbones(config)), config.rerank.model_dump()]
+    return [*_wording(config, config.repetitions, _backbones(config)), config.k_prime, config.rerank.model_dump()]
 
 
 def _asked(config: RunConfig) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _fits(
     stages = []
     for task, name in _learnt(config) if hint else _backbones(config):
         options = config.backbone_options.get(name, {})
-        k = DEEP if hint else config.rerank.k_prime
+        k = max(DEEP, config.k_prime) if hint else config.k_prime
         body = partial(fit_backbone, config=config, task=task, name=name, options=options, hint=hint, k=k, seed=seed)
         settings = [registry.options(task, name, options).model_dump(), config.backbone_workers, k, seed]
         crew = f"Ray Train: {config.backbone_workers} worker(s)"
@@ -108,7 +108,7 @@ def _tuning(config: RunConfig) -> list[Stage]:
             body = partial(instructions, config=source, with_hints=kind == "augmented", seed=seed)
             settings = [
                 _wording(config, [seed], _learnt(config)),
-                config.rerank.at_once,
+                config.at_once,
                 tune.instructions,
                 tune.newest,
                 _asked(config),

@@ -119,9 +119,12 @@ def _answers(model: Any, source: Tables, task: str, part: str, k: int, seed: int
              "prediction": predict(model, queries), "truth": asked[RATING].to_numpy()}
         )  # fmt: skip
     best = top_k(model, queries, k, seed)
+    free = best.scores > -np.inf  # of a small catalogue, a user may have taken all but a few items
     return pd.DataFrame(
-        {USER: asked[USER].to_numpy(), "split": names, "items": list(source.items.to_numpy()[best.items]),
-         "scores": list(best.scores), "target": asked[ITEM].to_numpy(), "target_rank": best.target_rank}
+        {USER: asked[USER].to_numpy(), "split": names,
+         "items": [items[f] for items, f in zip(source.items.to_numpy()[best.items], free, strict=True)],
+         "scores": [scores[f] for scores, f in zip(best.scores, free, strict=True)],
+         "target": asked[ITEM].to_numpy(), "target_rank": best.target_rank}
     )  # fmt: skip
 
 
