@@ -138,8 +138,11 @@ class TrainingConfig(Config):
     batch_size: int = Field(16, ge=1)
     warmup_steps: int = Field(50, ge=0)
     max_length: int = Field(384, ge=32, description="context in tokens; longer prompts are refused, not cut")
-    zero_stage: Literal[0, 1, 2, 3] = 3
-    workers: int | None = Field(None, ge=1, description="Ray Train workers; none: one per GPU, or two on CPU")
+    zero_stage: Literal[0, 1, 2, 3] | None = Field(
+        None,
+        description="of DeepSpeed; none: 3 (L31), or 0 for an LLM of less than 100 M parameters, which sharding only slows down",
+    )
+    workers: int | None = Field(None, ge=1, description="Ray Train workers; none: one per GPU, or one with all cores on CPU")
 
 
 class TuneConfig(TrainingConfig):
@@ -231,7 +234,9 @@ class RerankConfig(Config):
     chunk: int = Field(0, ge=0, description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: all")
     pointwise: bool = Field(True, description="also rate candidates, and choose the better way on validation")
     pointwise_k: int = Field(20, ge=5, description="candidates that are rated, each by a prompt; the others stay behind them")
-    pointwise_users: int = Field(100, ge=20, description="validation users on which pointwise and listwise are compared")
+    pointwise_users: int = Field(
+        100, ge=20, description="validation users of the first seed on which pointwise and listwise are compared"
+    )
 
     @field_validator("chunk")
     @classmethod

@@ -269,3 +269,18 @@ def test_a_training_of_which_most_examples_are_too_long_is_refused():
     refuse_long([5, 5, 90], 64, "llm/dialogue")  # some are left out, and told
     with pytest.raises(ConfigError, match=r"2 of 3 examples are longer than max_length = 64 tokens(?s:.)*longest has 91"):
         refuse_long([5, 90, 91], 64, "llm/dialogue")
+
+
+def test_small_llms_are_not_sharded_unless_asked(tmp_path):
+    from transformers import AutoConfig, LlamaConfig
+
+    from raypipe.tuning.sft import SHARDED, zero_stage
+
+    sizes = {"small": 32, "large": 2048}
+    for name, width in sizes.items():
+        LlamaConfig(
+            vocab_size=64, hidden_size=width, intermediate_size=8 * width, num_hidden_layers=2, num_attention_heads=1
+        ).save_pretrained(tmp_path / name)
+    assert AutoConfig.from_pretrained(tmp_path / "large").hidden_size == 2048 and SHARDED == 100_000_000
+    assert [zero_stage(None, str(tmp_path / name)) for name in sizes] == [0, 3]
+    assert zero_stage(3, str(tmp_path / "small")) == 3 and zero_stage(0, "no/such-model") == 0

@@ -3,6 +3,7 @@ profiles are written, continued, and its bundle asked about a new user and a new
 """
 
 import json
+import os
 import re
 import sys
 
@@ -17,14 +18,15 @@ from raypipe.errors import UnknownError
 from raypipe.prompts import profiles
 
 pytestmark = pytest.mark.slow
+SHARDED = f'"zero_stage": 3, "workers": {min(2, os.cpu_count() or 1)}'
 SETTINGS = [
     'data.options={"users": 60, "items": 60, "mean_length": 12, "arriving": 0.3}',
     'backbone_options={"light_gcn": {"epochs": 15}, "bias_mf": {"epochs": 15}}',
     'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 1, "pieces": 400}',
     'llm.distil={"epochs": 6, "learning_rate": 3e-3, "max_length": 512}',
-    'llm.dialogue={"epochs": 1, "dialogues": 40, "max_length": 1024}',
+    f'llm.dialogue={{"epochs": 1, "dialogues": 40, "max_length": 1024, {SHARDED}}}',
     'llm.items={"epochs": 2, "max_length": 1024}',
-    'llm.reward={"epochs": 2, "pairs": 80, "max_length": 1024}',
+    f'llm.reward={{"epochs": 2, "pairs": 80, "max_length": 1024, {SHARDED}}}',
     'llm.policy={"episodes": 16, "rounds": 2, "batch_size": 8}',
     'teacher={"users": 30, "items": 20}',
     'profiles={"history": 2, "neighbours": 1, "phrase": 12, "user_phrases": 2, "item_phrases": 2}',

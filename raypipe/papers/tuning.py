@@ -37,8 +37,7 @@ def run_tuning(
     """
     settings = {"model": model, "examples": examples, "tune": tune, "dropout": dropout}
     session.in_worker(_check_lengths, settings, ctx.name)
-    facts = train_model(ctx, _tune_loop, settings, seed, train.workers(tune.workers, 2), every_seconds)
-    return {**facts, "zero_stage": tune.zero_stage}
+    return train_model(ctx, _tune_loop, settings, seed, train.workers(tune.workers, 1), every_seconds)
 
 
 def train_model(
@@ -122,7 +121,7 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
         tune.learning_rate,
         tune.batch_size,
         tune.warmup_steps,
-        tune.zero_stage,
+        sft.zero_stage(tune.zero_stage, settings["model"]),
         settings["seed"],
         settings["dropout"],
     )
@@ -139,7 +138,7 @@ def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
         facts = {
             "examples": len(examples), "too_long": len(made) - len(examples), "steps": int(last.get("steps", 0)),
             "loss": last.get("loss"), "tokens_per_second": float(np.mean(rates)) if rates else None,
-            "parameters": sum(p.numel() for p in state.values()),
+            "parameters": sum(p.numel() for p in state.values()), "zero_stage": options.zero_stage,
         }  # fmt: skip
         (folder / FACTS).write_text(json.dumps(facts))
 

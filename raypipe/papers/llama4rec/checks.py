@@ -58,6 +58,6 @@ def check_resources(config: RunConfig) -> None:
     Raises:
         ConfigError: more workers or engine replicas than CPUs or GPUs.
     """
-    train.workers(config.llm.tune.workers, 2)
+    train.workers(config.llm.tune.workers, 1)
     train.workers(config.backbone_workers, 1, "backbone_workers")
     check_room(config.llm.engine)

@@ -31,7 +31,7 @@ def similar_of(folder: Path) -> dict[str, str]:
 
 
 def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
-    """Write the asks of validation and test for one set of backbones: all listwise; pointwise for some validation users."""
+    """Write the asks of validation and test for one set of backbones: all listwise; pointwise for some validation users of one seed."""
     source = tables(ctx)
     past = asks.Histories(source)
     parts = []
@@ -49,7 +49,7 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
                 made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.k_prime, seed)
                 asked = asks.in_chunks(made, config.at_once)
                 parts.append(asked.assign(ask_id=prefix + asked["ask_id"]))
-                if config.rerank.pointwise and part == "validation":
+                if config.rerank.pointwise and part == "validation" and seed == config.seed:
                     rng = generator(seed, "pointwise users", task)
                     some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])
                     single = pointwise_asks(source, past, task, part, lists, similar, config, seed)

@@ -27,7 +27,7 @@ def check(config: ReclmConfig) -> None:
         raise ConfigError("none of the backbones can begin with texts", "backbones", f"choose among {able}")
     if config.llm.engine.name != "scripted":
         check_source(config.llm.source)
-    if config.llm.adapter.rank and config.llm.dialogue.zero_stage == 3 and config.llm.source == "embedded":
+    if config.llm.adapter.rank and config.llm.dialogue.zero_stage in (None, 3) and config.llm.source == "embedded":
         raise ConfigError(
             "LoRA on the embedded LLM saves nothing: all of it is small", "llm.adapter.rank", "leave it at 0, or name another LLM"
         )
@@ -40,5 +40,5 @@ def check_resources(config: ReclmConfig) -> None:
         ConfigError: more workers or engine replicas than CPUs or GPUs.
     """
     for step in ("distil", "dialogue", "items", "reward"):
-        train.workers(getattr(config.llm, step).workers, 2, f"llm.{step}.workers")
+        train.workers(getattr(config.llm, step).workers, 1, f"llm.{step}.workers")
     check_room(config.llm.engine)

@@ -88,7 +88,7 @@ def reinforce(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     policy = config.llm.policy
     own = TrainingConfig(learning_rate=policy.learning_rate, batch_size=policy.batch_size, workers=config.llm.dialogue.workers)
     settings = {"judge": str(ctx.input("reward") / "model"), "prompts": str(ctx.input("preferences") / PROMPTS), "policy": policy}
-    facts = _train(ctx, _policy_loop, config, own, settings, on_cpu=1)
+    facts = _train(ctx, _policy_loop, config, own, settings)
     (ctx.out / "model" / "curve.json").rename(ctx.out / "curve.json")
     curve = json.loads((ctx.out / "curve.json").read_text())
     ends = (
@@ -100,10 +100,10 @@ def reinforce(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 
 def _train(
-    ctx: Context, loop: Callable[..., None], config: ReclmConfig, own: TrainingConfig, settings: dict[str, Any], on_cpu: int = 2
+    ctx: Context, loop: Callable[..., None], config: ReclmConfig, own: TrainingConfig, settings: dict[str, Any]
 ) -> dict[str, Any]:
     everything = {**settings, "model": model_of(ctx.input("llm")), "own": own, "adapter": config.llm.adapter}
-    crew = train.workers(own.workers, on_cpu, "workers")
+    crew = train.workers(own.workers, 1, "workers")
     return train_model(ctx, loop, everything, config.seed, crew, config.checkpoint_seconds)
 
 
@@ -139,8 +139,9 @@ def _settings(settings: dict[str, Any]) -> tuple[Any, Any]:
     from raypipe.tuning import sft, trainers
 
     own, adapter = settings["own"], settings["adapter"]
+    stage = sft.zero_stage(own.zero_stage, settings["model"])
     return (
-        sft.Settings(own.epochs, own.learning_rate, own.batch_size, own.warmup_steps, own.zero_stage, settings["seed"]),
+        sft.Settings(own.epochs, own.learning_rate, own.batch_size, own.warmup_steps, stage, settings["seed"]),
         trainers.Adapter(adapter.rank, adapter.alpha, adapter.dropout),
     )
 
