@@ -31,7 +31,7 @@ def similar_of(folder: Path) -> dict[str, str]:
 
 
 def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
-    """Write the asks of validation and test for one set of backbones: all listwise; pointwise for some validation users of one seed."""
+    """Write the asks of validation and test for one set of backbones: listwise for all; pointwise for some users of one seed."""
     source = tables(ctx)
     past = asks.Histories(source)
     parts = []
