@@ -88,8 +88,8 @@ class PromptConfig(Config):
     """Lengths of the lists in a prompt (LO13) and its style."""
 
     history: int = Field(20, ge=1, description="most recent items of the user")
-    similar: int = Field(10, ge=0, description="most recent items of the similar user")
-    hint: int = Field(5, ge=1, description="top items of the conventional ranking that are quoted")
+    similar: int = Field(5, ge=0, description="most recent items of the similar user")
+    hint: int = Field(3, ge=1, description="top items of the conventional ranking that are quoted")
     answers: Literal["auto", "title", "listed", "label"] = Field(
         "auto",
         description="title: the answer is one of the candidates' titles, which the prompt does not name; listed: it does; "
