@@ -261,9 +261,8 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         return str(tmp_path / folder)
 
     got = pd.DataFrame(
-        {"prompt_id": ["0/a", "0/b", "0/c"], "answer": "", "tokens_in": 5, "tokens_out": 1,
-         "logprobs": [np.array([-1.0, -2.0], np.float32), np.array([-3.0, -4.0], np.float32), np.array([])],
-         "finished_at": [9.0, completions.RECALLED, 9.0]}
+        {"prompt_id": ["0/a", "0/c"], "answer": "", "tokens_in": 5, "tokens_out": 1,
+         "logprobs": [np.array([-1.0, -2.0], np.float32), np.array([])], "finished_at": 9.0}
     )  # fmt: skip
     known, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
     first = asked("first", ("0/a", "which?", [" x", " y"]), ("0/b", "what?", [" x", " y"]), ("0/c", "who?", [" x", " y"]))
@@ -272,20 +271,29 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     completions._remember(completions._hashed(first, ["prompt_id"]), got, known, "k")
     second = asked("second", ("1/z", "which?", [" x", " y"]), ("1/d", "which?", [" x", " z"]), ("1/e", "what?", [" x", " y"]),
                    ("1/f", "which?", [" x", " z"]))  # fmt: skip
-    for to in ("todo 2", "todo 3"):  # other options are another question; what a cut-off run recalled is there again
+    for to in ("todo 2", "todo 3"):  # what a cut-off run recalled is there again
         got = completions._outstanding(second, known, partial, str(tmp_path / to), "x")
         assert got == (4, 1, 0, 2)
-        assert pd.read_parquet(tmp_path / to)["prompt_id"].tolist() == ["1/d", "1/e"], "what is asked twice is put once"
+        left = pd.read_parquet(tmp_path / to)
+        assert left["prompt"].tolist() == ["which?", "what?"], "what is asked twice is put once"
+        assert [o.tolist() for o in left["options"]] == [[" x", " y", " z"], [" x", " y"]], "with the options of all its prompts"
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/z", [-1.0, -2.0], 0.0)
-    rest = pd.DataFrame({"prompt_id": ["1/d", "1/e"], "answer": "", "logprobs": [[-1.0], []], "tokens_in": 7, "tokens_out": 1})
+    rest = pd.DataFrame({"prompt_id": left["prompt_id"], "answer": "", "logprobs": [[-1.0, -5.0, -2.0], []], "tokens_in": 7,
+                         "tokens_out": 1})  # fmt: skip
     rest.assign(finished_at=time.time()).to_parquet(tmp_path / "partial" / "from-an-engine.parquet")  # lists of doubles
     (tmp_path / "out").mkdir()
     made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
     facts = completions._merge_completions(made, second, partial, known, 0.0, "m")
     assert (facts["rows"], facts["known"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
     told = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
-    assert list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and list(told.loc["1/f", "logprobs"]) == [-1.0]
+    assert list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and len(told.loc["1/e", "logprobs"]) == 0
+    assert [list(told.loc[i, "logprobs"]) for i in ("1/d", "1/f", "1/z")] == [[-1.0, -2.0], [-1.0, -2.0], [-1.0, -2.0]]
+    assert (told["finished_at"] > completions.RECALLED).tolist() == [True, True, False, False], (
+        "a question's first prompt bears its cost"
+    )
+    before = completions._outstanding(second, known, str(tmp_path / "nothing"), str(tmp_path / "todo 4"), "x")
+    assert before == (4, 3, 0, 1), "an answer is known by its prompt's options, none is not known"
     none = completions._merge_completions(made, str(tmp_path / "no prompts"), str(tmp_path / "no answers"), known, 0.0, "m")
     assert none["rows"] == 0 and not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))

@@ -145,69 +145,88 @@ def prompt_hashes(asked: pd.DataFrame) -> list[str]:
     return [hashlib.sha256(json.dumps([mode, text, list(options)]).encode()).hexdigest() for mode, text, options in made]
 
 
+def questions(asked: pd.DataFrame) -> list[str]:
+    """The question that each prompt belongs to: what scores options after the same text is asked once, for all options.
+
+    A log-probability of an option does not depend on what the others are (llm/options.py); where an answer is written, it does.
+    """
+    made = zip(asked["mode"], asked["prompt"], asked["prompt_hash"], strict=True)
+    return [hashlib.sha256(json.dumps([mode, text]).encode()).hexdigest() if mode == "score" else own for mode, text, own in made]
+
+
 def _hashed(source: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Some columns of all prompts, with `prompt_hash`; in the order of the files, in which what begins alike is near."""
+    """Some columns of all prompts, with `prompt_hash` and `question`; in the order of the files, in which what begins alike is
+    near.
+    """
     asked = flow.read_finished(source, [*dict.fromkeys([*columns, "prompt_id", "mode", "prompt", "options"])])
-    return asked.assign(prompt_hash=prompt_hashes(asked))[[*columns, "prompt_hash"]]
+    asked = asked.assign(prompt_hash=prompt_hashes(asked))
+    return asked.assign(question=pd.Series(questions(asked), asked.index, object))[[*columns, "prompt_hash", "question"]]
+
+
+def _options(asked: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """question -> place of each option of its prompts, in the order in which they come; the same in every run of a stage."""
+    places: dict[str, dict[str, int]] = {}
+    for question, options in zip(asked["question"], asked["options"], strict=True):
+        own = places.setdefault(question, {})
+        for option in options:
+            own.setdefault(option, len(own))
+    return places
 
 
 def _outstanding(source: str, known: str, partial: str, to: str, name: str) -> tuple[int, int, int, int]:
-    """Write the prompts that are to be asked to the folder `to`: each different one once, without those that have an answer.
+    """Write the questions that are to be asked to the folder `to`, without those whose prompts all have an answer.
 
     Answers that are known are written beside those that a cut-off run left.
 
     Returns:
-        how many prompts there are, how many answers are known, how many a cut-off run left, and how many prompts are left.
+        how many prompts there are, how many answers are known, how many a cut-off run left, and how many questions are left.
     """
     if not flow.finished(source)[0]:
         return 0, 0, 0, 0
     asked = _hashed(source, list(PROMPTS.columns))
-    done = set(flow.read_finished(partial, ["prompt_id"])["prompt_id"])
+    done = flow.read_finished(partial, ["prompt_id"])["prompt_id"]
     memory = flow.read_finished(known).rename(columns={"prompt_id": "prompt_hash"}).drop_duplicates("prompt_hash")
     known_before = asked["prompt_hash"].isin(memory["prompt_hash"] if len(memory) else [])
     if known_before.any():
         found = asked[["prompt_id", "prompt_hash"]].merge(memory, on="prompt_hash").drop(columns="prompt_hash")
         flow.write(COMPLETIONS.of(found.assign(finished_at=RECALLED), partial), partial, "known")
-    answered = asked["prompt_id"].isin(done) & ~known_before
-    have = set(asked.loc[answered | known_before, "prompt_hash"])
-    left = asked[~asked["prompt_hash"].isin(have)].drop_duplicates("prompt_hash").drop(columns="prompt_hash")
-    flow.write_pieces(left, lambda rows: PROMPTS.of(rows, name), to)
+    answered = asked["question"].isin(done) & ~known_before
+    left = asked[~known_before & ~answered].drop_duplicates("question")
+    places = _options(asked)
+    left = left.assign(prompt_id=left["question"], options=[list(places[q]) for q in left["question"]], payload=[[]] * len(left))
+    flow.write_pieces(left[list(PROMPTS.columns)], lambda rows: PROMPTS.of(rows, name), to)
     return len(asked), int(known_before.sum()), int(answered.sum()), len(left)
 
 
 def _remember(asked: pd.DataFrame, got: pd.DataFrame, known: str, name: str) -> None:
-    """Keep the answers that were asked for now: COMPLETIONS whose ids are the hashes of their prompts, which `asked` tells.
+    """Keep answers: COMPLETIONS whose ids are the hashes of their prompts, which `asked` tells.
 
     A request that failed is no answer, and is put again by the next run.
     """
     answered = (got["answer"] != "") | (got["logprobs"].map(len) > 0)
-    new = got[(got["finished_at"] > RECALLED) & answered]
-    new = asked[["prompt_id", "prompt_hash"]].merge(new, on="prompt_id").drop(columns="prompt_id")
+    new = asked[["prompt_id", "prompt_hash"]].merge(got[answered], on="prompt_id").drop(columns="prompt_id")
     new = new.rename(columns={"prompt_hash": "prompt_id"}).drop_duplicates("prompt_id")
     if len(new):
         flow.write(COMPLETIONS.of(new, known), known, name)
 
 
 def _merge_completions(ctx: Context, source: str, partial: str, known: str, began: float, model: str) -> dict[str, Any]:
-    asked = _hashed(source, ["prompt_id", "template"])
+    asked = _hashed(source, ["prompt_id", "template", "options"])
     got = flow.read_finished(partial)
     if not len(asked):
         got = pd.DataFrame(columns=list(COMPLETIONS.columns))
     got = got.drop_duplicates("prompt_id")
-    # a prompt that stands there several times was asked once
-    lacking = asked.loc[~asked["prompt_id"].isin(got["prompt_id"]), ["prompt_id", "prompt_hash"]]
-    each = got.merge(asked[["prompt_id", "prompt_hash"]], on="prompt_id").drop_duplicates("prompt_hash").drop(columns="prompt_id")
-    repeated = lacking.merge(each, on="prompt_hash").drop(columns="prompt_hash").assign(finished_at=RECALLED)
-    if len(repeated):
-        got = pd.concat([got, repeated[got.columns]], ignore_index=True)
+    recalled = got[got["prompt_id"].isin(asked["prompt_id"])]
+    told = _told(asked[~asked["prompt_id"].isin(recalled["prompt_id"])], _options(asked), got)
+    if lost := len(asked) - len(recalled) - len(told):
+        raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
+    repeated = told[told["finished_at"] == RECALLED]
+    got = pd.concat([part for part in (recalled, told) if len(part)] or [recalled], ignore_index=True)
     got = got.sort_values("prompt_id", kind="stable")
     # engines give doubles, and what is remembered are floats; of no rows the column would become one of numbers
     got["logprobs"] = pd.Series([np.asarray(values, np.float32) for values in got["logprobs"]], got.index, object)
-    if set(got["prompt_id"]) != set(asked["prompt_id"]):
-        lost = len(set(asked["prompt_id"]) - set(got["prompt_id"]))
-        raise ArtifactError(f"the engine gave no answer to {lost} of {len(asked)} prompts", ctx.name, "run the same command again")
     pq.write_table(COMPLETIONS.of(got, ctx.name), ctx.out / "completions.parquet")
-    _remember(asked, got, known, ctx.key[:12])
+    _remember(asked, told, known, ctx.key[:12])
     now = got[got["finished_at"] >= began]["finished_at"]
     busy = float(now.max() - now.min()) if len(now) else 0.0
     asked_for = got[got["finished_at"] > RECALLED]
@@ -223,6 +242,18 @@ def _merge_completions(ctx: Context, source: str, partial: str, known: str, bega
         "generation_seconds": busy,
         "by template": asked["template"].value_counts().to_dict(),
     }
+
+
+def _told(asked: pd.DataFrame, places: dict[str, dict[str, int]], got: pd.DataFrame) -> pd.DataFrame:
+    """COMPLETIONS rows of the prompts whose questions were answered; the first of each question bears when, and at what cost."""
+    rows = asked[["prompt_id", "question", "options"]].merge(got.rename(columns={"prompt_id": "question"}), on="question")
+    rows["logprobs"] = pd.Series(
+        [[values[places[question][option]] for option in options] if len(values) else []
+         for question, options, values in zip(rows["question"], rows["options"], rows["logprobs"], strict=True)],
+        rows.index, object,
+    )  # fmt: skip
+    first = ~rows["question"].duplicated()
+    return rows.assign(finished_at=rows["finished_at"].where(first, RECALLED))[list(COMPLETIONS.columns)]
 
 
 def answers(ctx: Context, prompts_input: str, completions_input: str) -> pd.DataFrame:
