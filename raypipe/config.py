@@ -54,6 +54,7 @@ class RunConfig(Config):
     )
     rival: EndpointConfig | None = Field(None, description="an LLM that is put the same listwise tasks (Figure 7)")
     rival_tasks: int = Field(100, ge=1, description="tasks of each top-k backbone that the rival is put")
+    rival_k: int = Field(20, ge=2, le=26, description="candidates of such a task, the first of the list, each named by a letter")
     judge: EndpointConfig | None = Field(None, description="an LLM that judges generated attributes (Figure 8)")
     judged_items: int = Field(50, ge=1, description="values of each attribute that are judged")
     seed: int = Field(0, ge=0)

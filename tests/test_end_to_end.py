@@ -261,15 +261,15 @@ def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
 
 def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(undisturbed, tmp_path, endpoint):
     """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter; two workers fit each backbone;
-    two seeds share the LLM; another LLM is put some of the tasks.
+    two seeds share the LLM; another LLM is put the first six candidates of some of the tasks.
     """
-    endpoint.answers["other"] = "J, I, H, G, F, E, D, C, B, A"
+    endpoint.answers["other"] = "F, E, D, C, B, A"
     rival = json.dumps({"url": endpoint.url, "model": "other", "requests_per_minute": 6000, "dollars_in": 100_000})
     llm = undisturbed[0] / "bundle" / "llm"
     settings = [part for s in SETTINGS if not s.startswith("llm.embedded") for part in ("--set", s)]
     done = run_job(
         tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings,
-        "--seeds", "2", "--set", f"rival={rival}", "--set", "rival_tasks=5", "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
+        "--seeds", "2", "--set", f"rival={rival}", "--set", "rival_tasks=5", "--set", "rival_k=6", "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())

@@ -1,7 +1,8 @@
 """Against another LLM (Figure 7, L48): the same listwise tasks, put to any OpenAI-compatible endpoint.
 
-Tasks are drawn among the test users whose candidates hold the target: on the others nobody can win. The rival reads the prompt of
-Llama4Rec, similar user and hint included, and ranks the same candidates in writing.
+Tasks are drawn among the test users whose first `rival_k` candidates hold the target: on the others nobody can win. The rival
+reads the prompt of Llama4Rec, similar user and hint included, and ranks these candidates in writing; Llama4Rec's own order of
+the same candidates is its answer.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ def _draw(ctx: Context, config: RunConfig) -> None:
     parts = []
     for task, backbone in _ranked(config):
         own = asked[asked["ask_id"].str.startswith(f"{config.seed}/{backbone}/")]
-        frame = _predictions(ctx, config, task, backbone).drop_duplicates(USER)
-        target = dict(zip(frame[USER], frame["target"], strict=True))
-        within = [target[u] in set(book.ids[np.asarray(c)]) for u, c in zip(own[USER], own["candidates"], strict=True)]
-        own = own[within]
+        first = _first(ctx, config, task, backbone).groupby(USER)[ITEM].agg(set)
+        own = own[own[USER].isin(first.index)]
+        put = [
+            [c for c in offered if book.ids[c] in first[user]] for user, offered in zip(own[USER], own["candidates"], strict=True)
+        ]
+        own = own.assign(candidates=put)
         rng = generator(config.seed, "rival", task, backbone)
         parts.append(own.iloc[np.sort(rng.permutation(len(own))[: config.rival_tasks])].assign(template="ranking"))
     pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
@@ -52,8 +55,12 @@ def _ranked(config: RunConfig) -> list[tuple[str, str]]:
     return [(task, name) for task in config.tasks if task != "rating" for name in config.backbones[task]]
 
 
-def _predictions(ctx: Context, config: RunConfig, task: str, backbone: str) -> pd.DataFrame:
-    return pd.read_parquet(ctx.input("evaluate") / f"seed{config.seed}" / f"{task}.{backbone}.llama4rec.parquet")
+def _first(ctx: Context, config: RunConfig, task: str, backbone: str) -> pd.DataFrame:
+    """Test predictions of the first `rival_k` candidates, of the users whose target is among them; ranks are among these."""
+    frame = pd.read_parquet(ctx.input("evaluate") / f"seed{config.seed}" / f"{task}.{backbone}.llama4rec.parquet")
+    frame = frame[frame["rank_rec"] <= config.rival_k]
+    frame = frame[frame[USER].isin(frame.loc[frame[ITEM] == frame["target"], USER])]
+    return frame.assign(**{column: frame.groupby(USER)[column].rank() for column in ("rank", "rank_llm")})
 
 
 def against_rival(ctx: Context, config: RunConfig) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def against_rival(ctx: Context, config: RunConfig) -> dict[str, Any]:
     rejected: Counter[str] = Counter()
     lines = []
     for task, backbone in _ranked(config):
-        frame = _predictions(ctx, config, task, backbone)
+        frame = _first(ctx, config, task, backbone)
         hits = frame[frame[ITEM] == frame["target"]].set_index(USER)
         ours: dict[str, Counter[str]] = {"rank": Counter(), "rank_llm": Counter()}
         for row in got[got["prompt_id"].str.startswith(f"{config.seed}/{backbone}/")].itertuples():

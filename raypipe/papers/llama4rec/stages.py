@@ -230,7 +230,8 @@ def _rival(config: RunConfig, rival: EndpointConfig) -> list[Stage]:
     """The same tasks put to another LLM (Figure 7)."""
     inputs = {"data": "data", "evaluate": "evaluate", "prompts": "prompts/llama4rec"}
     code = (*TEXT, "papers/llama4rec/rival.py")
-    asked = Stage("prompts/rival", partial(rival_prompts, config=config), inputs, config.rival_tasks, code, "driver", "Ray Data")
+    drawn = [config.rival_tasks, config.rival_k]
+    asked = Stage("prompts/rival", partial(rival_prompts, config=config), inputs, drawn, code, "driver", "Ray Data")
     inputs = {"evaluate": "evaluate", "prompts": "prompts/rival", "completions": "completions/rival"}
-    told = Stage("rival", partial(against_rival, config=config), inputs, None, code)
+    told = Stage("rival", partial(against_rival, config=config), inputs, config.rival_k, code)
     return [asked, completions_at("rival", rival, config.llm.engine), told]
