@@ -269,7 +269,8 @@ def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(un
     settings = [part for s in SETTINGS if not s.startswith("llm.embedded") for part in ("--set", s)]
     done = run_job(
         tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings,
-        "--seeds", "2", "--set", f"rival={rival}", "--set", "rival_tasks=5", "--set", "rival_k=6", "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
+        "--seeds", "2", "--set", f"rival={rival}", "--set", "rival_tasks=5", "--set", "rival_k=6",
+        "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
