@@ -30,18 +30,20 @@ def learn(cases: Sequence[dict[str, Any]], picked: Sequence[np.ndarray]) -> tupl
         cases: those of choose.py, one a seed.
         picked: of each case the rows of the users to learn from.
     """
+    ranked = cases[0]["task"] != "rating"
+    kept = [rows[_told(case, rows)] if ranked else rows for case, rows in zip(cases, picked, strict=True)]
+    names = ("ell", "llm", "rec", "at" if ranked else "truth")
+    learnt = [[case[name][rows] for name in names] for case, rows in zip(cases, kept, strict=True)]
 
     def loss(b: np.ndarray) -> float:
         parts = []
-        for case, rows in zip(cases, picked, strict=True):
-            alpha = aggregation.learned_weight(case["ell"][rows], b[0], b[1])
-            if case["task"] == "rating":
-                parts.append((aggregation.blend_ratings(case["llm"][rows], case["rec"][rows], alpha) - case["truth"][rows]) ** 2)
-                continue
-            told = _told(case, rows)
-            rows, alpha = rows[told], alpha[told]
-            utility = np.exp(b[2]) * aggregation.mixed(case["llm"][rows], case["rec"][rows], alpha)
-            parts.append(logsumexp(utility, axis=1) - utility[np.arange(len(rows)), case["at"][rows] - 1])
+        for ell, llm, rec, true in learnt:
+            alpha = aggregation.learned_weight(ell, b[0], b[1])
+            if ranked:
+                utility = np.exp(b[2]) * aggregation.mixed(llm, rec, alpha)
+                parts.append(logsumexp(utility, axis=1) - utility[np.arange(len(true)), true - 1])
+            else:
+                parts.append((aggregation.blend_ratings(llm, rec, alpha) - true) ** 2)
         losses = np.concatenate(parts)
         return float((losses.mean() if len(losses) else 0.0) + PULL * (b[0] ** 2 + b[1] ** 2))
 
