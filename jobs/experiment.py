@@ -19,7 +19,7 @@ from options import configuration, guarded, parser, say
 
 from raypipe.config import RunConfig
 from raypipe.errors import ConfigError
-from raypipe.papers.llama4rec.experiments import EXPERIMENTS, Run, able, settings
+from raypipe.papers.llama4rec.experiments import EXPERIMENTS, Run, able, settings, without_others
 
 
 class Cell(NamedTuple):
@@ -48,18 +48,17 @@ def main() -> int:
 
     shown = datasets(options)
     given = shown[0][-1]
-    wanted = [name for name in EXPERIMENTS if able(name, given)] if options.what == "all" else [options.what]
+    wanted = [name for name in EXPERIMENTS if not missing(name, options, given)] if options.what == "all" else [options.what]
     for name in EXPERIMENTS if options.what == "all" else ():
         if name not in wanted:
-            say(f"{name} is left out: it needs --set {EXPERIMENTS[name].needs}=...")
-    if not able(wanted[0], given):
-        raise ConfigError(
-            f"{wanted[0]} compares with another LLM", EXPERIMENTS[wanted[0]].needs,
-            "give an endpoint: --set 'rival={\"url\": \"https://.../v1\", \"model\": \"NAME\"}'",
-        )  # fmt: skip
+            say(f"{name} is left out ({'; to show it, '.join(missing(name, options, given))})")
+    if not wanted:
+        raise ConfigError("no experiment is left", "--backbones, --tasks", "choose among those that the tables show")
+    if lack := missing(wanted[0], options, given):
+        raise ConfigError(f"{wanted[0]} has nothing to show", *lack)
     shared = one_llm([config for *_, config in shown])
     cells = [
-        Cell(f"{name}/{place}".rstrip("/"), name, run, *configured(own, config, run, shared))
+        Cell(f"{name}/{place}".rstrip("/"), name, run, *configured(name, own, config, run, shared))
         for name in wanted
         for place, own, config in shown
         for run in EXPERIMENTS[name].runs
@@ -123,18 +122,37 @@ def one_llm(shown: Sequence[RunConfig]) -> dict[str, Any]:
     return first
 
 
-def configured(options: argparse.Namespace, given: RunConfig, run: Run, shared: dict[str, Any]) -> tuple[RunConfig, str]:
-    """The configuration of one run: its settings over the preset's, narrowed by what the user names."""
-    made = {**shared, **settings(run, given)}
-    if options.backbones or options.tasks:
-        named = {t: b for t, b in given.backbones.items() if t in given.tasks}
-        made["backbones"] = {t: [b for b in own if b in named.get(t, ())] for t, own in made["backbones"].items()}
-        made["tasks"] = [t for t in made["tasks"] if made["backbones"].get(t)]
-        if not made["tasks"]:
-            shown = ", ".join(n for own in run.settings["backbones"].values() for n in own)
-            raise ConfigError("the experiment shows none of the backbones named", "--backbones, --tasks", f"choose among {shown}")
+def missing(name: str, options: argparse.Namespace, given: RunConfig) -> tuple[str, ...]:
+    """The option without which the experiment has nothing to show, and what to do; empty where nothing is missing."""
+    experiment = EXPERIMENTS[name]
+    if not able(name, given):
+        endpoint = '{"url": "https://.../v1", "model": "NAME"}'
+        return experiment.other, f"give an endpoint: --set '{experiment.other}={endpoint}'"
+    if all(chosen(options, given, run) for run in experiment.runs):
+        return ()
+    able_to = dict.fromkeys(n for run in experiment.runs for own in run.settings["backbones"].values() for n in own)
+    return "--backbones, --tasks", f"choose among {', '.join(able_to)}"
+
+
+def chosen(options: argparse.Namespace, given: RunConfig, run: Run) -> dict[str, list[str]]:
+    """Task -> backbones of a run, narrowed to those that the user names."""
+    own: dict[str, list[str]] = run.settings["backbones"]
+    if not (options.backbones or options.tasks):
+        return own
+    named = {b for task in given.tasks for b in (given.backbones[task] if options.backbones else own.get(task, ()))}
+    kept = {task: [b for b in names if b in named] for task, names in own.items()}
+    return {task: names for task, names in kept.items() if names}
+
+
+def configured(name: str, options: argparse.Namespace, given: RunConfig, run: Run, shared: dict[str, Any]) -> tuple[RunConfig, str]:
+    """The configuration of one run of an experiment, its settings over the preset's, narrowed by what the user names; and the
+    run folder.
+    """
+    backbones = chosen(options, given, run)
+    made = {**shared, **settings(run, given), "backbones": backbones, "tasks": list(backbones)}
     narrowed = argparse.Namespace(**{**vars(options), "backbones": None, "tasks": None})
-    return configuration(narrowed, made)
+    config, out = configuration(narrowed, made)
+    return without_others(name, config), out
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from raypipe.backbones import registry
 from raypipe.config import load
 from raypipe.errors import ArtifactError, ConfigError
-from raypipe.papers.llama4rec.experiments import EXPERIMENTS, HINTS, able, settings
+from raypipe.papers.llama4rec.experiments import EXPERIMENTS, HINTS, able, settings, without_others
 from raypipe.papers.llama4rec.stages import plan
 from raypipe.pipeline.runner import Runner
 from raypipe.pipeline.store import Store
@@ -35,6 +35,13 @@ def test_what_an_experiment_needs_is_asked_for():
     assert names[-6:] == ["prompts/rival", "completions/rival", "rival", "prompts/judge", "completions/judge", "judged"]
     with pytest.raises(ConfigError, match="a rival ranks lists"):
         plan(load("toy", {"rival": endpoint, "tasks": ["rating"]}))
+
+
+def test_other_llms_are_asked_by_the_experiments_that_show_them():
+    endpoint = {"url": "http://127.0.0.1:9/v1", "model": "m"}
+    given = load("toy", {"rival": endpoint, "judge": endpoint})
+    asked = {name: {k for k in ("rival", "judge") if getattr(without_others(name, given), k)} for name in EXPERIMENTS}
+    assert asked == {name: {"figure7": {"rival"}, "figure8": {"judge"}}.get(name, set()) for name in EXPERIMENTS}
 
 
 @pytest.mark.parametrize("name,run", RUNS, ids=[f"{n}-{r.label}" for n, r in RUNS])
@@ -114,6 +121,13 @@ def test_the_job_plans_narrows_and_refuses(tmp_path):
     (tmp_path / "own").mkdir()
     both = job("table4", "--dry-run", "--data", "toy,folder", "--data-dir", ",own", "--variants", "ift", "--seeds", "1")
     assert both.returncode == 0 and "table4/toy" in both.stdout and "table4/folder" in both.stdout, both.stdout + both.stderr
+    other = '{"url": "http://127.0.0.1:9/v1", "model": "m"}'
+    every = job("all", "--dry-run", "--variants", "ift", "--seeds", "1", "--set", f"rival={other}", "--set", f"judge={other}")
+    assert every.returncode == 0 and all(name in every.stdout for name in EXPERIMENTS), every.stdout + every.stderr
+    some = job("all", "--dry-run", "--backbones", "mf,cl4srec", "--seeds", "1")
+    assert some.returncode == 0 and "table2" in some.stdout and "table4" in some.stdout, some.stdout + some.stderr
+    assert "table5 is left out (--backbones, --tasks; to show it, choose among deepfm" in some.stdout
+    assert "figure7 is left out (rival; to show it, give an endpoint" in some.stdout
     refused = job("table4", "--data", "toy,folder", "--data-dir", "own")
     assert refused.returncode == 2 and "1 folders for 2 datasets" in refused.stderr
 

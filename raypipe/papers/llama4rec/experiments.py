@@ -36,12 +36,14 @@ class Experiment(NamedTuple):
     """What is shown, and the runs that it takes.
 
     Attributes:
-        needs: a setting that the user must give.
+        other: the setting of another LLM that is shown beside ours; the runs of other experiments ask none.
+        needs: whether there is nothing to show without it.
     """
 
     title: str
     runs: tuple[Run, ...]
-    needs: str = ""
+    other: str = ""
+    needs: bool = False
 
 
 def _of(task: str, backbones: list[str], variants: tuple[str, ...] = VARIANTS) -> dict[str, Any]:
@@ -67,17 +69,25 @@ EXPERIMENTS = {
         tuple(Run(f"{share:.0%}".rstrip("%") + "-percent", _LLM, {"llm.tune.instructions": share}) for share in (0.1, 0.5, 1.0)),
     ),
     "figure7": Experiment(
-        "Figure 7: the same tasks put to another LLM", (Run("", _of("sequential", ["cl4srec"], ("base", "llama4rec"))),), "rival"
+        "Figure 7: the same tasks put to another LLM",
+        (Run("", _of("sequential", ["cl4srec"], ("base", "llama4rec"))),),
+        other="rival",
+        needs=True,
     ),
     "figure8": Experiment(
-        "Figure 8: are generated attributes right?", (Run("", _of("rating", ["deepfm"], ("base", "llama4rec"))),)
+        "Figure 8: are generated attributes right?", (Run("", _of("rating", ["deepfm"], ("base", "llama4rec"))),), other="judge"
     ),
 }
 
 
 def able(name: str, given: RunConfig) -> bool:
     """Whether the user gave what an experiment needs."""
-    return not EXPERIMENTS[name].needs or getattr(given, EXPERIMENTS[name].needs) is not None
+    return not EXPERIMENTS[name].needs or getattr(given, EXPERIMENTS[name].other) is not None
+
+
+def without_others(name: str, config: RunConfig) -> RunConfig:
+    """The configuration of a run of the experiment, without the LLMs that only other experiments show."""
+    return config.model_copy(update={key: None for key in {"rival", "judge"} - {EXPERIMENTS[name].other}})
 
 
 def settings(run: Run, given: RunConfig) -> dict[str, Any]:
