@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 
 def newest(run: Path, stage: str) -> Path:
@@ -36,7 +37,7 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     from raypipe.llm.vllm import Engine
     from raypipe.sections import EngineConfig
 
-    settings = Engine(model, EngineConfig()).settings(gpu=False)
+    settings = Engine(model, EngineConfig()).settings(gpu=torch.cuda.is_available())
     os.environ |= settings["runtime_env"]["env_vars"]
     rows = pd.read_parquet(prompts)
     asked = [tokens(model, r.prompt, list(r.options), "score") for r in rows.itertuples()]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from raypipe.llm import embedded
 from raypipe.sections import EmbeddedConfig
@@ -18,9 +19,9 @@ PROMPTS = [f"The user watched film {n}. Profile:" for n in range(16)]
 
 
 class Crew:
-    """One worker, which keeps a checkpoint after every round."""
+    """One worker, on a GPU where there is one, which keeps a checkpoint after every round."""
 
-    rank, world, device = 0, 1, torch.device("cpu")
+    rank, world, device = 0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def __init__(self, folder=None):
         self.folder, self.kept = folder, 0
@@ -42,6 +43,8 @@ def alone(monkeypatch):
         port = free.getsockname()[1]
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}.items():
         monkeypatch.setenv(name, str(value))
+    yield
+    unset_hf_deepspeed_config()  # or models that other tests load would be loaded in parts
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def test_the_divergence_is_taken_from_the_tuned_llm_in_every_round(models, tmp_p
 
 
 def test_the_judge_scores_each_answer_whatever_stands_beside_it(models):
-    judge = policy.Judge(str(models / "judge"))
+    judge = policy.Judge(str(models / "judge"), Crew.device)
     answers = [" User identity: film fan.", " .", " User identity: film fan; User interests: golf and golf and golf."]
     together = judge.score(PROMPTS[:3], answers)
     alone = [judge.score([p], [a])[0] for p, a in zip(PROMPTS[:3], answers, strict=True)]

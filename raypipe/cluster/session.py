@@ -143,9 +143,13 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         ray.shutdown()
 
 
-def in_worker(function: Callable[..., Any], *arguments: Any, cpus: float = 1) -> Any:
-    """Run a function in one Ray worker, so that the driver holds no data; three tries if the worker is lost."""
-    task = ray.remote(num_cpus=cpus, max_retries=3)(function)
+def in_worker(function: Callable[..., Any], *arguments: Any, cpus: float = 1, gpu: bool = False) -> Any:
+    """Run a function in one Ray worker, so that the driver holds no data; three tries if the worker is lost.
+
+    Args:
+        gpu: give it a GPU, where the cluster has any.
+    """
+    task = ray.remote(num_cpus=cpus, num_gpus=min(1, gpus()) if gpu else 0, max_retries=3)(function)
     try:
         return ray.get(task.remote(*arguments))
     except ray.exceptions.RayTaskError as error:

@@ -56,6 +56,8 @@ def apply(texts: Any, source: str, max_tokens: int, batch_size: int, actors: int
     """A Ray Dataset with `hash` and `text` as one with `hash` and `vector`."""
     from ray.data import ActorPoolStrategy
 
+    from raypipe.cluster.session import gpus
+
     return texts.map_batches(
         _Actor,
         fn_constructor_args=(source, max_tokens, batch_size),
@@ -63,5 +65,5 @@ def apply(texts: Any, source: str, max_tokens: int, batch_size: int, actors: int
         batch_size=256,
         compute=ActorPoolStrategy(size=actors),
         num_cpus=0.5,  # what reads and writes needs a share, too
-        num_gpus=1 if torch.cuda.is_available() else 0,
+        num_gpus=min(1, gpus()),
     )

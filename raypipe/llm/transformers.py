@@ -135,11 +135,13 @@ class Engine:
     def apply(self, prompts: Any) -> Any:
         from ray.data import ActorPoolStrategy
 
+        from raypipe.cluster.session import gpus
+
         return prompts.map_batches(
             _Worker,
             fn_constructor_args=(self.model,),
             batch_format="pandas",
             batch_size=self.config.batch_size,
             compute=ActorPoolStrategy(size=self.config.concurrency),
-            num_gpus=1 if torch.cuda.is_available() else 0,
+            num_gpus=min(1, gpus()),
         )

@@ -151,7 +151,7 @@ def _grpo(
     from trl import GRPOConfig, GRPOTrainer
     from trl.models import prepare_deepspeed
 
-    scorer = Judge(judge)
+    scorer = Judge(judge, crew.device)
 
     def reward(prompts: list[str], completions: list[str], **more: Any) -> Any:
         return scorer.score([p.removeprefix(tokenizer.bos_token) for p in prompts], completions)
@@ -182,14 +182,15 @@ def _grpo(
 
 
 class Judge:
-    """A reward model in this process."""
+    """A reward model in this process, on the device of whose answers it judges."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, device: torch.device) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         self.tokenizer = padded(AutoTokenizer.from_pretrained(folder, padding_side="right"))
         more = {"num_labels": 1, "pad_token_id": self.tokenizer.pad_token_id}
-        self.model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32", **more).eval()
+        self.device = device
+        self.model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32", **more).to(device).eval()
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[str], answers: Sequence[str], at_once: int = 64) -> list[float]:
@@ -202,7 +203,8 @@ class Judge:
             mask = torch.zeros(len(ids), width, dtype=torch.long)
             for row, own in enumerate(ids):
                 table[row, : len(own)], mask[row, : len(own)] = torch.tensor(own), 1
-            made += self.model(input_ids=table, attention_mask=mask).logits[:, 0].tolist()
+            asked = {"input_ids": table.to(self.device), "attention_mask": mask.to(self.device)}
+            made += self.model(**asked).logits[:, 0].tolist()
         return made
 
 

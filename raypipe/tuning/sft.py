@@ -91,7 +91,8 @@ def deepspeed_config(settings: Settings, world: int, cuda: bool) -> dict[str, An
                 "lr": settings.learning_rate,
                 "weight_decay": settings.weight_decay,
                 "betas": [0.9, 0.98],
-                "torch_adam": not cuda,
+                "torch_adam": True,  # DeepSpeed's own is compiled at the start, for which a machine would need nvcc
+                "fused": cuda,
             },
         },
         "steps_per_print": 10**9,

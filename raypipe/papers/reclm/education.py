@@ -152,7 +152,7 @@ def llm_stages(config: ReclmConfig) -> list[Stage]:
         about = [llm.reward.model_dump(exclude={"pairs"}), llm.adapter.model_dump(), seed]
         stage("reward", training.train_reward, {"llm": "llm/distil", "preferences": "preferences"}, about, TUNED, "driver", sft)
         read = {"reward": "reward", "preferences": "preferences"}
-        stage("reward-accuracy", preferences.judged, read, None, ("tuning", f"{HERE}/preferences.py"))
+        stage("reward-accuracy", preferences.judged, read, None, ("tuning", f"{HERE}/preferences.py"), "driver")
         about = [llm.policy.model_dump(), llm.adapter.model_dump(), seed]
         read |= {"llm": "llm/dialogue"}
         stage("llm/policy", training.reinforce, read, about, TUNED, "driver", f"Ray Train: TRL, {llm.policy.method.upper()}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raypipe.cluster import session
 from raypipe.data.snapshot import VALIDATION
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import tables
@@ -79,11 +80,17 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 def judged(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """accuracy.json: the share of validation pairs of each kind in which the reward model prefers the good answer."""
+    return dict(session.in_worker(_judged, ctx, gpu=True))
+
+
+def _judged(ctx: Context) -> dict[str, Any]:
+    import torch
+
     from raypipe.tuning.policy import Judge
 
     pairs = pd.read_parquet(ctx.input("preferences") / PAIRS)
     pairs = pairs[pairs["part"] == "validation"]
-    judge = Judge(str(ctx.input("reward") / "model"))
+    judge = Judge(str(ctx.input("reward") / "model"), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     good, poor = (np.array(judge.score(pairs["prompt"].tolist(), pairs[side].tolist())) for side in ("chosen", "rejected"))
     right = pd.Series(good > poor).groupby(pairs["kind"].to_numpy()).agg(["mean", "size"])
     lines = [{"kind": kind, "accuracy": float(row["mean"]), "pairs": int(row["size"])} for kind, row in right.iterrows()]
