@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from raypipe.errors import ConfigError
+from raypipe.schema import MOST_OPTIONS
 from raypipe.sections import (
     TASKS,
     AggregationConfig,
@@ -92,7 +93,7 @@ class RunConfig(Config):
     @property
     def at_once(self) -> int:
         """Candidates of a listwise prompt."""
-        return min(self.rerank.chunk, self.k_prime) if self.rerank.chunk else self.k_prime
+        return min(self.rerank.chunk or self.k_prime, self.k_prime, MOST_OPTIONS)
 
     @property
     def sources(self) -> list[tuple[str, RunConfig]]:

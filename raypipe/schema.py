@@ -16,6 +16,9 @@ from raypipe.errors import DataError
 USER, ITEM, RATING, TIME = "user_id", "item_id", "rating", "timestamp"
 TITLE, TEXT = "title", "text"
 
+#: options of a question: vLLM tells the log-probabilities of so many tokens at most
+MOST_OPTIONS = 128
+
 
 @dataclass(frozen=True)
 class Table:

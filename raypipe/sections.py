@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from raypipe.schema import MOST_OPTIONS
+
 TASKS = ("direct", "sequential", "rating")
 Task = Literal["direct", "sequential", "rating"]
 
@@ -210,7 +212,7 @@ class AugmentConfig(Config):
 
     pairs_per_user: int = Field(1, ge=0)
     insertions_per_user: int = Field(1, ge=0)
-    pick_from: int = Field(10, ge=2, description="t, the length of the list to pick from")
+    pick_from: int = Field(10, ge=2, le=MOST_OPTIONS, description="t, the length of the list to pick from")
     attributes: bool = True
     examples: int = Field(4, ge=1, description="worked examples in an attribute prompt")
     rounds: int = Field(
@@ -231,7 +233,7 @@ class RerankConfig(Config):
         description="k', the length of the re-ranked list; the paper's is 10 (L24). none: 50 where answers are titles that no "
         "prompt names, so that any number takes one prompt, else 20",
     )
-    chunk: int = Field(0, ge=0, description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: all")
+    chunk: int = Field(0, ge=0, description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: up to 128")
     pointwise: bool = Field(True, description="also rate candidates, and choose the better way on validation")
     pointwise_k: int = Field(20, ge=5, description="candidates that are rated, each by a prompt; the others stay behind them")
     pointwise_users: int = Field(

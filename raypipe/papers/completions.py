@@ -22,7 +22,7 @@ from raypipe.llm.engine import make
 from raypipe.papers.data import contents
 from raypipe.papers.tuning import model_of
 from raypipe.pipeline.stage import Context, Stage
-from raypipe.schema import COMPLETIONS, PROMPTS
+from raypipe.schema import COMPLETIONS, MOST_OPTIONS, PROMPTS
 from raypipe.sections import EndpointConfig, EngineConfig
 
 #: `finished_at` of an answer that was known before
@@ -146,12 +146,23 @@ def prompt_hashes(asked: pd.DataFrame) -> list[str]:
 
 
 def questions(asked: pd.DataFrame) -> list[str]:
-    """The question that each prompt belongs to: what scores options after the same text is asked once, for all options.
+    """The question that each prompt belongs to: what scores options after the same text is asked once, for all options, as far as
+    MOST_OPTIONS goes; a further question takes what is beyond.
 
     A log-probability of an option does not depend on what the others are (llm/options.py); where an answer is written, it does.
     """
-    made = zip(asked["mode"], asked["prompt"], asked["prompt_hash"], strict=True)
-    return [hashlib.sha256(json.dumps([mode, text]).encode()).hexdigest() if mode == "score" else own for mode, text, own in made]
+    made: list[str] = []
+    last: dict[str, tuple[int, set[str]]] = {}  # text -> number of its last question, and that question's options
+    for mode, text, own, options in zip(asked["mode"], asked["prompt"], asked["prompt_hash"], asked["options"], strict=True):
+        if mode != "score":
+            made.append(own)
+            continue
+        number, held = last.get(text, (0, set()))
+        if len(held.union(options)) > MOST_OPTIONS:
+            number, held = number + 1, set()
+        last[text] = number, held.union(options)
+        made.append(hashlib.sha256(json.dumps([mode, text, number]).encode()).hexdigest())
+    return made
 
 
 def _hashed(source: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from raypipe.data.dataset import source_options
 from raypipe.errors import ConfigError
 from raypipe.papers.completions import check_room
 from raypipe.prompts.contract import LABELS
+from raypipe.schema import MOST_OPTIONS
 from raypipe.tuning.checkpoint import check_source
 
 
@@ -42,7 +43,11 @@ def check(config: RunConfig) -> None:
     if config.rival and not {"direct", "sequential"} & set(config.tasks):
         raise ConfigError("a rival ranks lists, and the run has none", "rival", "add the task direct or sequential")
     if config.rival and config.at_once < config.k_prime:
-        raise ConfigError("a rival is put whole lists", "rerank.chunk", "leave it at 0, or leave the rival out")
+        raise ConfigError(
+            "a rival is put whole lists",
+            "rerank.chunk, rerank.k_prime",
+            f"leave the first at 0 and the second at {MOST_OPTIONS} at most, or leave the rival out",
+        )
     most = max(config.at_once, config.augment.pick_from)
     if config.style == "label" and most > len(LABELS):
         raise ConfigError(
