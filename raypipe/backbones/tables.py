@@ -40,6 +40,7 @@ class Tables:
     def __init__(self, dataset: Dataset, split: Split) -> None:
         self.dataset, self.split = dataset, split
         self.users, self.items = pd.Index(dataset.users[USER]), pd.Index(dataset.items[ITEM])
+        self._targets: dict[tuple[str, str], pd.DataFrame] = {}
 
     def numbers(self, lists: pd.Series) -> list[np.ndarray]:
         """Row numbers of the items in lists of ids, list by list; looked up at once, as pandas takes long for each look-up."""
@@ -55,6 +56,11 @@ class Tables:
 
     def targets(self, task: str, part: str) -> pd.DataFrame:
         """The rows that are asked about: evaluated validation or test rows, or the held rows for tuning."""
+        if (task, part) not in self._targets:
+            self._targets[task, part] = self._asked(task, part)
+        return self._targets[task, part]
+
+    def _asked(self, task: str, part: str) -> pd.DataFrame:
         rows = self.rows(task)
         if part == "held":
             return rows[rows["held"]]

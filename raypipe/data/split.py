@@ -104,7 +104,7 @@ def evaluated_users(topk: pd.DataFrame, task: str) -> pd.DataFrame:
     train = topk[topk["part"] == "train"]
     target = topk[topk["part"].isin(PARTS[1:])][[USER, "part", ITEM]]
     if task == "direct":
-        target = target[target[ITEM].isin(set(train[ITEM])) & target[USER].isin(set(train[USER]))]
+        target = target[target[ITEM].isin(train[ITEM].unique()) & target[USER].isin(train[USER].unique())]
     else:
         sizes = train.groupby(USER).size()
         target = target[target[USER].isin(sizes[sizes >= 2].index)]

@@ -74,7 +74,12 @@ class Histories:
 
     @staticmethod
     def _group(rows: pd.DataFrame) -> dict[str, Past]:
-        return {user: Past(g["i"].to_numpy(np.int64), g[RATING].to_numpy(np.float32)) for user, g in rows.groupby(USER, sort=False)}
+        if not len(rows):
+            return {}
+        number, users = pd.factorize(rows[USER])
+        order, ends = np.argsort(number, kind="stable"), np.cumsum(np.bincount(number, minlength=len(users)))[:-1]
+        items, ratings = rows["i"].to_numpy(np.int64)[order], rows[RATING].to_numpy(np.float32)[order]
+        return dict(zip(users.tolist(), map(Past, np.split(items, ends), np.split(ratings, ends)), strict=True))
 
     def before(self, user: str, position: int, task: str, part: str) -> Past:
         """Positives before the target. A direct model has training rows only, so its LLM reads no more (fair comparison)."""
@@ -105,11 +110,12 @@ def listwise(
         limit: at most so many asks (held rows), those with the target in the top k' first, otherwise at random.
     """
     targets = tables.targets(task, part)
-    ranked = dict(zip(zip(lists[USER], lists["split"], strict=True), tables.numbers(lists["items"]), strict=True))
+    whose = zip(lists[USER].tolist(), lists["split"].tolist(), strict=True)
+    ranked = dict(zip(whose, tables.numbers(lists["items"]), strict=True))
     rng = generator(seed, "listwise", task, part)
     rows: list[tuple[object, ...]] = []
     first: list[bool] = []
-    for user, position, target in zip(targets[USER], targets["position"], targets["i"], strict=True):
+    for user, position, target in zip(*(targets[c].tolist() for c in (USER, "position", "i")), strict=True):
         items = ranked[user, split_name(part, position)]
         within = bool((items[:k_prime] == target).any())
         if part == "held":
