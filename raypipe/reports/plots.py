@@ -11,8 +11,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from raypipe import aggregation
+from raypipe.backbones import registry
 
 plt.rcParams |= {"font.size": 9, "svg.hashsalt": "raypipe"}
 
@@ -31,8 +33,9 @@ def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: s
     table = np.full((len(ones), len(twos)), np.nan)
     for g in grid:
         table[ones.index(g["alpha_1"]), twos.index(g["alpha_2"])] = g["value"]
+    errors = table.max() < 0  # an error is kept with a minus; shown as what it is, the best is the brightest all the same
     figure, axes = plt.subplots(figsize=(3.4, 2.8))
-    image = axes.imshow(table, origin="lower", cmap="viridis", aspect="auto")
+    image = axes.imshow(abs(table), origin="lower", cmap="viridis_r" if errors else "viridis", aspect="auto")
     axes.set_xticks(range(len(twos)), [f"{v:g}" for v in twos])
     axes.set_yticks(range(len(ones)), [f"{v:g}" for v in ones])
     axes.set_xlabel("alpha_2")
@@ -47,12 +50,19 @@ def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: s
 def weights(chosen: list[dict[str, Any]]) -> str:
     """Weight of the LLM over the length of a user's training history (eq. 4, 5), a line for each backbone with its weights."""
     figure, axes = plt.subplots(figsize=(4.6, 2.8))
+    same: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for own in chosen:
+        same.setdefault((own["task"], *own["ell_range"], own["alpha_1"], own["alpha_2"], str(own["learned"])), []).append(own)
+    for group in same.values():
+        own = group[0]
         low, high = own["ell_range"]
         ell = np.linspace(low, high, 200)
-        alpha = aggregation.weight(ell, low, high, own)
-        axes.plot(np.exp(ell) - 1, alpha, label=f"{own['task']} {own['backbone']}")
+        names = ", ".join(registry.title(one["backbone"]) for one in group)
+        axes.plot(np.exp(ell) - 1, aggregation.weight(ell, low, high, own), label=f"{own['task']}: {names}")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("interactions of the user in training")
     axes.set_ylabel("weight of the LLM")
     axes.set_ylim(0, 1)

@@ -81,8 +81,9 @@ def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, Any]:
     """What a sheet shows of a backbone.
 
-    `lines`: variant and cells; a cell is a row with `best`, and `star` where Llama4Rec is the best and p at most 0.05. For
-    Llama4Rec over the better baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report) and `detectable`.
+    `lines`: variant and cells; a cell is a row with `best`, and `star` where Llama4Rec is above the better baseline and p at most
+    0.05. For Llama4Rec over that baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report) and
+    `detectable`.
     `oracle`: what the best order of its candidates would reach; None in rating prediction.
     `slices`: of each slicing the thirds, with the values of Base and of Llama4Rec.
     """
@@ -94,7 +95,7 @@ def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, 
         for m in names:
             best = (min if m in metrics.RATING else max)(cell[v, m]["mean"] for v in variants)
             row = cell[variant, m]
-            star = variant == "llama4rec" and row["mean"] == best and corrected[id(row)] <= 0.05
+            star = variant == "llama4rec" and _gain(row, cell[row["against"], m]) > 0 and corrected[id(row)] <= 0.05
             cells.append({**row, "best": row["mean"] == best, "star": star})
         lines.append({"variant": TITLES[variant], "cells": cells})
     ours = [cell["llama4rec", m] for m in names]
