@@ -111,7 +111,8 @@ def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
     waves = [d for d in record if d.name.startswith("completions/") and "dollars" not in d.facts]  # endpoints have their own lines
     rejected: Counter[str] = Counter()
     for d in record:
-        rejected.update(d.facts.get("rejected", {}))
+        if d.name not in ("rival", "judged"):  # these tell of another LLM's answers
+            rejected.update(d.facts.get("rejected", {}))
     start = sum(d.facts["engine_start_seconds"] for d in waves)
     busy = sum(d.facts["generation_seconds"] for d in waves)
     whole = sum(d.seconds for d in waves)
