@@ -24,6 +24,8 @@ from raypipe.pipeline.stage import Context
 from raypipe.schema import USER
 
 RANKINGS = ("listwise", "pointwise")
+#: standard errors by which pointwise must be ahead: one (Breiman et al., 1984) took the worse one by chance, see docs/results.md
+CERTAIN = 2
 
 
 def choose(ctx: Context, config: RunConfig, variant: str) -> dict[str, Any]:
@@ -149,8 +151,8 @@ def _decide(
 ) -> list[dict[str, Any]]:
     """The ranking, then its best weights; equal values go to the smaller weights.
 
-    Pointwise asks k' questions for one and is compared on few users, so it is chosen where it is better by more than the standard
-    error of the difference (the rule of Breiman et al., "Classification and Regression Trees", 1984); else listwise.
+    Pointwise asks k' questions for one and is compared on few users, so it is chosen where it is better by more than CERTAIN
+    standard errors of the difference; else listwise.
 
     Args:
         cases: those of a backbone stand together, one for each seed, ranking and scope.
@@ -182,7 +184,7 @@ def _decide(
         else:
             each = {r: np.concatenate([gains(c, weight(c, points[r])) for c in own[r, "compared"]]) for r in RANKINGS}
             ahead = each["pointwise"] - each["listwise"]
-            ranking = "pointwise" if ahead.mean() > ahead.std(ddof=1) / len(ahead) ** 0.5 else "listwise"
+            ranking = "pointwise" if ahead.mean() > CERTAIN * ahead.std(ddof=1) / len(ahead) ** 0.5 else "listwise"
         decided = own[ranking, "all" if (ranking, "all") in own else "compared"]
         best = best_of(decided)
         values = {alpha: round(mean(decided, alpha), 9) for alpha in uniform} if weights else {}
