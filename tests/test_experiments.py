@@ -176,7 +176,7 @@ def test_a_figure_over_runs_is_a_page_with_a_line_for_each_variant(tmp_path):
     experiment._publish(Store(str(tmp_path)), "figure5", "Figure 5", ["small", "large"])
     page = (tmp_path / "figure5" / "report.html").read_text()
     assert "<svg" in page and "0.5000" in page and 'href="large/report.html"' in page
-    assert compare.curve({"a": compare.load(tmp_path / "figure5" / "small")}, "N@3") == {"mf base": [pytest.approx(0.5)]}
+    assert compare.curve({"a": compare.load(tmp_path / "figure5" / "small")}, "N@3") == {"MF, Base": [pytest.approx(0.5)]}
 
 
 def test_one_page_shows_what_all_experiments_gained(tmp_path):

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raypipe.backbones import registry
 from raypipe.config import VARIANTS
 from raypipe.errors import ArtifactError
 from raypipe.evaluation import metrics, significance
 from raypipe.papers.llama4rec.evaluate import per_user
+from raypipe.reports.tables import TITLES
 from raypipe.schema import USER
 
 Key = tuple[str, str, str, str]
@@ -108,7 +110,7 @@ def text(one: str, two: str, settings: list[tuple[str, Any, Any]], rows: list[di
 
 
 def curve(reports: Mapping[str, dict[str, Any]], metric: str) -> dict[str, list[float]]:
-    """What a figure over runs draws: "BACKBONE VARIANT" -> the mean of each run that all runs have."""
+    """What a figure over runs draws: "BACKBONE, VARIANT" -> the mean of each run that all runs have."""
     every = {label: cells(report) for label, report in reports.items()}
     keys = [k for k in next(iter(every.values())) if k[3] == metric and all(k in c for c in every.values())]
-    return {f"{k[1]} {k[2]}": [float(np.mean(c[k]["values"])) for c in every.values()] for k in keys}
+    return {f"{registry.title(k[1])}, {TITLES[k[2]]}": [float(np.mean(c[k]["values"])) for c in every.values()] for k in keys}

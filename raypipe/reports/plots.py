@@ -77,7 +77,7 @@ def over_runs(labels: Sequence[str], lines: dict[str, list[float]], metric: str)
         axes.plot(range(len(labels)), values, marker="o", label=name)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel(metric)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1))  # lines may run anywhere
     return _svg(figure)
 
 
