@@ -139,7 +139,7 @@ def chosen(options: argparse.Namespace, given: RunConfig, run: Run) -> dict[str,
     own: dict[str, list[str]] = run.settings["backbones"]
     if not (options.backbones or options.tasks):
         return own
-    named = {b for task in given.tasks for b in (given.backbones[task] if options.backbones else own.get(task, ()))}
+    named = {b for task in given.tasks for b in (given.backbones.get(task) if options.backbones else own.get(task)) or ()}
     kept = {task: [b for b in names if b in named] for task, names in own.items()}
     return {task: names for task, names in kept.items() if names}
 
