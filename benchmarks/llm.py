@@ -42,7 +42,7 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     from raypipe.sections import EngineConfig
 
     settings = Engine(model, EngineConfig()).settings(gpu=torch.cuda.is_available())
-    os.environ |= settings["runtime_env"]["env_vars"]
+    os.environ |= settings.get("runtime_env", {}).get("env_vars", {})
     rows = pd.read_parquet(prompts)
     asked = [tokens(model, r.prompt, list(r.options), "score") for r in rows.itertuples()]
     began = time.perf_counter()

@@ -33,7 +33,7 @@ def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: s
     table = np.full((len(ones), len(twos)), np.nan)
     for g in grid:
         table[ones.index(g["alpha_1"]), twos.index(g["alpha_2"])] = g["value"]
-    errors = table.max() < 0  # an error is kept with a minus; shown as what it is, the best is the brightest all the same
+    errors = np.nanmax(table) < 0  # an error is kept with a minus; shown as what it is, the best is the brightest all the same
     figure, axes = plt.subplots(figsize=(3.4, 2.8))
     image = axes.imshow(abs(table), origin="lower", cmap="viridis_r" if errors else "viridis", aspect="auto")
     axes.set_xticks(range(len(twos)), [f"{v:g}" for v in twos])

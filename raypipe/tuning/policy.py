@@ -182,7 +182,7 @@ def _grpo(
 
 
 class Judge:
-    """A reward model in this process, on the device of whose answers it judges."""
+    """A reward model in this process, on the device that is named."""
 
     def __init__(self, folder: str, device: torch.device) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
