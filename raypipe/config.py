@@ -86,6 +86,11 @@ class RunConfig(Config):
         return self.prompts.answers
 
     @property
+    def rated(self) -> int:
+        """Items of the history in prompts about a rating (LO13)."""
+        return self.prompts.rated or (50 if self.llm.source == "embedded" else self.prompts.history)
+
+    @property
     def k_prime(self) -> int:
         """k', the length of the re-ranked list (L24)."""
         return self.rerank.k_prime or (50 if self.style == "title" else 20)

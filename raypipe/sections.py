@@ -90,6 +90,12 @@ class PromptConfig(Config):
     """Lengths of the lists in a prompt (LO13) and its style."""
 
     history: int = Field(20, ge=1, description="most recent items of the user")
+    rated: int | None = Field(
+        None,
+        ge=1,
+        description="most recent rated items of the user, in prompts about a rating; none: 50 for the embedded LLM, whose titles "
+        "are a token each, else as `history`",
+    )
     similar: int = Field(5, ge=0, description="most recent items of the similar user")
     hint: int = Field(3, ge=1, description="top items of the conventional ranking that are quoted")
     answers: Literal["auto", "title", "listed", "label"] = Field(

@@ -94,10 +94,20 @@ def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
     taken = [g["i"].to_numpy() for _, g in train.groupby("u")]
     from raypipe.sections import PromptConfig
 
-    texts = [t for t in words.corpus(toy.dataset, taken, [], PromptConfig(history=5)) if t.startswith("The user watched")]
+    texts = [t for t in words.corpus(toy.dataset, taken, [], PromptConfig(history=5), 5) if t.startswith("The user watched")]
     named = sum(t.count('"') // 2 for t in texts)
     assert len(texts) > len(toy.users)
     assert named >= sum(len(t) - 1 for t in taken if len(t) > 1), "every training item is in some window"
+
+
+def test_every_rating_is_read_once_in_windows_of_their_own_length(toy):
+    rows = toy.rows("rating")
+    rated = [(g["i"].to_numpy(), g["rating"].to_numpy()) for _, g in rows[rows["part"] == "train"].groupby("u")]
+    from raypipe.sections import PromptConfig
+
+    texts = [t for t in words.corpus(toy.dataset, [], rated, PromptConfig(history=5), 9) if t.startswith("The user rated")]
+    counts = [t.count('":') for t in texts]
+    assert max(counts) == 9 and sum(counts) == sum(len(items) for items, _ in rated)
 
 
 def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, tmp_path):
@@ -122,7 +132,7 @@ def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, 
         source = training.tables(ctx, number)
         titles = source.dataset.items["title"]
         assert all(len(tokenizer(f' "{t}"', add_special_tokens=False)["input_ids"]) == 1 for t in titles)
-        own = set(words.corpus(source.dataset, [], [], run.prompts))
+        own = set(words.corpus(source.dataset, [], [], run.prompts, run.rated))
         assert own <= read_texts
         shares.append(len(own))
     assert made["rows"] > sum(shares)

@@ -163,6 +163,20 @@ def test_tuning_asks_hold_their_target_and_nothing_later(toy):
         assert set(ask.hint) <= set(ask.candidates)
 
 
+def test_prompts_about_ratings_read_a_longer_history(toy):
+    histories = asks.Histories(toy)
+    made = asks.rating(toy, histories, "test", None, None, PromptConfig(history=4), 9, 0)
+    assert max(len(a.history) for a in made.itertuples()) == 9
+    for ask in made.itertuples():
+        assert list(ask.history) == list(histories.rated[ask.user_id].items[-9:]) and len(ask.ratings) == len(ask.history)
+    lists = lists_of(toy, "sequential", "test", 3)
+    listed = asks.listwise(toy, histories, "sequential", "test", lists, None, PromptConfig(history=4), 3, 0)
+    single = asks.pointwise_candidates(listed, histories, None, PromptConfig(history=4), 9)
+    assert max(map(len, listed["history"])) == 4 and max(map(len, single["history"])) == 9
+    given = {}, {"llm.source": "org/model"}, {"prompts.rated": 7}
+    assert [load("toy", g).rated for g in given] == [50, 20, 7]
+
+
 def test_lists_of_items_become_numbers_list_by_list(toy):
     lists = pd.Series([[toy.items[3], toy.items[0]], [], [toy.items[5], "nothing", toy.items[3]]])
     assert [own.tolist() for own in toy.numbers(lists)] == [[3, 0], [], [5, -1, 3]]

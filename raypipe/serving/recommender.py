@@ -210,7 +210,8 @@ class Recommender:
 
     def _ask(self, template: str, user_id: str | None, task: str, past: Past, other: Past, rated: bool) -> Ask:
         settings = self.config.prompts
-        past, other = past.last(settings.history), other.last(settings.similar) if settings.similar else NOTHING
+        past = past.last(self.config.rated if rated else settings.history)
+        other = other.last(settings.similar) if settings.similar else NOTHING
         return Ask(
             "", template, user_id or "", task, "serve", past.items, past.ratings if rated else (), other.items,
             other.ratings if rated else (),

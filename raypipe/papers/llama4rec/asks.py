@@ -160,12 +160,15 @@ def in_chunks(asks: pd.DataFrame, size: int) -> pd.DataFrame:
 
 
 def pointwise_candidates(
-    asks: pd.DataFrame, histories: Histories, similar: dict[str, str] | None, config: PromptConfig
+    asks: pd.DataFrame, histories: Histories, similar: dict[str, str] | None, config: PromptConfig, rated: int
 ) -> pd.DataFrame:
-    """Pointwise asks (L25) for the candidates of listwise asks: k' a user. No rating is hinted: these models predict none."""
+    """Pointwise asks (L25) for the candidates of listwise asks: k' a user, with `rated` items of the history.
+
+    No rating is hinted: these models predict none.
+    """
     rows: list[tuple[object, ...]] = []
     for ask in asks.itertuples():
-        past = histories.rated_visible.get(ask.user_id, NOTHING).last(config.history)
+        past = histories.rated_visible.get(ask.user_id, NOTHING).last(rated)
         other = _similar_past(histories.rated_visible, similar, ask.user_id, config)
         for candidate in ask.candidates:
             name = f"pointwise/{ask.task}/{ask.split}/{ask.user_id}/{int(candidate)}"
@@ -181,12 +184,14 @@ def rating(
     predictions: pd.DataFrame | None,
     similar: dict[str, str] | None,
     config: PromptConfig,
+    rated: int,
     seed: int,
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Rating asks of a part.
 
     Args:
+        rated: the most items of the history.
         predictions: user_id, item_id, prediction of the conventional model; None without prompt augmentation.
         limit: at most so many, at random. Of held rows those hidden from the LLM are left out, and half get no rating hint,
             because the pointwise re-ranking of top-k lists has none.
@@ -211,7 +216,7 @@ def rating(
             past = Past(past.items[: stop[0]], past.ratings[: stop[0]]) if len(stop) else past
             if len(past.items) < 3:
                 continue
-        past = past.last(config.history)
+        past = past.last(rated)
         other = _similar_past(histories.rated_visible, similar, user, config)
         hint = hints.get((user, item), np.nan)
         if part == "held" and rng.random() < 0.5:

@@ -42,7 +42,7 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
             for part in ("validation", "test"):
                 if task == "rating":
                     predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
-                    made = asks.rating(source, past, part, predictions, similar, config.prompts, seed)
+                    made = asks.rating(source, past, part, predictions, similar, config.prompts, config.rated, seed)
                     parts.append(made.assign(ask_id=prefix + made["ask_id"]))
                     continue
                 lists = pd.read_parquet(folder / "lists.parquet")
@@ -65,7 +65,7 @@ def pointwise_asks(
     """Asks that rate the first `pointwise_k` candidates of a part, one by one."""
     first = min(config.k_prime, config.rerank.pointwise_k)
     made = asks.listwise(source, past, task, part, lists, similar, config.prompts, first, seed)
-    return asks.pointwise_candidates(made, past, similar, config.prompts)
+    return asks.pointwise_candidates(made, past, similar, config.prompts, config.rated)
 
 
 def augment_asks(ctx: Context, config: RunConfig) -> None:

@@ -32,7 +32,7 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
             count = max(1, limit // len(names))
             if task == "rating":
                 predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
-                made = asks.rating(source, past, "held", predictions, similar, config.prompts, seed, count)
+                made = asks.rating(source, past, "held", predictions, similar, config.prompts, config.rated, seed, count)
             else:
                 lists = pd.read_parquet(folder / "lists.parquet")
                 made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.at_once, seed, count)

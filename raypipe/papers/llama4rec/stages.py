@@ -55,7 +55,7 @@ def _learnt(config: RunConfig) -> list[tuple[str, str]]:
 
 def _wording(config: RunConfig, seeds: Sequence[int], names: list[tuple[str, str]]) -> list[Any]:
     """The settings that decide what prompts say."""
-    return [config.prompts.model_dump(), config.style, names, list(seeds)]
+    return [config.prompts.model_dump(), config.style, config.rated, names, list(seeds)]
 
 
 def _ranking(config: RunConfig) -> list[Any]:
@@ -92,7 +92,8 @@ def _tuning(config: RunConfig) -> list[Stage]:
     base_config: list[Any] = [config.llm.source, seed]
     if embedded:
         own = tune.model_dump(exclude={"epochs", "learning_rate", *OF_INSTRUCTIONS})
-        base_config += [config.llm.embedded.model_dump(), own, config.prompts.history, "rating" in config.learnt]
+        lengths = config.prompts.history, config.rated if "rating" in config.learnt else 0
+        base_config += [config.llm.embedded.model_dump(), own, lengths]
     code = (*WORDS, *TUNED, "llm/embedded.py") if embedded else ()
     crew = "Ray Train: DeepSpeed"
     stages = []

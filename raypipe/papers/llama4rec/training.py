@@ -168,6 +168,7 @@ def _prepare_embedded(ctx: Context, config: RunConfig, seed: int) -> dict[str, A
             [g["i"].to_numpy() for _, g in taken.groupby("u")],
             [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")] if "rating" in config.learnt else [],
             config.prompts,
+            config.rated,
         )
         count = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0)
         times.append(count.set_axis(source.dataset.items[TITLE]))

@@ -88,13 +88,17 @@ def answer(ask: Any, rendered: Rendered, catalogue: Catalogue) -> str:
 
 
 def corpus(
-    dataset: Dataset, taken: Sequence[np.ndarray], rated: Sequence[tuple[np.ndarray, np.ndarray]], config: PromptConfig
+    dataset: Dataset,
+    taken: Sequence[np.ndarray],
+    rated: Sequence[tuple[np.ndarray, np.ndarray]],
+    config: PromptConfig,
+    together: int,
 ) -> Iterator[str]:
     """Texts for language-modelling, in the sentences that the prompts use.
 
     Args:
         taken: item numbers per user, oldest first; cut into windows of `config.history` items and the answer after them.
-        rated: (item numbers, ratings) per user.
+        rated: (item numbers, ratings) per user; cut into windows of `together`.
     """
     book = Catalogue.of(dataset)
     known = {wanted.name: known_values(dataset, wanted) for wanted in dataset.attributes}
@@ -108,8 +112,8 @@ def corpus(
             yield window(book, items[:end], config)
     for items, ratings in rated:
         titles = list(book.titles[items])
-        for end in range(len(titles), 0, -config.history):
-            start = max(0, end - config.history)
+        for end in range(len(titles), 0, -together):
+            start = max(0, end - together)
             yield rated_history(book.words, titles[start:end], ratings[start:end].tolist())
 
 
