@@ -196,4 +196,13 @@ def test_one_page_shows_what_all_experiments_gained(tmp_path):
         '<a href="table2/report.html">Table II</a>' in page
         and '<a href="figure5/smaller/report.html">Figure 5, smaller</a>' in page
     )
-    assert page.count("+50.0 %") == 4 and "<td>0.010</td>" in page and "+14.65 %" in page
+    assert page.count("+50.0&nbsp;%") == 4 and "<td>0.010</td>" in page and "+14.65&nbsp;%" in page
+    assert "<h1>d: all experiments</h1>" in page and "protocol <b>all</b>" in page
+    (tmp_path / "table2" / "e").mkdir()
+    other = {**run, "dataset": "e", "protocol": "liked"}
+    (tmp_path / "table2" / "e" / "report.json").write_text(
+        json.dumps({"schema": "raypipe-report/2", "run": other, "results": results})
+    )
+    experiment._publish_overview(Store(str(tmp_path)), [("table2", "Table II", ""), ("table2/e", "Table II", "")])
+    page = (tmp_path / "experiments.html").read_text()
+    assert "<h1>d, e: all experiments</h1>" in page and "</a> d (all)</td>" in page and "</a> e (liked)</td>" in page

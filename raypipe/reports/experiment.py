@@ -53,5 +53,7 @@ def _publish_overview(store: Store, runs: list[tuple[str, str, str]]) -> str:
             )
         made = Path(folder) / "page"
         made.mkdir()
-        (made / "experiments.html").write_text(pages.page("overview", shown=shown, run=shown[-1]["report"]["run"]))
+        protocols = {own["dataset"]: own["protocol"] for own in (one["report"]["run"] for one in shown)}
+        page = pages.page("overview", shown=shown, run=shown[-1]["report"]["run"], protocols=protocols, several=len(protocols) > 1)
+        (made / "experiments.html").write_text(page)
         return f"\noverview  {store.publish(made, '')}experiments.html"
