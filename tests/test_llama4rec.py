@@ -1,6 +1,7 @@
 """From answers to ranks, choosing on validation, and the published values."""
 
 import csv
+import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from raypipe.config import load
 from raypipe.data.dataset import read, truth_of
 from raypipe.errors import ConfigError
 from raypipe.papers import completions
-from raypipe.papers.llama4rec import asks, augment, choose, evaluate, judged, mixer, ranks, stages, variants
+from raypipe.papers.llama4rec import asks, augment, choose, evaluate, generation, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.reports import tables
@@ -418,3 +419,19 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     assert "| | best order of the same candidates | 0.8000 |" in page and "Mean gain: +12.5%. The paper claims +14.65%" in page
     shown = tables.summary([direct, rating])
     assert "direct / MF (9 users)" in shown and "  gain            +50.0%" in shown
+
+
+def test_test_prompts_are_pointwise_only_where_that_was_chosen(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(choose.session, "in_worker", lambda body, ctx, config, chosen, hints: asked.append(chosen))
+    monkeypatch.setattr(generation, "word_prompts", lambda ctx, config: {"rows": 7})
+    config = load("toy")
+    for ranking, rows in (("listwise", 0), ("pointwise", 7)):
+        store, key = Store(str(tmp_path / ranking)), "k" * 64
+        read = [{"task": "rating", "backbone": "deepfm", "ranking": "pointwise"},
+                {"task": "direct", "backbone": "light_gcn", "ranking": ranking}]  # fmt: skip
+        with store.writing("chosen/ift", key, {}) as out:
+            (out / "chosen.json").write_text(json.dumps(read))
+        ctx = Context(store, "prompts/ift-pointwise", key, tmp_path, "", {"chosen": ("chosen/ift", key)})
+        assert choose.pointwise_test_prompts(ctx, config, False)["rows"] == rows
+    assert asked == [[read[1]]]

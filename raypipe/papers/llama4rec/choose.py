@@ -210,16 +210,13 @@ def _decide(
 
 
 def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict[str, Any]], with_hints: bool) -> None:
-    """Write asks for the test candidates of those backbones whose chosen ranking is pointwise; mostly none."""
-    from raypipe.papers.llama4rec import asks
+    """Write asks for the test candidates of the backbones of `chosen`."""
     from raypipe.papers.llama4rec.generation import pointwise_asks, similar_of
 
     source = tables(ctx)
     past = Histories(source)
-    parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
+    parts = []
     for seed, choice in itertools.product(config.repetitions, chosen):
-        if choice["task"] == "rating" or choice["ranking"] != "pointwise":
-            continue
         folder = ctx.input(f"model/{seed}/{choice['backbone']}")
         similar = similar_of(folder) if with_hints else None
         lists = pd.read_parquet(folder / "lists.parquet")
@@ -229,9 +226,12 @@ def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict
 
 
 def pointwise_test_prompts(ctx: Context, config: RunConfig, with_hints: bool) -> dict[str, Any]:
-    """prompts/ for the test part of chosen pointwise rankings."""
+    """prompts/ for the test part of those backbones whose chosen ranking is pointwise; mostly none, and nothing is started then."""
     from raypipe.papers.llama4rec.generation import word_prompts
 
-    chosen = json.loads((ctx.input("chosen") / "chosen.json").read_text())
+    everything = json.loads((ctx.input("chosen") / "chosen.json").read_text())
+    chosen = [c for c in everything if c["task"] != "rating" and c["ranking"] == "pointwise"]
+    if not chosen:
+        return {"rows": 0, "wording_seconds": 0.0}
     session.in_worker(write_pointwise_test_asks, ctx, config, chosen, with_hints)
     return word_prompts(ctx, config)
