@@ -23,6 +23,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from raypipe.prompts.contract import Style
+
 #: a tenth of the prompts warms up; the rates are those of the rest
 WARM = 10
 
@@ -78,13 +80,21 @@ def through_the_pipeline(model: str, prompts: Path) -> dict[str, float]:
     return {"start": at[0] - began, "rate": (len(at) - first) / (at[-1] - at[first - 1])}
 
 
-def wording(run: Path, stage: str) -> float:
-    """Prompts a second that one process words."""
+def style_of(run: Path) -> Style:
+    """How answers are written in the newest report of an output folder, be it of a run or of experiments."""
     from raypipe.config import RunConfig
+
+    reports = sorted(run.rglob("report.json"), key=lambda p: p.stat().st_mtime)
+    if not reports:
+        sys.exit(f"{run} has no report.json: name the output folder of a finished run")
+    return RunConfig.model_validate(json.loads(reports[-1].read_text())["run"]["config"]).style
+
+
+def wording(run: Path, stage: str, style: Style) -> float:
+    """Prompts a second that one process words."""
     from raypipe.papers.llama4rec import words
 
-    report = json.loads((run / "report.json").read_text())
-    style, data = RunConfig.model_validate(report["run"]["config"]).style, newest(run, "data")
+    data = newest(run, "data")
     asked = pd.read_parquet(newest(run, stage) / "asks.parquet")
     words.render_batch(asked.head(8), data, style)
     began = time.perf_counter()
@@ -104,7 +114,7 @@ def main() -> None:
     if options.one:
         print(json.dumps((fed_directly if options.one == "direct" else through_the_pipeline)(model, options.file)))
         return
-    stage = f"prompts.{options.wave}"
+    stage, style = f"prompts.{options.wave}", style_of(options.run)
     rows = pd.concat([pd.read_parquet(f) for f in sorted((newest(options.run, stage) / "prompts").glob("*.parquet"))])
     rows = rows[rows["mode"] == "score"].head(options.prompts)
     if len(rows) < 10 * WARM:
@@ -120,7 +130,7 @@ def main() -> None:
                 sys.exit(made.stderr[-3000:])
             got[one] = json.loads(made.stdout.splitlines()[-1])
     direct, ours = got["direct"], got["pipeline"]
-    worded = wording(options.run, stage)
+    worded = wording(options.run, stage, style)
     print(f"{len(rows)} prompts of {direct['tokens']:.0f} tokens, wave {options.wave} of {options.run}")
     print(f"engine fed directly   {direct['rate']:8.1f} prompts/s   start {direct['start']:5.1f} s")
     print(
