@@ -27,7 +27,7 @@ from raypipe.papers.llama4rec.stages import plan
 from raypipe.papers.tuning import refuse_long
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
-from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig
+from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig, PromptConfig
 from raypipe.tuning import chat, sft
 
 SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=1, pieces=400)
@@ -92,8 +92,6 @@ def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
     rows = toy.rows("direct")
     train = rows[(rows["part"] == "train") & ~rows["held"]]
     taken = [g["i"].to_numpy() for _, g in train.groupby("u")]
-    from raypipe.sections import PromptConfig
-
     texts = [t for t in words.corpus(toy.dataset, taken, [], PromptConfig(history=5), 5) if t.startswith("The user watched")]
     named = sum(t.count('"') // 2 for t in texts)
     assert len(texts) > len(toy.users)
@@ -103,8 +101,6 @@ def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
 def test_every_rating_is_read_once_in_windows_of_their_own_length(toy):
     rows = toy.rows("rating")
     rated = [(g["i"].to_numpy(), g["rating"].to_numpy()) for _, g in rows[rows["part"] == "train"].groupby("u")]
-    from raypipe.sections import PromptConfig
-
     texts = [t for t in words.corpus(toy.dataset, [], rated, PromptConfig(history=5), 9) if t.startswith("The user rated")]
     counts = [t.count('":') for t in texts]
     assert max(counts) == 9 and sum(counts) == sum(len(items) for items, _ in rated)

@@ -53,7 +53,8 @@ def _publish_overview(store: Store, runs: list[tuple[str, str, str]]) -> str:
             )
         made = Path(folder) / "page"
         made.mkdir()
-        protocols = {own["dataset"]: own["protocol"] for own in (one["report"]["run"] for one in shown)}
-        page = pages.page("overview", shown=shown, run=shown[-1]["report"]["run"], protocols=protocols, several=len(protocols) > 1)
-        (made / "experiments.html").write_text(page)
+        datasets = list(dict.fromkeys(one["report"]["run"]["dataset"] for one in shown))
+        (made / "experiments.html").write_text(
+            pages.page("overview", shown=shown, run=shown[-1]["report"]["run"], datasets=datasets)
+        )
         return f"\noverview  {store.publish(made, '')}experiments.html"
