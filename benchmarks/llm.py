@@ -50,7 +50,7 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     began = time.perf_counter()
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model=model, disable_log_stats=True, **settings["engine_kwargs"])
+    engine = LLM(model=model, **settings["engine_kwargs"])
     start = time.perf_counter() - began
     wanted = [
         SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=sorted(set(a.options)), detokenize=False) for a in asked

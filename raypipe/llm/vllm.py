@@ -41,6 +41,7 @@ class Engine:
             "dtype": config.dtype if gpu or config.dtype != "auto" else "float32",
             "tensor_parallel_size": config.tensor_parallel,
             "seed": 0,
+            "disable_log_stats": True,
             # its masks for the form of profiles take a third of xgrammar's time, and these are most of what an engine does for a
             # small LLM; the answers are the same
             "structured_outputs_config": {"backend": "guidance"},
@@ -53,6 +54,8 @@ class Engine:
             "chat_template_stage": False,
             "tokenize_stage": False,
             "detokenize_stage": False,
+            # metrics for Ray's dashboard cost a small LLM a tenth of its speed
+            "log_engine_metrics": False,
         }
         if not gpu:
             engine |= {"enforce_eager": True, "block_size": 32}
@@ -74,37 +77,42 @@ class Engine:
         model, longest = self.model, context_of(self.model) - 1
 
         def tokenized(batch: pd.DataFrame) -> pd.DataFrame:
+            """What a row needs from here on and no more: each column is copied at every step to the answer."""
             made = [tokens(model, p, list(o), m) for p, o, m in zip(batch["prompt"], batch["options"], batch["mode"], strict=True)]
-            return batch.assign(prompt_tokens=[t.prompt for t in made], option_tokens=[t.options for t in made])
+            return pd.DataFrame(
+                {
+                    "prompt_id": batch["prompt_id"],
+                    "mode": batch["mode"],
+                    "options": [[] if m == "score" else list(o) for o, m in zip(batch["options"], batch["mode"], strict=True)],
+                    "option_tokens": [t.options for t in made],
+                    "tokens_in": [len(t.prompt) for t in made],
+                    "tokenized_prompt": [t.prompt[:longest] for t in made],
+                }
+            )
 
         def request(row: dict[str, Any]) -> dict[str, Any]:
             scored, form = row["mode"] == "score", row["mode"] == "form"
-            options = [str(o) for o in row["options"]]
-            room = longest + 1 - min(len(row["prompt_tokens"]), longest)
+            options = [str(o) for o in row.pop("options")]
+            room = longest + 1 - len(row["tokenized_prompt"])
             # every row has the same keys, because the rows of a batch become one table
             parameters = {
                 "temperature": 0.0,
                 "seed": 0,
                 "max_tokens": 1 if scored else min(FORM_TOKENS, room) if form else 32,
+                "detokenize": not scored,
                 "logprob_token_ids": sorted({int(t) for t in row["option_tokens"]}) if scored else None,
                 "structured_outputs": None if scored else {"regex": options[0]} if form else {"choice": options},
             }
-            return {
-                "prompt": row["prompt"],
-                "tokenized_prompt": [int(t) for t in row["prompt_tokens"]][:longest],
-                "sampling_params": parameters,
-            }
+            return {"sampling_params": parameters}
 
         def answer(row: dict[str, Any]) -> dict[str, Any]:
-            fits = len(row["prompt_tokens"]) <= longest
+            fits = row["tokens_in"] <= longest
             scores: list[float] = []
             if row["mode"] == "score" and fits:
                 table = {int(k): v["logprob"] for k, v in row["logprobs"][0].items() if v is not None}
                 scores = [table[int(t)] for t in row["option_tokens"]]
             text = row["generated_text"] if row["mode"] != "score" and fits else ""
-            return completion(
-                row["prompt_id"], text, scores, len(row["prompt_tokens"]), int(row["num_generated_tokens"]), time.time()
-            )
+            return completion(row["prompt_id"], text, scores, row["tokens_in"], int(row["num_generated_tokens"]), time.time())
 
         processor = build_processor(vLLMEngineProcessorConfig(**self.settings(gpus() > 0)), preprocess=request, postprocess=answer)
         return processor(prompts.map_batches(tokenized, batch_format="pandas", batch_size=256))
