@@ -5,7 +5,7 @@
 Three rates, one after another: the engine fed directly (vLLM's own `generate`, all prompts in one call, tokens and options made
 before), the same prompts through the flow of the pipeline (files, Ray Data, the engine, files), and putting asks into words in one
 process; beside these what the run's own stage took to build them. Starting the engine is told apart. The direct engine and the
-pipeline's have the same settings. Machines change their speed by the minute: run it twice.
+pipeline's have the same settings; its processes are vLLM's own choice. Machines change their speed by the minute: run it twice.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     from raypipe.llm.vllm import Engine
     from raypipe.sections import EngineConfig
 
-    settings = Engine(model, EngineConfig()).settings(gpu=torch.cuda.is_available())
-    os.environ |= settings.get("runtime_env", {}).get("env_vars", {})
+    settings = Engine(model, EngineConfig()).settings(gpu=torch.cuda.is_available(), cpus=os.cpu_count() or 1)
+    # processes as vLLM itself would have them: this one cannot load anew the libraries that the engine's needs
+    settings["engine_kwargs"].pop("distributed_executor_backend", None)
+    variables = settings.get("runtime_env", {}).get("env_vars", {})
+    os.environ |= {k: v for k, v in variables.items() if k.startswith("VLLM_CPU")}
     rows = pd.read_parquet(prompts)
     asked = [tokens(model, r.prompt, list(r.options), "score") for r in rows.itertuples()]
     began = time.perf_counter()
@@ -76,8 +79,8 @@ def through_the_pipeline(model: str, prompts: Path) -> dict[str, float]:
         began = time.time()
         make(model, EngineConfig()).apply(rows).write_parquet(folder)
         at = flow.read_finished(folder, ["finished_at"])["finished_at"].sort_values().to_numpy()
-    first = len(at) // WARM
-    return {"start": at[0] - began, "rate": (len(at) - first) / (at[-1] - at[first - 1])}
+    first, last = len(at) // WARM, len(at) - len(at) // WARM  # between them as much is under way at the end as at the beginning
+    return {"start": at[0] - began, "rate": (last - first) / (at[last - 1] - at[first - 1])}
 
 
 def style_of(run: Path) -> Style:

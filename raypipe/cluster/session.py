@@ -66,6 +66,12 @@ def places() -> int:
     return gpus() or int(resources().get("CPU", 1))
 
 
+def cpus_each(processes: int) -> int:
+    """CPUs that each of so many processes has to itself where they share the nodes of the cluster alike; at least one."""
+    nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
+    return max(1, int(resources().get("CPU", 1)) // nodes // max(1, -(-processes // nodes)))
+
+
 def address() -> str:
     """RAY_ADDRESS; else the head that `ray start` recorded on this machine, if it still listens; else "local", a new one."""
     if given := os.environ.get("RAY_ADDRESS"):

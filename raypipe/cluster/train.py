@@ -185,8 +185,7 @@ def workers(count: int | None, on_cpu: int, setting: str = "llm.tune.workers") -
     if gpus:
         return Workers(min(count or gpus, gpus), 1, True)
     count = min(count or on_cpu, cpus)
-    nodes = max(1, len([n for n in ray.nodes() if n["Alive"]]))
-    return Workers(count, max(1, cpus // nodes // max(1, -(-count // nodes))), False)
+    return Workers(count, session.cpus_each(count), False)
 
 
 def run(

@@ -30,8 +30,12 @@ class Engine:
     def __init__(self, model: str, config: EngineConfig) -> None:
         self.model, self.config = model, config
 
-    def settings(self, gpu: bool) -> dict[str, Any]:
-        """Arguments of vLLMEngineProcessorConfig."""
+    def settings(self, gpu: bool, cpus: int) -> dict[str, Any]:
+        """Arguments of vLLMEngineProcessorConfig.
+
+        Args:
+            cpus: that an engine computes with where there is no GPU.
+        """
         config = self.config
         engine: dict[str, Any] = {
             "max_model_len": context_of(self.model),
@@ -59,20 +63,23 @@ class Engine:
         }
         if not gpu:
             engine |= {"enforce_eager": True, "block_size": 32}
+            # one engine takes all cores: at this stage nothing else computes
+            variables = {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+            if config.tensor_parallel == 1:
+                # scheduler and model in one process: as two, the one spins on a core while it waits for the other
+                engine["distributed_executor_backend"] = "uni"
+                variables |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(cpus)}
             settings |= {
                 "accelerator_type": None,
                 "placement_group_config": {"bundles": [{"CPU": 1}]},
-                # one engine takes all cores: at this stage nothing else computes
-                "runtime_env": {
-                    "env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
-                },
+                "runtime_env": {"env_vars": variables},
             }
         return settings
 
     def apply(self, prompts: Any) -> Any:
         from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-        from raypipe.cluster.session import gpus
+        from raypipe.cluster import session
 
         model, longest = self.model, context_of(self.model) - 1
 
@@ -114,5 +121,6 @@ class Engine:
             text = row["generated_text"] if row["mode"] != "score" and fits else ""
             return completion(row["prompt_id"], text, scores, row["tokens_in"], int(row["num_generated_tokens"]), time.time())
 
-        processor = build_processor(vLLMEngineProcessorConfig(**self.settings(gpus() > 0)), preprocess=request, postprocess=answer)
+        settings = self.settings(session.gpus() > 0, session.cpus_each(self.config.concurrency))
+        processor = build_processor(vLLMEngineProcessorConfig(**settings), preprocess=request, postprocess=answer)
         return processor(prompts.map_batches(tokenized, batch_format="pandas", batch_size=256))
