@@ -63,7 +63,7 @@ class Engine:
         }
         if not gpu:
             engine |= {"enforce_eager": True, "block_size": 32}
-            # one engine takes all cores: at this stage nothing else computes
+            # engines take all cores: at this stage nothing else computes
             variables = {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
             if config.tensor_parallel == 1:
                 # scheduler and model in one process: as two, the one spins on a core while it waits for the other
