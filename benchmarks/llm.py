@@ -5,7 +5,7 @@
 Three rates, one after another: the engine fed directly (vLLM's own `generate`, all prompts in one call, tokens and options made
 before), the same prompts through the flow of the pipeline (files, Ray Data, the engine, files), and putting asks into words in one
 process; beside these what the run's own stage took to build them. Starting the engine is told apart. The direct engine and the
-pipeline's have the same settings; its processes are vLLM's own choice. Machines change their speed by the minute: run it twice.
+pipeline's have the same settings and run as the same processes. Machines change their speed by the minute: run it twice.
 """
 
 from __future__ import annotations
@@ -43,17 +43,14 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     from raypipe.llm.vllm import Engine
     from raypipe.sections import EngineConfig
 
-    settings = Engine(model, EngineConfig()).settings(gpu=torch.cuda.is_available(), cpus=os.cpu_count() or 1)
-    # processes as vLLM itself would have them: this one cannot load anew the libraries that the engine's needs
-    settings["engine_kwargs"].pop("distributed_executor_backend", None)
-    variables = settings.get("runtime_env", {}).get("env_vars", {})
-    os.environ |= {k: v for k, v in variables.items() if k.startswith("VLLM_CPU")}
+    gpu, made = torch.cuda.is_available(), Engine(model, EngineConfig())
+    os.environ |= made.variables(gpu, os.cpu_count() or 1)
     rows = pd.read_parquet(prompts)
     asked = [tokens(model, r.prompt, list(r.options), "score") for r in rows.itertuples()]
     began = time.perf_counter()
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model=model, **settings["engine_kwargs"])
+    engine = LLM(model=model, **made.settings(gpu))
     start = time.perf_counter() - began
     wanted = [
         SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=sorted(set(a.options)), detokenize=False) for a in asked

@@ -171,7 +171,7 @@ class EngineConfig(Config):
     name: Literal["vllm", "transformers", "scripted"] = "vllm"
     concurrency: int = Field(1, ge=1, description="engine replicas")
     tensor_parallel: int = Field(1, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="prompts that `transformers` reads at once")
     max_num_seqs: int = Field(128, ge=1)
     max_batched_tokens: int = Field(8192, ge=64)
     kv_cache_gib: int = Field(1, ge=1, description="CPU only")

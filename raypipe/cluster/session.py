@@ -66,6 +66,12 @@ def places() -> int:
     return gpus() or int(resources().get("CPU", 1))
 
 
+def places_together() -> int:
+    """The most that a process can have of what `places` counts, on one node."""
+    kind = "GPU" if gpus() else "CPU"
+    return max((int(node["Resources"].get(kind, 0)) for node in ray.nodes() if node["Alive"]), default=0)
+
+
 def cpus_each(processes: int) -> int:
     """CPUs that each of so many processes has to itself where they share the nodes of the cluster alike; at least one."""
     nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))

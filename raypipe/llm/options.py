@@ -7,6 +7,7 @@ score and so keep their order; `ambiguous` counts them, so that a report shows w
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -36,11 +37,15 @@ def first_token(folder: str, option: str) -> int:
     return whole[len(stem)] if whole[: len(stem)] == stem and len(whole) > len(stem) else whole[-1]
 
 
-def tokens(folder: str, prompt: str, options: list[str], mode: str) -> Tokens:
-    """The tokens of one prompt."""
+def prompt_tokens(folder: str, prompts: Sequence[str]) -> list[list[int]]:
+    """The tokens of prompts, the beginning-of-text token in front; many at once take less time than one by one."""
     encode = tokenizer(folder)
     head = [encode.bos_token_id] if encode.bos_token_id is not None else []
-    return Tokens(
-        [*head, *encode(prompt, add_special_tokens=False)["input_ids"]],
-        [first_token(folder, o) for o in options] if mode == "score" else [],
-    )
+    made = encode(list(prompts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
+    return [[*head, *ids] for ids in made["input_ids"]]
+
+
+def tokens(folder: str, prompt: str, options: list[str], mode: str) -> Tokens:
+    """The tokens of one prompt."""
+    (asked,) = prompt_tokens(folder, [prompt])
+    return Tokens(asked, [first_token(folder, o) for o in options] if mode == "score" else [])

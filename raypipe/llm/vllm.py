@@ -3,17 +3,22 @@
 Options are scored by asking vLLM for the log-probabilities of their first tokens at the first generated position, which costs
 no more than one token. In mode "choose" the answer is written under a structured-output choice over the options, in mode "form"
 under the regular expression that the one option is.
+
+An actor holds vLLM's engine itself: ray.data.llm passes each row through more stages and an asynchronous front, which leave a
+small LLM half of its speed (docs/results.md).
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import time
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 
 from raypipe.llm.engine import FORM_TOKENS, completion
-from raypipe.llm.options import tokens
+from raypipe.llm.options import first_token, prompt_tokens
 from raypipe.sections import EngineConfig
 
 
@@ -24,103 +29,142 @@ def context_of(model: str, most: int = 2048) -> int:
     return min(int(AutoConfig.from_pretrained(model).max_position_embeddings), most)
 
 
+class Tokenized:
+    """Prompts as token ids, away from the engine, which goes on meanwhile."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        made = prompt_tokens(self.model, batch["prompt"].to_pylist())
+        asked = zip(batch["mode"].to_pylist(), batch["options"].to_pylist(), strict=True)
+        first = [[first_token(self.model, o) for o in options] if mode == "score" else [] for mode, options in asked]
+        rows = batch.select(["prompt_id", "mode", "options"])
+        for name, values in (("tokens", made), ("option_tokens", first)):
+            rows = rows.append_column(name, pa.array(values, pa.list_(pa.int32())))
+        return rows
+
+
+class Replica:
+    """vLLM's engine in an actor of Ray Data, which calls it for several batches at once.
+
+    Args:
+        model: folder or hub id.
+        settings: of vLLM's EngineArgs.
+    """
+
+    def __init__(self, model: str, settings: dict[str, Any]) -> None:
+        from vllm import EngineArgs, LLMEngine
+
+        self.model, self.context = model, int(settings["max_model_len"])
+        self.engine = LLMEngine.from_engine_args(EngineArgs(model=model, **settings))
+        self.requests = itertools.count()
+        self.finished: dict[str, tuple[Any, float]] = {}
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """COMPLETIONS of a batch that Tokenized has made."""
+        rows = batch.to_pylist()
+        asked = [self._ask(row) for row in rows]
+        waiting = {request for request in asked if request}
+        while waiting := waiting - self.finished.keys():
+            for output in self.engine.step():  # all calls' requests go on, whoever steps
+                if output.finished:
+                    self.finished[output.request_id] = output, time.time()
+            await asyncio.sleep(0)
+        return pa.Table.from_pylist([self._row(row, request) for row, request in zip(rows, asked, strict=True)])
+
+    def _ask(self, row: dict[str, Any]) -> str:
+        """The number of a new request; empty where the prompt does not fit the context."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        room = self.context - len(row["tokens"])
+        if room < 1:
+            return ""
+        if row["mode"] == "score":
+            parameters = SamplingParams(
+                temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=sorted(set(row["option_tokens"]))
+            )
+        elif row["mode"] == "form":
+            form = StructuredOutputsParams(regex=row["options"][0])
+            parameters = SamplingParams(temperature=0.0, max_tokens=min(FORM_TOKENS, room), structured_outputs=form)
+        else:
+            choice = StructuredOutputsParams(choice=row["options"])
+            parameters = SamplingParams(temperature=0.0, max_tokens=32, structured_outputs=choice)
+        request = str(next(self.requests))
+        self.engine.add_request(request, {"prompt_token_ids": row["tokens"]}, parameters)
+        return request
+
+    def _row(self, row: dict[str, Any], request: str) -> dict[str, Any]:
+        if not request:
+            return completion(row["prompt_id"], "", [], len(row["tokens"]), 0, time.time())
+        output, at = self.finished.pop(request)
+        (made,) = output.outputs
+        scores = [made.logprobs[0][t].logprob for t in row["option_tokens"]]
+        return completion(row["prompt_id"], made.text, scores, len(row["tokens"]), len(made.token_ids), at)
+
+
 class Engine:
     """vLLM replicas in Ray Data actors."""
 
     def __init__(self, model: str, config: EngineConfig) -> None:
         self.model, self.config = model, config
 
-    def settings(self, gpu: bool, cpus: int) -> dict[str, Any]:
-        """Arguments of vLLMEngineProcessorConfig.
-
-        Args:
-            cpus: that an engine computes with where there is no GPU.
-        """
+    def settings(self, gpu: bool) -> dict[str, Any]:
+        """Arguments of vLLM's EngineArgs, beside the model."""
         config = self.config
-        engine: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "max_model_len": context_of(self.model),
             "max_num_seqs": config.max_num_seqs,
             "max_num_batched_tokens": max(config.max_batched_tokens, context_of(self.model)),
             "enable_prefix_caching": True,
             "dtype": config.dtype if gpu or config.dtype != "auto" else "float32",
             "tensor_parallel_size": config.tensor_parallel,
+            "distributed_executor_backend": "uni" if config.tensor_parallel == 1 else "mp",  # an actor has devices of one node
             "seed": 0,
             "disable_log_stats": True,
             # its masks for the form of profiles take a third of xgrammar's time, and these are most of what an engine does for a
             # small LLM; the answers are the same
             "structured_outputs_config": {"backend": "guidance"},
         }
-        settings: dict[str, Any] = {
-            "model_source": self.model,
-            "engine_kwargs": engine,
-            "batch_size": config.batch_size,
-            "concurrency": config.concurrency,
-            "chat_template_stage": False,
-            "tokenize_stage": False,
-            "detokenize_stage": False,
-            # metrics for Ray's dashboard cost a small LLM a tenth of its speed
-            "log_engine_metrics": False,
-        }
         if not gpu:
-            engine |= {"enforce_eager": True, "block_size": 32}
-            # engines take all cores: at this stage nothing else computes
-            variables = {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
-            if config.tensor_parallel == 1:
-                # scheduler and model in one process: as two, the one spins on a core while it waits for the other
-                engine["distributed_executor_backend"] = "uni"
-                variables |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(cpus)}
-            settings |= {
-                "accelerator_type": None,
-                "placement_group_config": {"bundles": [{"CPU": 1}]},
-                "runtime_env": {"env_vars": variables},
-            }
+            settings |= {"enforce_eager": True, "block_size": 32}
         return settings
 
+    def variables(self, gpu: bool, cpus: int) -> dict[str, str]:
+        """Environment of the engine's process.
+
+        Args:
+            cpus: that an engine computes with where there is no GPU.
+        """
+        if gpu:
+            return {}
+        # engines take all cores: at this stage nothing else computes
+        variables = {"VLLM_CPU_KVCACHE_SPACE": str(self.config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+        if self.config.tensor_parallel == 1:
+            # scheduler and model in one process: as two, the one spins on a core while it waits for the other
+            variables |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(cpus)}
+        return variables
+
     def apply(self, prompts: Any) -> Any:
-        from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+        from ray.data import ActorPoolStrategy
 
         from raypipe.cluster import session
+        from raypipe.cluster.tables import blocks
 
-        model, longest = self.model, context_of(self.model) - 1
-
-        def tokenized(batch: pd.DataFrame) -> pd.DataFrame:
-            """What a row needs from here on and no more: each column is copied at every step to the answer."""
-            made = [tokens(model, p, list(o), m) for p, o, m in zip(batch["prompt"], batch["options"], batch["mode"], strict=True)]
-            return pd.DataFrame(
-                {
-                    "prompt_id": batch["prompt_id"],
-                    "mode": batch["mode"],
-                    "options": [[] if m == "score" else list(o) for o, m in zip(batch["options"], batch["mode"], strict=True)],
-                    "option_tokens": [t.options for t in made],
-                    "tokens_in": [len(t.prompt) for t in made],
-                    "tokenized_prompt": [t.prompt[:longest] for t in made],
-                }
-            )
-
-        def request(row: dict[str, Any]) -> dict[str, Any]:
-            scored, form = row["mode"] == "score", row["mode"] == "form"
-            options = [str(o) for o in row.pop("options")]
-            room = longest + 1 - len(row["tokenized_prompt"])
-            # every row has the same keys, because the rows of a batch become one table
-            parameters = {
-                "temperature": 0.0,
-                "seed": 0,
-                "max_tokens": 1 if scored else min(FORM_TOKENS, room) if form else 32,
-                "detokenize": not scored,
-                "logprob_token_ids": sorted({int(t) for t in row["option_tokens"]}) if scored else None,
-                "structured_outputs": None if scored else {"regex": options[0]} if form else {"choice": options},
-            }
-            return {"sampling_params": parameters}
-
-        def answer(row: dict[str, Any]) -> dict[str, Any]:
-            fits = row["tokens_in"] <= longest
-            scores: list[float] = []
-            if row["mode"] == "score" and fits:
-                table = {int(k): v["logprob"] for k, v in row["logprobs"][0].items() if v is not None}
-                scores = [table[int(t)] for t in row["option_tokens"]]
-            text = row["generated_text"] if row["mode"] != "score" and fits else ""
-            return completion(row["prompt_id"], text, scores, row["tokens_in"], int(row["num_generated_tokens"]), time.time())
-
-        settings = self.settings(session.gpus() > 0, session.cpus_each(self.config.concurrency))
-        processor = build_processor(vLLMEngineProcessorConfig(**settings), preprocess=request, postprocess=answer)
-        return processor(prompts.map_batches(tokenized, batch_format="pandas", batch_size=256))
+        config, gpu = self.config, session.gpus() > 0
+        variables = self.variables(gpu, session.cpus_each(config.concurrency))
+        # an engine has as many blocks as it computes at once, one to go on with, and one whose answers are being written
+        at_once = blocks(config.max_num_seqs) + 2
+        tokenized = prompts.map_batches(Tokenized(self.model), batch_format="pyarrow", batch_size=None)
+        return tokenized.map_batches(
+            Replica,
+            fn_constructor_args=(self.model, self.settings(gpu)),
+            batch_format="pyarrow",
+            batch_size=None,
+            compute=ActorPoolStrategy(
+                size=config.concurrency, max_tasks_in_flight_per_actor=at_once, max_concurrent_calls_per_actor=at_once
+            ),
+            num_gpus=config.tensor_parallel if gpu else 0,
+            runtime_env={"env_vars": variables},
+        )

@@ -62,6 +62,12 @@ def check_room(engine: EngineConfig) -> None:
             "llm.engine.concurrency, llm.engine.tensor_parallel",
             f"ask for at most {room} in all",
         )
+    if engine.tensor_parallel > (most := session.places_together()):
+        raise ConfigError(
+            f"an engine of {engine.tensor_parallel} devices does not fit on one node, of which the largest has {most}",
+            "llm.engine.tensor_parallel",
+            f"set it to at most {most}, and llm.engine.concurrency to use the other nodes",
+        )
 
 
 def generate(ctx: Context, engine: EngineConfig) -> dict[str, Any]:
