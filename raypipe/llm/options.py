@@ -38,11 +38,17 @@ def first_token(folder: str, option: str) -> int:
 
 
 def prompt_tokens(folder: str, prompts: Sequence[str]) -> list[list[int]]:
-    """The tokens of prompts, the beginning-of-text token in front; many at once take less time than one by one."""
+    """The tokens of prompts, the beginning-of-text token in front, none padded or cut; many at once take less time."""
     encode = tokenizer(folder)
     head = [encode.bos_token_id] if encode.bos_token_id is not None else []
-    made = encode(list(prompts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
-    return [[*head, *ids] for ids in made["input_ids"]]
+    if encode.is_fast:  # without offsets and masks, which nobody asked for, in half of the time
+        backend = encode.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        made = [e.ids for e in backend.encode_batch_fast(list(prompts), add_special_tokens=False)]
+    else:
+        made = encode(list(prompts), add_special_tokens=False)["input_ids"]
+    return [[*head, *ids] for ids in made]
 
 
 def tokens(folder: str, prompt: str, options: list[str], mode: str) -> Tokens:
