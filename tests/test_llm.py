@@ -24,13 +24,14 @@ from raypipe.llm import endpoint as endpoint_engine
 from raypipe.llm.options import first_token, tokens
 from raypipe.llm.scripted import script
 from raypipe.llm.transformers import Question, Scorer
+from raypipe.papers import completions
 from raypipe.papers.llama4rec import training, words
 from raypipe.papers.llama4rec.instructions import newest_histories
 from raypipe.papers.llama4rec.stages import plan
 from raypipe.papers.tuning import refuse_long
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
-from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig, PromptConfig
+from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig, EngineConfig, PromptConfig
 from raypipe.tuning import chat, sft
 
 SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=1, pieces=400)
@@ -301,6 +302,16 @@ def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replic
     assert parameters[2].max_tokens == 64 - len(batch["tokens"].to_pylist()[2]), "no more than the context holds"
     assert got["c"]["answer"] == "answer 1" and got["f"]["answer"] == "answer 2"
     assert got["l"]["answer"] == "" and got["l"]["logprobs"] == [] and got["l"]["tokens_out"] == 0
+
+
+def test_engines_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr(completions.session, "places", lambda: 8)
+    monkeypatch.setattr(completions.session, "places_together", lambda: 4)
+    completions.check_room(EngineConfig(concurrency=2, tensor_parallel=4))
+    with pytest.raises(ConfigError, match="3 engines of 4 device"):
+        completions.check_room(EngineConfig(concurrency=3, tensor_parallel=4))
+    with pytest.raises(ConfigError, match="does not fit on one node, of which the largest has 4"):
+        completions.check_room(EngineConfig(tensor_parallel=8))
 
 
 def at_endpoint(url, model, prompts=("which?",), **given):
