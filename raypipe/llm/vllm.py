@@ -165,6 +165,7 @@ class Engine:
             compute=ActorPoolStrategy(
                 size=config.concurrency, max_tasks_in_flight_per_actor=at_once, max_concurrent_calls_per_actor=at_once
             ),
-            num_gpus=config.tensor_parallel if gpu else 0,
+            # half a CPU: where engines are as many as CPUs, the tasks that feed them still have a place
+            **({"num_gpus": config.tensor_parallel} if gpu else {"num_cpus": 0.5}),
             runtime_env={"env_vars": variables},
         )
