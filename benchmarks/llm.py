@@ -40,14 +40,14 @@ def newest(run: Path, stage: str) -> Path:
 
 def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     """Start and rate of vLLM in this process."""
-    from raypipe.llm.options import tokens
+    from raypipe.llm.options import tokens_of
     from raypipe.llm.vllm import Engine
     from raypipe.sections import EngineConfig
 
     gpu, made = torch.cuda.is_available(), Engine(model, EngineConfig())
     os.environ |= made.variables(gpu, os.cpu_count() or 1)
     rows = pd.read_parquet(prompts)
-    asked = [tokens(model, r.prompt, list(r.options), "score") for r in rows.itertuples()]
+    asked = tokens_of(model, rows["prompt"].tolist(), rows["options"].tolist(), ["score"] * len(rows))
     began = time.perf_counter()
     from vllm import LLM, SamplingParams
 
@@ -56,19 +56,21 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     wanted = [
         SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=sorted(set(a.options)), detokenize=False) for a in asked
     ]
-    token_prompts: list[Any] = [{"prompt_token_ids": a.prompt} for a in asked]
     first = len(rows) // WARM
-    engine.generate(token_prompts[:first], wanted[:first], use_tqdm=False)
-    began = time.perf_counter()
-    engine.generate(token_prompts[first:], wanted[first:], use_tqdm=False)
-    rate = (len(rows) - first) / (time.perf_counter() - began)
-    engine.reset_prefix_cache()
-    texts = rows["prompt"].tolist()
-    engine.generate(texts[:first], wanted[:first], use_tqdm=False)
-    began = time.perf_counter()
-    engine.generate(texts[first:], wanted[first:], use_tqdm=False)
-    texts_rate = (len(rows) - first) / (time.perf_counter() - began)
-    return {"start": start, "rate": rate, "texts": texts_rate, "tokens": sum(len(a.prompt) for a in asked) / len(asked)}
+
+    def rate(texts: list[Any]) -> float:
+        engine.reset_prefix_cache()
+        engine.generate(texts[:first], wanted[:first], use_tqdm=False)
+        began = time.perf_counter()
+        engine.generate(texts[first:], wanted[first:], use_tqdm=False)
+        return (len(texts) - first) / (time.perf_counter() - began)
+
+    return {
+        "start": start,
+        "rate": rate([{"prompt_token_ids": a.prompt} for a in asked]),
+        "texts": rate(rows["prompt"].tolist()),
+        "tokens": sum(len(a.prompt) for a in asked) / len(asked),
+    }
 
 
 def through_the_pipeline(model: str, prompts: Path) -> dict[str, float]:

@@ -264,7 +264,7 @@ def replica(llm, monkeypatch):
 
 def tokenized(llm, rows):
     table = pa.Table.from_pylist([dict(zip(("prompt_id", "prompt", "mode", "options"), r, strict=True)) for r in rows])
-    return vllm.Tokenized(llm[0])(table)
+    return vllm.tokenized(table, llm[0])
 
 
 def test_batches_of_an_engine_go_on_together_and_get_their_own_answers(llm, replica):

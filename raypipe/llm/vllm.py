@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.llm.engine import FORM_TOKENS, completion
-from raypipe.llm.options import first_token, prompt_tokens
+from raypipe.llm.options import tokens_of
 from raypipe.sections import EngineConfig
 
 
@@ -29,20 +29,13 @@ def context_of(model: str, most: int = 2048) -> int:
     return min(int(AutoConfig.from_pretrained(model).max_position_embeddings), most)
 
 
-class Tokenized:
-    """Prompts as token ids, away from the engine, which goes on meanwhile."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        made = prompt_tokens(self.model, batch["prompt"].to_pylist())
-        asked = zip(batch["mode"].to_pylist(), batch["options"].to_pylist(), strict=True)
-        first = [[first_token(self.model, o) for o in options] if mode == "score" else [] for mode, options in asked]
-        rows = batch.select(["prompt_id", "mode", "options"])
-        for name, values in (("tokens", made), ("option_tokens", first)):
-            rows = rows.append_column(name, pa.array(values, pa.list_(pa.int32())))
-        return rows
+def tokenized(batch: pa.Table, model: str) -> pa.Table:
+    """PROMPTS as token ids, away from the engine, which goes on meanwhile."""
+    made = tokens_of(model, *(batch[name].to_pylist() for name in ("prompt", "options", "mode")))
+    rows = batch.select(["prompt_id", "mode", "options"])
+    for name, values in (("tokens", [t.prompt for t in made]), ("option_tokens", [t.options for t in made])):
+        rows = rows.append_column(name, pa.array(values, pa.list_(pa.int32())))
+    return rows
 
 
 class Replica:
@@ -54,15 +47,17 @@ class Replica:
     """
 
     def __init__(self, model: str, settings: dict[str, Any]) -> None:
-        from vllm import EngineArgs, LLMEngine
+        from vllm import EngineArgs, LLMEngine, SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
 
-        self.model, self.context = model, int(settings["max_model_len"])
+        self.sampling, self.form = SamplingParams, StructuredOutputsParams  # to import them for each prompt would take time
+        self.context = int(settings["max_model_len"])
         self.engine = LLMEngine.from_engine_args(EngineArgs(model=model, **settings))
         self.requests = itertools.count()
         self.finished: dict[str, tuple[Any, float]] = {}
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        """COMPLETIONS of a batch that Tokenized has made."""
+        """COMPLETIONS of a batch that `tokenized` has made."""
         rows = batch.to_pylist()
         asked = [self._ask(row) for row in rows]
         waiting = {request for request in asked if request}
@@ -75,22 +70,17 @@ class Replica:
 
     def _ask(self, row: dict[str, Any]) -> str:
         """The number of a new request; empty where the prompt does not fit the context."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
-
         room = self.context - len(row["tokens"])
         if room < 1:
             return ""
         if row["mode"] == "score":
-            parameters = SamplingParams(
-                temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=sorted(set(row["option_tokens"]))
-            )
+            wanted = sorted(set(row["option_tokens"]))
+            parameters = self.sampling(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=wanted)
         elif row["mode"] == "form":
-            form = StructuredOutputsParams(regex=row["options"][0])
-            parameters = SamplingParams(temperature=0.0, max_tokens=min(FORM_TOKENS, room), structured_outputs=form)
+            form = self.form(regex=row["options"][0])
+            parameters = self.sampling(temperature=0.0, max_tokens=min(FORM_TOKENS, room), structured_outputs=form)
         else:
-            choice = StructuredOutputsParams(choice=row["options"])
-            parameters = SamplingParams(temperature=0.0, max_tokens=32, structured_outputs=choice)
+            parameters = self.sampling(temperature=0.0, max_tokens=32, structured_outputs=self.form(choice=row["options"]))
         request = str(next(self.requests))
         self.engine.add_request(request, {"prompt_token_ids": row["tokens"]}, parameters)
         return request
@@ -156,8 +146,8 @@ class Engine:
         variables = self.variables(gpu, session.cpus_each(config.concurrency))
         # an engine has as many blocks as it computes at once, one to go on with, and one whose answers are being written
         at_once = blocks(config.max_num_seqs) + 2
-        tokenized = prompts.map_batches(Tokenized(self.model), batch_format="pyarrow", batch_size=None)
-        return tokenized.map_batches(
+        asked = prompts.map_batches(tokenized, fn_kwargs={"model": self.model}, batch_format="pyarrow", batch_size=None)
+        return asked.map_batches(
             Replica,
             fn_constructor_args=(self.model, self.settings(gpu)),
             batch_format="pyarrow",
