@@ -76,6 +76,11 @@ def test_inputs_are_made_by_the_papers_equations():
     wanted_user = made.fuse(torch.cat([made.user, made.pro(users)], dim=1))
     wanted_item = made.fuse(torch.cat([made.raw(raw), made.pro(items)], dim=1))
     assert torch.allclose(made(), torch.cat([wanted_user, wanted_item]))
+    added = Entities(tables, USERS, 4, 0.1, residual=True)
+    assert torch.equal(added(), torch.cat([added.user, added.raw(raw)])), "begins as without profiles"
+    torch.nn.init.normal_(added.fuse[-1].weight)
+    wanted = added.raw(raw) + added.fuse(torch.cat([added.raw(raw), added.pro(items)], dim=1))
+    assert torch.allclose(added()[USERS:], wanted, atol=1e-6)
     one_sided = Entities(tables._replace(user_profile=None), USERS, 4, 0.1)
     assert torch.equal(one_sided()[:USERS], one_sided.user)
     plain = Entities(Texts(tables.item), USERS, 4, 0.1)

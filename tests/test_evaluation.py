@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from raypipe.evaluation import metrics, significance, slices
 
@@ -29,6 +30,22 @@ def test_paired_test():
     got = significance.paired(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
     assert got == pytest.approx((2.0, 0.0742, 2.0, (1.95996 + 0.84162) / 3**0.5), abs=1e-4)
     assert significance.paired(np.ones(3), np.ones(3)) == (0.0, 1.0, 0.0, 0.0)
+
+
+def test_paired_test_over_users_and_seeds():
+    # mean squares of seeds 13.5, users 6.5, rest 1.5; variance of the mean (13.5 + 6.5 - 1.5) / 6, 1.6736 degrees of freedom
+    got = significance.paired(np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]]), np.zeros((1, 3)))
+    assert got == pytest.approx((3.5, 2 * t.sf(3.5 / 1.755942, 1.6736), 3.5 / 3.25**0.5, 2.80158 * 1.755942), rel=1e-4)
+
+
+def test_the_luck_of_a_few_fits_is_no_star():
+    rng, found = np.random.default_rng(0), {"users": 0, "users and seeds": 0, "a true difference": 0}
+    for _ in range(300):
+        fits, noise = rng.normal(0, 0.1, (5, 1)), rng.normal(0, 1, (5, 500))
+        found["users"] += significance.paired((fits + noise).mean(0), np.zeros(500)).p < 0.05
+        found["users and seeds"] += significance.paired(fits + noise, np.zeros(500)).p < 0.05
+        found["a true difference"] += significance.paired(0.3 + fits + noise, np.zeros(500)).p < 0.05
+    assert found["users"] > 90 and found["users and seeds"] < 30 and found["a true difference"] > 250
 
 
 def test_holm():

@@ -305,13 +305,15 @@ def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replic
 
 
 def test_engines_that_do_not_fit_are_refused(monkeypatch):
-    monkeypatch.setattr(completions.session, "places", lambda: 8)
-    monkeypatch.setattr(completions.session, "places_together", lambda: 4)
-    completions.check_room(EngineConfig(concurrency=2, tensor_parallel=4))
-    with pytest.raises(ConfigError, match="3 engines of 4 device"):
-        completions.check_room(EngineConfig(concurrency=3, tensor_parallel=4))
-    with pytest.raises(ConfigError, match="does not fit on one node, of which the largest has 4"):
-        completions.check_room(EngineConfig(tensor_parallel=8))
+    nodes = [{"Alive": True, "Resources": {"GPU": 8.0}}] * 2 + [{"Alive": False, "Resources": {"GPU": 8.0}}]
+    monkeypatch.setattr(completions.session.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(completions.session, "gpus", lambda: 16)
+    completions.check_room(EngineConfig(concurrency=16))
+    completions.check_room(EngineConfig(concurrency=4, tensor_parallel=3))
+    with pytest.raises(ConfigError, match=r"5 engine.* of 3 .* room for 4\n(.*\n)*.*at most 4"):
+        completions.check_room(EngineConfig(concurrency=5, tensor_parallel=3))
+    with pytest.raises(ConfigError, match=r"room for 0\n(.*\n)*.*no node has so many"):
+        completions.check_room(EngineConfig(tensor_parallel=16))
 
 
 def at_endpoint(url, model, prompts=("which?",), **given):

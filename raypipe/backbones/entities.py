@@ -5,6 +5,7 @@ U = users, I = items, N = U + I, d = embedding size, dt = size of a text vector.
 ids                   one vector each, learned
 texts                 user: x_u, learned; item: T_raw(f_v) (R6), so that items never seen in training have one, too
 texts and profiles    Psi(x_u | T_pro(p_u)) and Psi(T_raw(f_v) | T_pro(p_v)) (R7, the equation and not the text below it: RO8)
+the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi begins as zero: profiles add what training gains by them
 
 T_raw, T_pro and Psi are linear, ReLU, linear; T_pro and Psi are shared by users and items (RO8). A side without profiles keeps its
 base input (Table 2). Beside the vectors an item has a scalar offset, a linear reading of its text and a learned part which is zero
@@ -52,14 +53,18 @@ class Entities(nn.Module):
     text_trained: torch.Tensor
     trained: torch.Tensor
 
-    def __init__(self, texts: Texts, n_users: int, size: int, init_std: float, trained: np.ndarray | None = None) -> None:
+    def __init__(
+        self, texts: Texts, n_users: int, size: int, init_std: float, trained: np.ndarray | None = None, residual: bool = False
+    ) -> None:
         """
         Args:
             trained: the items that training meets; in training mode others begin as zero, which costs nothing. None: all.
+            residual: Psi's output is added to the base input, in place of replacing it.
         """
         super().__init__()
         self.user = nn.Parameter(torch.empty(n_users, size))
         nn.init.normal_(self.user, std=init_std)
+        self._residual = residual
         wide = texts.item.shape[1]
         self.raw = projection(wide, HIDDEN, size)
         self.reading = nn.Linear(wide, 1)
@@ -75,6 +80,9 @@ class Entities(nn.Module):
         if any(self._profiled):
             self.pro = projection(wide, size, size)
             self.fuse = projection(2 * size, size, size)
+            if residual:
+                for last in self.fuse[-1].parameters():
+                    nn.init.zeros_(last)
         for side, table in zip(("user", "item"), profiles, strict=True):
             if table is not None:  # many have the same profile, which goes through T_pro once
                 distinct, at = np.unique(np.ascontiguousarray(table, np.float32), axis=0, return_inverse=True)
@@ -95,8 +103,16 @@ class Entities(nn.Module):
         if not self._profiled[("user", "item").index(side)]:
             return base_nd
         at = getattr(self, f"of_{side}")
-        profile = nn.functional.embedding(at if rows is None else at[rows], self.pro(getattr(self, f"profile_{side}")))
-        return self.fuse(torch.cat([base_nd, profile], dim=1))
+        first, *rest = self.fuse
+        assert isinstance(first, nn.Linear)
+        # Psi's first layer over both side by side is the sum of a layer on each; that on profiles is needed once for each distinct
+        of_base, of_profile = first.weight.split(base_nd.shape[1], dim=1)
+        profile = self.pro(getattr(self, f"profile_{side}")) @ of_profile.T
+        profile = nn.functional.embedding(at if rows is None else at[rows], profile)
+        fused = torch.addmm(first.bias, base_nd, of_base.T) + profile
+        for layer in rest:
+            fused = layer(fused)
+        return base_nd + fused if self._residual else fused
 
     def offsets(self) -> torch.Tensor:
         """[I] what is added to an item's score for every user."""

@@ -25,6 +25,9 @@ class Options(contract.Options):
     patience: int = Field(20, ge=1)
     negatives: int = Field(1, ge=1, description="negatives drawn a positive, each uniform over items not in the user's training")
     init_std: float = Field(0.1, gt=0, description="standard deviation of the first embeddings")
+    residual: bool = Field(
+        False, description="profiles are added to what users and items begin with, in place of being fused with it"
+    )
 
 
 class Triples:
@@ -61,7 +64,9 @@ class DotRanker(contract.Ranker):
         super().__init__(data, options)
         self.entities = None
         if data.texts is not None:
-            self.entities = Entities(data.texts, data.n_users, options.embedding_size, options.init_std, data.item)
+            self.entities = Entities(
+                data.texts, data.n_users, options.embedding_size, options.init_std, data.item, options.residual
+            )
         else:
             self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
             nn.init.normal_(self.embedding, std=options.init_std)

@@ -61,15 +61,13 @@ def gpus() -> int:
     return int(resources().get("GPU", 0))
 
 
-def places() -> int:
-    """How many single-device trainings fit on the cluster at once: its GPUs, or its CPUs where there are none."""
-    return gpus() or int(resources().get("CPU", 1))
+def places(devices: int = 1) -> int:
+    """How many processes of so many devices each fit on the cluster at once: on its GPUs, or its CPUs where there are none.
 
-
-def places_together() -> int:
-    """The most that a process can have of what `places` counts, on one node."""
+    A process lies on one node.
+    """
     kind = "GPU" if gpus() else "CPU"
-    return max((int(node["Resources"].get(kind, 0)) for node in ray.nodes() if node["Alive"]), default=0)
+    return sum(int(node["Resources"].get(kind, 0)) // devices for node in ray.nodes() if node["Alive"])
 
 
 def cpus_each(processes: int) -> int:

@@ -1,4 +1,4 @@
-"""Paired tests over users, with effect size and Holm's correction."""
+"""Paired tests over users and seeds, with effect size and Holm's correction."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ POWER_80 = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 
 
 class Paired(NamedTuple):
-    """Result of a paired t-test: mean difference, its p value, Cohen's d of the differences, and the least true difference that
-    so many users could show (power 80 % at 5 %).
+    """Result of a paired t-test: mean difference, its p value, Cohen's d of the users' differences, and the least true difference
+    that so many users and seeds could show (power 80 % at 5 %).
     """
 
     difference: float
@@ -22,14 +22,30 @@ class Paired(NamedTuple):
     detectable: float
 
 
-def paired(ours_U: np.ndarray, theirs_U: np.ndarray) -> Paired:
-    """Two-sided paired t-test of per-user values; p is 1 where no user differs."""
-    delta = np.asarray(ours_U, dtype=float) - np.asarray(theirs_U, dtype=float)
-    spread = delta.std(ddof=1) if len(delta) > 1 else 0.0
+def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
+    """Two-sided paired t-test of values by user [U], or by seed and user [S, U]; p is 1 where nothing differs.
+
+    With several seeds both are drawn from many: a difference must stand out from what other users and from what other seeds would
+    show, else thousands of users make the luck of a few fits look certain. The mean's variance is that of two crossed random
+    effects, its degrees of freedom Satterthwaite's (Clark, "The Language-as-Fixed-Effect Fallacy", 1973, quasi F).
+    """
+    delta_SU = np.atleast_2d(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float))
+    s, u = delta_SU.shape
+    mean = float(delta_SU.mean()) if u else 0.0
+    by_user = delta_SU.mean(0)
+    spread = float(by_user.std(ddof=1)) if u > 1 else 0.0
     if spread == 0:
-        return Paired(float(delta.mean()) if len(delta) else 0.0, 1.0, 0.0, 0.0)
-    mean, p = float(delta.mean()), float(stats.ttest_1samp(delta, 0.0).pvalue)
-    return Paired(mean, p, mean / float(spread), POWER_80 * float(spread) / len(delta) ** 0.5)
+        return Paired(mean, 1.0, 0.0, 0.0)
+    users = s * spread**2  # mean squares of the analysis of variance
+    seeds = rest = 0.0
+    if s > 1:
+        by_seed = delta_SU.mean(1)
+        rest = float(((delta_SU - by_seed[:, None] - by_user + mean) ** 2).sum()) / ((s - 1) * (u - 1))
+        seeds = max(u * float(by_seed.var(ddof=1)), rest)  # that of seeds is at least the rest's, but for chance
+    both = users + seeds - rest
+    freedom = both**2 / (users**2 / (u - 1) + (seeds**2 + rest**2 / (u - 1)) / max(s - 1, 1))
+    error = (both / (s * u)) ** 0.5
+    return Paired(mean, float(2 * stats.t.sf(abs(mean) / error, freedom)), mean / spread, POWER_80 * error)
 
 
 def holm(p_values: list[float]) -> list[float]:

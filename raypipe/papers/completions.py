@@ -54,19 +54,12 @@ def check_room(engine: EngineConfig) -> None:
     Raises:
         ConfigError: how many fit.
     """
-    room = session.places()
-    wanted = engine.concurrency * engine.tensor_parallel
-    if wanted > room:
+    devices = engine.tensor_parallel
+    if engine.concurrency > (room := session.places(devices)):
         raise ConfigError(
-            f"{engine.concurrency} engines of {engine.tensor_parallel} device(s) do not fit on {room} GPUs or CPUs",
+            f"{engine.concurrency} engine(s) of {devices} GPUs or CPUs do not fit: the cluster's nodes have room for {room}",
             "llm.engine.concurrency, llm.engine.tensor_parallel",
-            f"ask for at most {room} in all",
-        )
-    if engine.tensor_parallel > (most := session.places_together()):
-        raise ConfigError(
-            f"an engine of {engine.tensor_parallel} devices does not fit on one node, of which the largest has {most}",
-            "llm.engine.tensor_parallel",
-            f"set it to at most {most}, and llm.engine.concurrency to use the other nodes",
+            f"ask for at most {room}" if room else "no node has so many: lower the second; more engines use more nodes",
         )
 
 

@@ -55,8 +55,8 @@ def cells(report: dict[str, Any]) -> dict[Key, dict[str, Any]]:
     return {(r["task"], r["backbone"], r["variant"], r["metric"]): r for r in report["results"]}
 
 
-def values(folder: Path, report: dict[str, Any], key: Key) -> pd.Series:
-    """Each user's value of a metric (RMSE: squared error), the mean over the seeds, from the run's predictions."""
+def values(folder: Path, report: dict[str, Any], key: Key) -> pd.DataFrame:
+    """Each user's value of a metric (RMSE: squared error), one column a seed, from the run's predictions."""
     task, backbone, variant, metric = key
     first, count = report["run"]["config"]["seed"], report["run"]["seeds"]
     parts = []
@@ -64,11 +64,11 @@ def values(folder: Path, report: dict[str, Any], key: Key) -> pd.Series:
         place = folder / "predictions" / ("" if seed == first else f"seed{seed}")
         frame = pd.read_parquet(place / f"{task}.{backbone}.{variant}.parquet")
         parts.append(pd.Series(per_user(task, frame)[metric], frame[USER].drop_duplicates()))
-    return sum(parts[1:], parts[0]) / len(parts)
+    return pd.concat(parts, axis=1)
 
 
 def compare(one: Path, two: Path) -> tuple[list[tuple[str, Any, Any]], list[dict[str, Any]]]:
-    """Differing settings; and a row for each result that both runs have, with a paired test over the users that both have.
+    """Differing settings; and a row for each result that both runs have, with a test paired over the users and seeds of both.
 
     Raises:
         ArtifactError: a folder is not a run's, or the two have no result in common.
@@ -79,8 +79,9 @@ def compare(one: Path, two: Path) -> tuple[list[tuple[str, Any, Any]], list[dict
     for key in left:
         if key not in right:
             continue
-        a, b = values(one, reports[0], key).align(values(two, reports[1], key), join="inner")
-        test = significance.paired(b.to_numpy(), a.to_numpy())
+        a, b = values(one, reports[0], key).align(values(two, reports[1], key), join="inner", axis=0)
+        seeds = min(a.shape[1], b.shape[1])  # of runs with unlike numbers those that both have
+        test = significance.paired(b.to_numpy().T[:seeds], a.to_numpy().T[:seeds])
         rows.append({"key": key, "one": left[key]["mean"], "two": right[key]["mean"], "users": len(a), "p": test.p})
     if not rows:
         raise ArtifactError("the two runs have no result in common", f"{one}, {two}", "compare runs with a backbone in common")

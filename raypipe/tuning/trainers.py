@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from raypipe.tuning import sft
 from raypipe.tuning.dialogue import Labelled
@@ -119,6 +120,20 @@ def _accuracy(logs: dict[str, Any]) -> dict[str, float]:
     return {"accuracy": float(logs["accuracy"])} if "accuracy" in logs else {}
 
 
+class ByLength(LengthGroupedSampler):
+    """Random batches of examples of like length, so that little of a batch is padding; those of an epoch depend on the seed and the
+    epoch alone, so that a training goes on from a checkpoint with what it had left.
+    """
+
+    def __init__(self, examples: Sequence[Labelled], settings: sft.Settings) -> None:
+        super().__init__(settings.batch_size, lengths=[len(e.ids) for e in examples])
+        self.seed = settings.seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator = torch.Generator().manual_seed((self.seed + epoch) % 2**63)
+
+
 def dialogues(
     model: str, examples: Sequence[Labelled], settings: sft.Settings, adapter: Adapter, crew: Crew,
     report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
@@ -131,12 +146,16 @@ def dialogues(
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
+    class Trainer(SFTTrainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return ByLength(examples, settings)
+
     columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         # the loss over all logits: TRL's default takes a model for sharded by ZeRO-3 wherever a configuration is there
         args = arguments(SFTConfig, settings, crew, scratch, max_length=None, loss_type="nll")
         peft = lora(adapter, "CAUSAL_LM")
-        _train(SFTTrainer, args, AutoModelForCausalLM, {}, model, columns, peft, crew, report, resume, folder)
+        _train(Trainer, args, AutoModelForCausalLM, {}, model, columns, peft, crew, report, resume, folder)
 
 
 def rewards(

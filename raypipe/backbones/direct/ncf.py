@@ -43,7 +43,7 @@ class Model(contract.Ranker):
         d = options.embedding_size
         self.entities = None
         if data.texts is not None:
-            self.entities = Entities(data.texts, data.n_users, 2 * d, 0.01, data.item)
+            self.entities = Entities(data.texts, data.n_users, 2 * d, 0.01, data.item, options.residual)
         else:
             looked_up = options.batch_size * (2 + options.negatives)
             lazy = adam.pays(data.n_users + data.n_items, looked_up)

@@ -160,9 +160,9 @@ def reported(metric: str, values_U: np.ndarray) -> float:
 def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], groups: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """One row a variant and metric, with the value of each seed.
 
-    Variants beside the baselines have a test against the better baseline: paired over users, each user's value averaged over the
-    seeds first, because the seeds of one user are not independent. In ranking they also have `oracle`, the value that each metric
-    would have if the same candidates stood in the best order: the share of users whose target is among them.
+    Variants beside the baselines have a test against the better baseline, paired over users and seeds. In ranking they also have
+    `oracle`, the value that each metric would have if the same candidates stood in the best order: the share of users whose target
+    is among them.
 
     Args:
         frames: variant -> one frame of predictions a seed, all with the same users in the same order.
@@ -193,7 +193,7 @@ def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], gro
                 },
             }  # fmt: skip
             if variant not in BASELINES:
-                test = significance.paired(own_SU.mean(0), of[baseline].mean(0))
+                test = significance.paired(own_SU, of[baseline])
                 unit = 2 * np.mean(means[baseline]) if metric == "RMSE" else 1.0  # d MSE = 2 RMSE d RMSE
                 row |= {"against": baseline, "p": test.p, "effect": -test.effect if lower else test.effect,
                         "detectable": test.detectable / unit}  # fmt: skip

@@ -89,7 +89,7 @@ def _pairs(known: pd.DataFrame, rng: np.random.Generator, most: int = 100_000) -
 def evaluate(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """metrics.json: one line a setting, backbone, row and metric, with the value of each seed; random orders; rows.
 
-    A row beside Base has a test against Base: paired over users, each user's value averaged over the seeds first.
+    A row beside Base has a test against Base, paired over users and seeds.
     """
     source = tables(ctx)
     lines: list[dict[str, Any]] = []
@@ -97,17 +97,17 @@ def evaluate(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     order = ["popularity", *(n for n in names if n != "popularity")] if "popularity" in names else names
     for name in order:
         rows = [r for r in config.rows if f"fit/{name}/{r}/{config.seed}" in ctx.inputs]
-        means = {row: _per_user(ctx, config, name, row) for row in rows}
+        answered = {row: _by_user(ctx, config, name, row) for row in rows}
         for setting in SETTINGS:
             for row in rows:
-                by_seed, mean = means[row][setting]
                 for metric in METRICS:
-                    line = {"setting": setting, "backbone": name, "row": row, "metric": metric, "values": by_seed[metric],
-                            "mean": float(np.mean(by_seed[metric])), "n_users": len(mean)}  # fmt: skip
-                    line["std"] = float(np.std(by_seed[metric], ddof=1)) if config.seeds > 1 else 0.0
+                    own_SU = answered[row][setting][metric]
+                    by_seed = own_SU.mean(1)
+                    line = {"setting": setting, "backbone": name, "row": row, "metric": metric, "values": by_seed.tolist(),
+                            "mean": float(by_seed.mean()), "n_users": own_SU.shape[1]}  # fmt: skip
+                    line["std"] = float(np.std(by_seed, ddof=1)) if config.seeds > 1 else 0.0
                     if row != "base":
-                        base = means["base"][setting][1]
-                        test = significance.paired(mean[metric].to_numpy(), base.loc[mean.index, metric].to_numpy())
+                        test = significance.paired(own_SU, answered["base"][setting][metric])
                         line |= {"p": test.p, "effect": test.effect, "detectable": test.detectable}
                     lines.append(line)
     chance = {s: random_orders(source.questions(TEST, s), len(source.items), config.seed) for s in SETTINGS}
@@ -116,12 +116,11 @@ def evaluate(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     return {"rows": len(lines), "titles": titles}
 
 
-def _per_user(ctx: Context, config: ReclmConfig, name: str, row: str) -> dict[str, tuple[dict[str, list[float]], pd.DataFrame]]:
-    """Setting -> value of each metric by seed, and each user's values averaged over the seeds."""
+def _by_user(ctx: Context, config: ReclmConfig, name: str, row: str) -> dict[str, dict[str, np.ndarray]]:
+    """Setting -> metric -> [seeds, U] the value of each seed and user; the users stand in the same order in every row."""
     frames = [pd.read_parquet(ctx.input(f"fit/{name}/{row}/{seed}") / "answers.parquet") for seed in config.repetitions]
-    made: dict[str, tuple[dict[str, list[float]], pd.DataFrame]] = {}
+    made: dict[str, dict[str, np.ndarray]] = {}
     for setting in SETTINGS:
-        own = [f[f["setting"] == setting].set_index("user_id")[list(METRICS)].astype(float) for f in frames]
-        by_seed = {m: [float(f[m].mean()) for f in own] for m in METRICS}
-        made[setting] = (by_seed, sum(own[1:], own[0]) / len(own))
+        own = [f[f["setting"] == setting].sort_values("user_id", kind="stable") for f in frames]
+        made[setting] = {metric: np.stack([f[metric].to_numpy(float) for f in own]) for metric in METRICS}
     return made
