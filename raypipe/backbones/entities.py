@@ -5,7 +5,8 @@ U = users, I = items, N = U + I, d = embedding size, dt = size of a text vector.
 ids                   one vector each, learned
 texts                 user: x_u, learned; item: T_raw(f_v) (R6), so that items never seen in training have one, too
 texts and profiles    Psi(x_u | T_pro(p_u)) and Psi(T_raw(f_v) | T_pro(p_v)) (R7, the equation and not the text below it: RO8)
-the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi begins as zero: profiles add what training gains by them
+the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi begins as zero: profiles add what training gains by them,
+                      and Psi need not learn anew what the base input says; the backbones' default, by measurement
 
 T_raw, T_pro and Psi are linear, ReLU, linear; T_pro and Psi are shared by users and items (RO8). A side without profiles keeps its
 base input (Table 2). Beside the vectors an item has a scalar offset, a linear reading of its text and a learned part which is zero

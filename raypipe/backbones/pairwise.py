@@ -25,9 +25,7 @@ class Options(contract.Options):
     patience: int = Field(20, ge=1)
     negatives: int = Field(1, ge=1, description="negatives drawn a positive, each uniform over items not in the user's training")
     init_std: float = Field(0.1, gt=0, description="standard deviation of the first embeddings")
-    residual: bool = Field(
-        False, description="profiles are added to what users and items begin with, in place of being fused with it"
-    )
+    residual: bool = Field(True, description="profiles add to what users and items begin with; false: they are fused with it (R7)")
 
 
 class Triples:
