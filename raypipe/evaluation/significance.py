@@ -51,6 +51,11 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     return Paired(mean, float(2 * stats.t.sf(abs(mean) / error, freedom)), mean / spread, POWER_80 * error)
 
 
+def caution(seeds: int) -> str:
+    """What a reader of p values has to know where there is but one seed; else empty."""
+    return " With one seed p speaks of the users alone, and not of what another fit would show." if seeds == 1 else ""
+
+
 def holm(p_values: list[float]) -> list[float]:
     """Holm's step-down adjusted p values, in the order given."""
     order = np.argsort(p_values)

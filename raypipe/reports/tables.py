@@ -127,7 +127,7 @@ def markdown(made: list[dict[str, Any]], run: dict[str, Any]) -> str:
         "",
         f"Protocol `{run['protocol']}`, {run['seeds']} seed(s), commit {run['commit']}, {run['finished']}.",
         "Full ranking, chosen on validation, test read once. In brackets: the paper's value.",
-        "*: p at most 0.05 (paired over users and seeds, Holm over all cells).",
+        "*: p at most 0.05 (paired over users and seeds, Holm over all cells)." + significance.caution(run["seeds"]),
     ]
     for sheet in made:
         head = ["backbone", "", *sheet["metrics"]]
