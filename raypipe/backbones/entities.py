@@ -104,15 +104,13 @@ class Entities(nn.Module):
         if not self._profiled[("user", "item").index(side)]:
             return base_nd
         at = getattr(self, f"of_{side}")
-        first, *rest = self.fuse
+        first = self.fuse[0]
         assert isinstance(first, nn.Linear)
         # Psi's first layer over both side by side is the sum of a layer on each; that on profiles is needed once for each distinct
         of_base, of_profile = first.weight.split(base_nd.shape[1], dim=1)
         profile = self.pro(getattr(self, f"profile_{side}")) @ of_profile.T
         profile = nn.functional.embedding(at if rows is None else at[rows], profile)
-        fused = torch.addmm(first.bias, base_nd, of_base.T) + profile
-        for layer in rest:
-            fused = layer(fused)
+        fused = self.fuse[1:](torch.addmm(first.bias, base_nd, of_base.T) + profile)
         return base_nd + fused if self._residual else fused
 
     def offsets(self) -> torch.Tensor:

@@ -67,7 +67,8 @@ def places(devices: int = 1) -> int:
     A process lies on one node.
     """
     kind = "GPU" if gpus() else "CPU"
-    return sum(int(node["Resources"].get(kind, 0)) // devices for node in ray.nodes() if node["Alive"])
+    fit = sum(int(node["Resources"].get(kind, 0)) // devices for node in ray.nodes() if node["Alive"])
+    return fit or int(devices == 1)  # a cluster that has none yet may grow
 
 
 def cpus_each(processes: int) -> int:

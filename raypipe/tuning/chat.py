@@ -53,11 +53,16 @@ def learned_tokens(batch: Sequence[Example]) -> int:
 
 def batches(examples: Sequence[Example], batch_size: int, rng: np.random.Generator) -> list[list[Example]]:
     """One epoch: random batches of examples of similar length, so that little is padded."""
-    order = rng.permutation(len(examples))
+    return [[examples[i] for i in rows] for rows in by_length([len(e.ids) for e in examples], batch_size, rng)]
+
+
+def by_length(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Row numbers in random batches of similar length; one batch is shorter where the rows do not come out even."""
+    order = rng.permutation(len(lengths))
     window = batch_size * 32
     chosen: list[np.ndarray] = []
     for start in range(0, len(order), window):
         part = order[start : start + window]
-        part = part[np.argsort([len(examples[i].ids) for i in part], kind="stable")]
+        part = part[np.argsort([lengths[i] for i in part], kind="stable")]
         chosen += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    return [[examples[i] for i in chosen[c]] for c in rng.permutation(len(chosen))]
+    return [chosen[c] for c in rng.permutation(len(chosen))]

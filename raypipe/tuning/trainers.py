@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from raypipe.seeding import generator
 from raypipe.tuning import sft
+from raypipe.tuning.chat import by_length
 from raypipe.tuning.dialogue import Labelled
 
 
@@ -120,18 +121,25 @@ def _accuracy(logs: dict[str, Any]) -> dict[str, float]:
     return {"accuracy": float(logs["accuracy"])} if "accuracy" in logs else {}
 
 
-class ByLength(LengthGroupedSampler):
-    """Random batches of examples of like length, so that little of a batch is padding; those of an epoch depend on the seed and the
-    epoch alone, so that a training goes on from a checkpoint with what it had left.
+class ByLength(torch.utils.data.Sampler[int]):
+    """The order of chat.by_length, which depends on the seed and the epoch alone, so that a training goes on from a checkpoint with
+    what it had left.
     """
 
     def __init__(self, examples: Sequence[Labelled], settings: sft.Settings) -> None:
-        super().__init__(settings.batch_size, lengths=[len(e.ids) for e in examples])
-        self.seed = settings.seed
-        self.set_epoch(0)
+        self.lengths, self.settings, self.epoch = [len(e.ids) for e in examples], settings, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        made = by_length(self.lengths, self.settings.batch_size, generator(self.settings.seed, "order", self.epoch))
+        for rows in sorted(made, key=len, reverse=True):  # the short one last: it would shift the batches after it
+            yield from rows.tolist()
 
     def set_epoch(self, epoch: int) -> None:
-        self.generator = torch.Generator().manual_seed((self.seed + epoch) % 2**63)
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
 
 
 def dialogues(
