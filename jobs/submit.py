@@ -47,12 +47,28 @@ def head_answers() -> bool:
         return False
 
 
+def _ray(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of Ray, whose output is kept from the screen."""
+    ray = Path(sys.executable).with_name("ray")
+    return subprocess.run([str(ray), *arguments], capture_output=True, text=True)
+
+
+def make_token() -> None:
+    """Give this user a token for Ray's heads, where there is none: `ray start`, unlike `ray.init`, makes none itself."""
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        done = _ray("get-auth-token", "--generate")
+        if done.returncode:
+            raise ConfigError(
+                f"no token for a Ray head could be made: {done.stderr.strip().splitlines()[-1]}", "ray get-auth-token --generate",
+                "make ~/.ray writable, or set RAY_AUTH_TOKEN",
+            )  # fmt: skip
+
+
 def start_head() -> None:
     """Start a Ray head on this machine, reachable from this machine only."""
-    ray = Path(sys.executable).with_name("ray")
-    command = [str(ray), "start", "--head", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
     print("starting a Ray head on this machine (stop it with `make stop`)", flush=True)
-    done = subprocess.run(command, capture_output=True, text=True)
+    make_token()
+    done = _ray("start", "--head", "--dashboard-host=127.0.0.1", "--disable-usage-stats")
     if done.returncode:
         raise ConfigError(
             f"no Ray head could be started: {(done.stderr or done.stdout).strip().splitlines()[-1]}", "ray start --head",

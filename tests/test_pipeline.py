@@ -253,6 +253,20 @@ def test_only_the_job_server_of_a_dead_head_is_ended(tmp_path, monkeypatch):
                 server.kill()
 
 
+def test_a_user_who_never_used_ray_gets_a_token_and_another_keeps_theirs(monkeypatch, tmp_path, capfd):
+    import submit
+
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    submit.make_token()
+    token = (tmp_path / ".ray" / "auth_token").read_text()
+    submit.make_token()
+    assert len(token) >= 32 and (tmp_path / ".ray" / "auth_token").read_text() == token
+    assert token not in "".join(capfd.readouterr()), "secrets never reach logs"
+
+
 def test_both_jobs_are_submitted_with_their_own_options_and_whole_paths(monkeypatch, tmp_path):
     import submit
 
