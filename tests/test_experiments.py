@@ -164,7 +164,9 @@ def test_two_runs_are_compared_over_the_users_of_both(tmp_path):
     change = compare.values(two, compare.load(two), row["key"]) - compare.values(one, compare.load(one), row["key"])
     assert np.allclose(change.dropna().to_numpy().T, gains)
     said = compare.text("one", "two", changed, [row])
-    assert "mf.reg: 0.1 -> 0.2" in said and "B is better" in said
+    assert "mf.reg: 0.1 -> 0.2" in said and "B is better" in said and "11 users in both, 2 seeds of each" in said
+    (fewer,) = compare.compare(one, run_folder(tmp_path / "three", worse[:1]))[1]
+    assert fewer["seeds"] == 1 and fewer["one"] == fewer["two"] != row["one"], "means over the seeds that are tested"
     with pytest.raises(ArtifactError, match="no report"):
         compare.compare(one, tmp_path)
 

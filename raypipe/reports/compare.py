@@ -68,7 +68,8 @@ def values(folder: Path, report: dict[str, Any], key: Key) -> pd.DataFrame:
 
 
 def compare(one: Path, two: Path) -> tuple[list[tuple[str, Any, Any]], list[dict[str, Any]]]:
-    """Differing settings; and a row for each result that both runs have, with a test paired over the users and seeds of both.
+    """Differing settings; and a row for each result that both runs have: its means over so many seeds as both have, the first of
+    each, with a test paired over users and seeds.
 
     Raises:
         ArtifactError: a folder is not a run's, or the two have no result in common.
@@ -80,9 +81,10 @@ def compare(one: Path, two: Path) -> tuple[list[tuple[str, Any, Any]], list[dict
         if key not in right:
             continue
         a, b = values(one, reports[0], key).align(values(two, reports[1], key), join="inner", axis=0)
-        seeds = min(a.shape[1], b.shape[1])  # of runs with unlike numbers those that both have
+        seeds = min(a.shape[1], b.shape[1])
         test = significance.paired(b.to_numpy().T[:seeds], a.to_numpy().T[:seeds])
-        rows.append({"key": key, "one": left[key]["mean"], "two": right[key]["mean"], "users": len(a), "p": test.p})
+        means = {side: float(np.mean(of[key]["values"][:seeds])) for side, of in (("one", left), ("two", right))}
+        rows.append({"key": key, **means, "users": len(a), "seeds": seeds, "p": test.p})
     if not rows:
         raise ArtifactError("the two runs have no result in common", f"{one}, {two}", "compare runs with a backbone in common")
     for row, p in zip(rows, significance.holm([r["p"] for r in rows]), strict=True):
@@ -96,7 +98,8 @@ def text(one: str, two: str, settings: list[tuple[str, Any, Any]], rows: list[di
     lines += [f"  {name}: {a} -> {b}" for name, a, b in settings] or ["  the same settings and commit"]
     for task, backbone in dict.fromkeys(r["key"][:2] for r in rows):
         own = [r for r in rows if r["key"][:2] == (task, backbone)]
-        lines += ["", f"{task} / {backbone} ({own[0]['users']} users in both)"]
+        seeds = own[0]["seeds"]
+        lines += ["", f"{task} / {backbone} ({own[0]['users']} users in both, {seeds} seed{'s' * (seeds > 1)} of each)"]
         lines.append(f"  {'':12s}{'':8s}{'A':>10s}{'B':>10s}{'B - A':>10s}{'relative':>10s}{'p (Holm)':>10s}")
         for row in sorted(own, key=lambda r: VARIANTS.index(r["key"][2])):
             _, _, variant, metric = row["key"]
