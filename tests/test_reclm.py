@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import SecretStr, ValidationError
+from safetensors.numpy import save_file
 from transformers import AutoTokenizer
 
 from raypipe.data.dataset import read
@@ -358,8 +359,6 @@ def test_items_are_warm_by_their_users_and_cold_by_similar_items(bench, config):
     new = set(snapshots.part(TEST)["item_id"]) - trained - held_out
     assert set(warm["prompt_id"]) == {f"train/{i}" for i in trained} | {f"first/{i}" for i in held_out}
     assert warm["prompt"].str.contains(form.IDENTITY).mean() > 0.9, "the profiles of users stand in the prompt"
-    from safetensors.numpy import save_file
-
     with bench.making("vectors/texts") as out:
         save_file({"items": np.random.default_rng(0).normal(size=(len(bench.dataset.items), 8)).astype(np.float32)},
                   out / "vectors.safetensors")  # fmt: skip
@@ -484,11 +483,36 @@ def test_prompts_keep_their_contract_and_the_case_is_among_them(bench, config):
     ctx = bench.context(neighbours="neighbours")
     facts = profiles.user_prompts(ctx, config.model_copy(update={"case": user}), 5)
     made = pd.read_parquet(ctx.out / "prompts")
-    assert facts["rows"] == len(made) in (5, 6) and list(made.columns) == list(PROMPTS.columns)
+    assert 6 <= facts["rows"] == len(made) <= 11 and list(made.columns) == list(PROMPTS.columns), "five, their nearest, the case"
     assert f"train/{user}" in set(made["prompt_id"])
     with pytest.raises(DataError, match="no user 'nobody'"):
         profiles.user_prompts(bench.context(neighbours="neighbours"), config.model_copy(update={"case": "nobody"}), 5)
     assert json.dumps(made["options"].iloc[0].tolist())
+
+
+def test_over_smoothing_is_of_pairs_by_one_llm_whose_prompts_differ(bench, config):
+    ctx = bench.context(neighbours="neighbours")
+    profiles.user_prompts(ctx, config, 20)
+    asked = answer(bench, "sample", ctx)
+    users = fitting.tables(bench.context()).users
+    numbers = users.get_indexer(asked["prompt_id"].str.removeprefix("train/"))
+    pairs = [(u, (u + 1) % len(users)) for u in numbers if (u + 1) % len(users) in numbers]
+    same = pairs.pop()
+    for n in same:
+        asked.loc[numbers == n, "prompt"] = "the same"
+    asked.to_parquet(bench.store.local("prompts/sample", bench.keys["prompts/sample"]) / "prompts" / "all.parquet")
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(size=(len(numbers), 8)), np.ones((len(users), 8))
+    for name, vectors in (("vectors/sample", before), ("vectors/users@train", after)):
+        with bench.making(name) as out:
+            save_file({"profiles": vectors.astype(np.float32)}, out / "vectors.safetensors")
+            (out / "users.json").write_text(json.dumps(users[numbers].tolist()))
+    ctx = bench.context(neighbours="neighbours", prompts="prompts/sample", before="vectors/sample", after="vectors/users@train")
+    got = profiles.smoothing(ctx, config)
+    row = {u: before[n] / np.linalg.norm(before[n]) for n, u in enumerate(numbers)}
+    assert got["rows"] == len(pairs) > 10
+    assert got["before"]["with the nearest user"] == pytest.approx(np.mean([row[u] @ row[v] for u, v in pairs]), abs=1e-5)
+    assert list(got["after"].values()) == pytest.approx([1, 1]), "what the tuned LLM wrote is not compared with it"
 
 
 # a newer log over the LLMs of a bundle

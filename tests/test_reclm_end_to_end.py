@@ -79,7 +79,9 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     assert len(kinds) >= 4 and all(0 <= line["accuracy"] <= 1 for line in kinds.values())
     (tuned,) = (s["facts"] for s in report["stages"] if s["name"] == "llm/dialogue")
     assert tuned["rows"] > 30 and tuned["too_long"] == 0
-    assert {"before", "after"} == set(report["education"]["smoothing"])
+    smoothing = report["education"]["smoothing"]
+    assert smoothing["rows"] > 10 and all(-1 <= v <= 1 for at in ("before", "after") for v in smoothing[at].values())
+    assert len(smoothing["before"]) == len(smoothing["after"]) == 2
     assert report["case"]["user"] == "u0003" and all(re.fullmatch(FORM, f" {report['case'][at]}") for at in ("before", "after"))
     assert {w["name"] for w in report["llm"]["waves"]} == {"distilled", "users", "items-warm", "items-cold", "sample"}
 

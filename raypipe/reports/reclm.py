@@ -168,7 +168,7 @@ def education(done: dict[str, Done]) -> dict[str, Any]:
     facts: dict[str, Callable[[dict[str, Any]], Any]] = {
         "reward-accuracy": lambda f: f["lines"],
         "llm/policy": lambda f: {k: f[k] for k in ("score first", "score last", "kl last") if k in f},
-        "smoothing": lambda f: {k: f[k] for k in ("before", "after")},
+        "smoothing": lambda f: {k: f[k] for k in ("before", "after", "rows")},
     }
     return {name: read(done[name].facts) for name, read in facts.items() if name in done}
 

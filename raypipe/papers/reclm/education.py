@@ -27,8 +27,8 @@ TABLES = {"data": "data", "snapshots": "snapshots"}
 #: the backbone whose users' embeddings tell who is similar (R11)
 GRAPH = "light_gcn"
 
-#: users whose profiles are written before reinforcement learning, too
-SAMPLE = 1000
+#: users whose profiles, and those of the nearest user of each, are written before reinforcement learning, too
+SAMPLE = 500
 
 
 class Writer(NamedTuple):
@@ -227,6 +227,6 @@ def profile_stages(config: ReclmConfig) -> list[Stage]:
         stage("prompts/sample", partial(profiles.user_prompts, only=SAMPLE), near, [*wording, SAMPLE, config.case])
         stages.append(completions("sample", "sample", "llm/dialogue", config.llm.engine))
         stage("vectors/sample", profiles.sample_vectors, _said("sample"), [*wording, encoder], "driver", VECTORS)
-        read = {**near, "before": "vectors/sample", "after": "vectors/users@train"}
+        read = {**near, "prompts": "prompts/sample", "before": "vectors/sample", "after": "vectors/users@train"}
         stage("smoothing", profiles.smoothing, read, wording)
     return stages

@@ -15,6 +15,7 @@ import pandas as pd
 
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.cluster import session
+from raypipe.cluster.tables import read_finished
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.completions import answers
@@ -52,9 +53,10 @@ def read_answers(ctx: Context, config: ReclmConfig, side: str, of: str = "") -> 
 
 
 def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0, alone: bool = False) -> dict[str, Any]:
-    """prompts/ for the profiles of all users (R17), or of `only` so many, drawn by the seed, as of the training part.
+    """prompts/ for the profiles of all users (R17).
 
     Args:
+        only: so many users instead, drawn by the seed, with the nearest user of each, as of the training part.
         alone: without similar users, as in distillation.
     """
     source = tables(ctx)
@@ -65,7 +67,7 @@ def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0, alone: bool =
     users = np.arange(len(source.users))
     if only:
         users = generator(config.seed, "sample").permutation(np.flatnonzero(np.diff(known["train"].start)))[:only]
-        users = np.union1d(users, _case(config, source))
+        users = np.union1d(np.union1d(users, similar[users][:, 0]), _case(config, source))
     for u in users.tolist():
         before = known["train"].row(u)
         # nobody is known to be like a user without a row in the training part
@@ -179,26 +181,27 @@ def _sample_texts(ctx: Context, config: ReclmConfig) -> None:
 
 
 def smoothing(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """How alike a user's profile is to those of the similar users, before and after reinforcement learning (RO27).
+    """How alike a user's profile is to that of the nearest user, before and after reinforcement learning (RO27).
 
-    The cosine of their vectors, beside that of random pairs of users, over a sample of users.
+    The cosine of their vectors, beside that of random pairs, over the users of `user_prompts(only=...)` whose prompt is another
+    than that of the nearest user. Both profiles of a pair are by the same LLM.
     """
     source = tables(ctx)
-    similar = np.load(ctx.input("neighbours") / "similar.npy")
-    vectors = read_vectors(ctx.input("after"))["profiles"]
-    unit_after = unit(vectors)
-    before = read_vectors(ctx.input("before"))
+    nearest = np.load(ctx.input("neighbours") / "similar.npy")[:, 0]
+    asked = read_finished(str(ctx.input("prompts") / "prompts"), ["prompt_id", "prompt"]).set_index("prompt_id")["prompt"]
+    asked.index = source.users.get_indexer([name.partition("/")[2] for name in asked.index])
     numbers = source.users.get_indexer(json.loads((ctx.input("before") / "users.json").read_text()))
-    unit_before = unit(before["profiles"])
-    rng = generator(config.seed, "smoothing")
-    others = similar[numbers][:, 0]
-    random = rng.permutation(numbers)
-    lines = {}
-    for name, own in (("before", unit_before), ("after", unit_after[numbers])):
-        # of the similar users and of random ones the final profiles: what differs is how the user's own was written
+    after = unit(read_vectors(ctx.input("after"))["profiles"])
+    before = np.zeros_like(after)
+    before[numbers] = unit(read_vectors(ctx.input("before"))["profiles"])
+    there = set(numbers.tolist())
+    pairs = [u for u in numbers.tolist() if nearest[u] in there and asked[u] != asked[nearest[u]]]
+    own = generator(config.seed, "smoothing").permutation(np.array(pairs, np.int64))
+    lines: dict[str, dict[str, float]] = {"before": {}, "after": {}}
+    for name, vectors in (("before", before), ("after", after)) if pairs else ():
         lines[name] = {
-            "with the nearest user": float((own * unit_after[others]).sum(1).mean()),
-            "with a random user": float((own * unit_after[random]).sum(1).mean()),
+            "with the nearest user": float((vectors[own] * vectors[nearest[own]]).sum(1).mean()),
+            "with a random user": float((vectors[own] * vectors[np.roll(own, 1)]).sum(1).mean()),
         }
     (ctx.out / "smoothing.json").write_text(json.dumps(lines, indent=1))
-    return {"rows": len(numbers), **lines}
+    return {"rows": len(own), **lines}
