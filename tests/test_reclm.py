@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from safetensors.numpy import save_file
 from transformers import AutoTokenizer
 
+from raypipe.backbones.contract import Ragged
 from raypipe.data.dataset import read
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION, Snapshots, make_snapshots
 from raypipe.errors import ConfigError, DataError, DryRun, RaypipeError
@@ -22,7 +23,7 @@ from raypipe.llm.scripted import script
 from raypipe.papers import completions
 from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, profiles, refresh, stages, teacher
 from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
-from raypipe.papers.reclm.histories import histories, similar_items, takers
+from raypipe.papers.reclm.histories import histories, similar_items, takers, unlike
 from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Context
@@ -382,6 +383,12 @@ def test_similar_items_are_the_nearest_and_never_the_item_itself():
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9], [1, 1]], np.float32)
     got = similar_items(vectors, np.array([0, 3]), np.array([0, 1, 2, 3]), 2)
     assert got.tolist() == [[1, 3], [2, 1]]
+
+
+def test_who_did_the_same_is_no_bad_example():
+    known = Ragged(np.array([0, 2, 4, 6, 7]), np.array([1, 2, 2, 1, 3, 2, 2]))
+    assert unlike(0, np.array([1, 2, 3]), known, 2) == 2, "the order does not count"
+    assert unlike(0, np.array([1, 2, 3]), known, 1) == 1 and unlike(2, np.array([3]), known, 1) is None
 
 
 def test_takers_are_the_users_of_an_item(bench):

@@ -15,7 +15,7 @@ from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import tables
-from raypipe.papers.reclm.histories import histories, similar_items, takers, users_of
+from raypipe.papers.reclm.histories import histories, similar_items, takers, unlike, users_of
 from raypipe.papers.reclm.profiles import read_answers
 from raypipe.papers.reclm.teacher import read_profiles, write_rows
 from raypipe.papers.reclm.vectors import read_vectors
@@ -94,15 +94,17 @@ def _drawn(ctx: Context, config: ReclmConfig) -> tuple[SnapshotTables, np.ndarra
 
 
 def distilled_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """prompts/ to the distilled LLM: profiles of all who occur in a dialogue, and of those most like the teacher's users (RO19)."""
+    """prompts/ to the distilled LLM: profiles of all who occur in a dialogue, and of those whose profiles are bad answers about the
+    teacher's users (RO19, R20).
+    """
     source, similar, made = _drawn(ctx, config)
     book, known = Book.of(source.dataset, config.profiles), histories(source, VALIDATION)
     taught = source.users.get_indexer(list(read_profiles(ctx.input("users"))))
     rows: list[tuple[str, Rendered]] = []
     for number, one in enumerate(made):
         rows.append((f"dialogue/{number:06d}", book.user(one.history, (), source.users[one.user])))
-    others = {int(v) for one in made for v in one.similar} | {int(similar[u][0]) for u in taught}
-    for v in sorted(others):
+    bad = {v for u in taught if (v := unlike(u, similar[u], known, config.profiles.history)) is not None}
+    for v in sorted(bad | {int(v) for one in made for v in one.similar}):
         rows.append((f"user/{source.users[v]}", book.user(known.row(v), (), source.users[v])))
     write_rows(ctx, rows, "user_profile")
     return {"rows": len(rows)}

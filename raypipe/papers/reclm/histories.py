@@ -40,6 +40,20 @@ def users_of(
     return [p for p in found if p]
 
 
+def unlike(user: int, similar: np.ndarray, known: Ragged, shown: int) -> int | None:
+    """The most similar user of whom a prompt shows another history; None where there is none.
+
+    A profile of who did the same fits the user as well, and is no bad answer (R20): on MIND four of five users have one click,
+    which many others have, too.
+
+    Args:
+        similar: [N] users, the most similar first.
+        shown: newest items of a user that a prompt shows.
+    """
+    own = set(known.row(user)[-shown:])
+    return next((int(v) for v in similar if set(known.row(v)[-shown:]) != own), None)
+
+
 def similar_items(vectors_Id: np.ndarray, items: np.ndarray, among: np.ndarray, n: int) -> np.ndarray:
     """[items, n] those of `among` most alike by cosine of their texts, the nearest first, never the item itself (R23)."""
     cosine = unit(vectors_Id[items]) @ unit(vectors_Id[among]).T

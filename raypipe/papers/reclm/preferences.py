@@ -12,7 +12,7 @@ from raypipe.cluster import session
 from raypipe.data.snapshot import VALIDATION
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.fitting import tables
-from raypipe.papers.reclm.histories import histories
+from raypipe.papers.reclm.histories import histories, unlike
 from raypipe.papers.reclm.profiles import read_answers
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book
@@ -22,6 +22,8 @@ from raypipe.seeding import generator
 
 #: kinds of bad answers and how often each is drawn
 KINDS = {"neighbour": 0.3, "several": 0.3, "identity_only": 0.1, "repeated": 0.1, "empty_label": 0.1, "full_stop": 0.1}
+#: users of the teacher among whom one with another history is looked for, where similar users have none
+STRANGERS = 8
 PAIRS, PROMPTS = "pairs.parquet", "prompts.parquet"
 
 
@@ -42,7 +44,8 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """pairs.parquet: prompt, chosen, rejected, kind and part (train, validation) of users whom the teacher knows; and
     prompts.parquet, the prompts of other users, for reinforcement learning.
 
-    The good answer is the teacher's. A pair whose answers say the same is left out.
+    The good answer is the teacher's. The neighbour of the bad ones is the most similar user with another history or, where all
+    similar users have the same, one whom the teacher knows. A pair whose answers say the same is left out.
     """
     source = tables(ctx)
     book = Book.of(source.dataset, config.profiles)
@@ -63,8 +66,10 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     for name in np.resize(rng.permutation(names), wanted):
         u = numbers[name]
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-        nearest = source.users[similar[u][0]]
-        other = taught.get(nearest) or written.get(f"user/{nearest}")
+        others = np.concatenate([similar[u], rng.choice(list(numbers.values()), STRANGERS)])
+        nearest = unlike(u, others, known, config.profiles.history)
+        found = "" if nearest is None else source.users[nearest]
+        other = taught.get(found) or written.get(f"user/{found}")
         if other is None or (other == taught[name] and kind == "neighbour"):
             continue
         part = "validation" if name in held else "train"
