@@ -102,6 +102,25 @@ def test_training_makes_only_the_items_that_it_meets_and_each_profile_once():
     assert torch.allclose(training[met], whole[met], atol=1e-6)
     others = np.setdiff1d(np.arange(USERS + ITEMS), met)
     assert not training[others].any() and whole[others].any(1).all()
+    few, many = torch.tensor([5]), torch.tensor([5, 0, 5, 7, 30])  # fewer than there are different profiles, and more
+    for at in (few, many):
+        assert torch.allclose(made.users(at), whole[at], atol=1e-6)
+    assert torch.equal(made.items(), whole[USERS:])
+
+
+def test_the_loss_of_a_batch_needs_no_other_users():
+    data = tastes()
+    rng = np.random.default_rng(1)
+    data = replace(data, texts=data.texts._replace(user_profile=rng.normal(size=(USERS, 6)).astype(np.float32)))
+    torch.manual_seed(0)
+    model = registry.find("direct", "bias_mf").Model(data, options("direct", "bias_mf"))
+    torch.nn.init.normal_(model.entities.fuse[-1].weight)
+    batch = next(iter(model.batches(data, np.random.default_rng(0))))
+    start = model.start()
+    of_all, of_batch = model.pair_loss(start, model.scored(start), *batch), model.loss(*batch)
+    assert torch.allclose(of_all, of_batch, atol=1e-6)
+    wanted, got = (torch.autograd.grad(value, list(model.parameters())) for value in (of_all, of_batch))
+    assert all(torch.allclose(w, g, atol=1e-6) for w, g in zip(wanted, got, strict=True))
 
 
 def test_what_is_to_be_recommended_unseen_is_never_a_negative():

@@ -92,24 +92,34 @@ class Entities(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """[N, size] users first."""
-        users = self._fused("user", self.user, None)
+        return torch.cat([self.users(), self.items()])
+
+    def users(self, at_B: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, size] what some users begin with, or [U, size] all."""
+        return self._fused("user", self.user if at_B is None else nn.functional.embedding(at_B, self.user), at_B)
+
+    def items(self) -> torch.Tensor:
+        """[I, size] what items begin with."""
         if not self.training:
-            return torch.cat([users, self._fused("item", self.raw(self.text_item), None)])
+            return self._fused("item", self.raw(self.text_item), None)
         items = self._fused("item", self.raw(self.text_trained), self.trained)
         whole = items.new_zeros(len(self.text_item), items.shape[1])
-        return torch.cat([users, whole.index_copy(0, self.trained, items)])
+        return whole.index_copy(0, self.trained, items)
 
     def _fused(self, side: str, base_nd: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         """[n, size] what the rows of a side, or all, begin with, from their base inputs."""
         if not self._profiled[("user", "item").index(side)]:
             return base_nd
-        at = getattr(self, f"of_{side}")
+        distinct, at = getattr(self, f"profile_{side}"), getattr(self, f"of_{side}")
+        at = at if rows is None else at[rows]
         first = self.fuse[0]
         assert isinstance(first, nn.Linear)
         # Psi's first layer over both side by side is the sum of a layer on each; that on profiles is needed once for each distinct
         of_base, of_profile = first.weight.split(base_nd.shape[1], dim=1)
-        profile = self.pro(getattr(self, f"profile_{side}")) @ of_profile.T
-        profile = nn.functional.embedding(at if rows is None else at[rows], profile)
+        if len(at) < len(distinct):
+            profile = self.pro(distinct[at]) @ of_profile.T
+        else:
+            profile = nn.functional.embedding(at, self.pro(distinct) @ of_profile.T)
         fused = self.fuse[1:](torch.addmm(first.bias, base_nd, of_base.T) + profile)
         return base_nd + fused if self._residual else fused
 

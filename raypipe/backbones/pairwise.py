@@ -89,20 +89,30 @@ class DotRanker(contract.Ranker):
 
     def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:
         """Final embeddings with the offsets of items that begin as texts."""
-        return final_Nd if self.entities is None else with_offsets(final_Nd, self.n_users, self.entities.offsets())
+        return final_Nd if self.entities is None else with_offsets(final_Nd, self.entities.offsets())
 
     def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
         return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        start = self.start()
+        if self.entities is not None and type(self).final is DotRanker.final:  # nothing propagates: of users the batch's alone
+            user_B, *others = batch
+            start = torch.cat([self.entities.users(user_B), self.entities.items()])
+            batch = torch.arange(len(user_B), device=user_B.device), *others
+        else:
+            start = self.start()
         return self.pair_loss(start, self.scored(self.final(start)), *batch)
 
     def pair_loss(self, start_Nd: torch.Tensor, final_Nd: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
-        """BPR over final embeddings, and the L2 penalty on what users and items begin with (first negative only)."""
+        """BPR over final embeddings, and the L2 penalty on what users and items begin with (first negative only).
+
+        Args:
+            start_Nd, final_Nd: users, to whose rows the batch refers, and all items.
+        """
         user_B, positive_B, negative_BS, _ = batch
         b, s = negative_BS.shape
-        nodes = torch.cat([user_B, positive_B + self.n_users, negative_BS.T.flatten() + self.n_users])
+        users = len(start_Nd) - self.n_items
+        nodes = torch.cat([user_B, positive_B + users, negative_BS.T.flatten() + users])
         rows = F.embedding(nodes, final_Nd, sparse=bool(self.lazy))  # one gather, so one scatter on the way back
         user, positive, negative = rows.split([b, b, b * s])
         margin = (user * (positive - negative.view(s, b, -1))).sum(-1)
@@ -121,9 +131,9 @@ class DotRanker(contract.Ranker):
         return self.final(self.start()).detach()[: self.n_users]
 
 
-def with_offsets(final_Nd: torch.Tensor, n_users: int, offset_I: torch.Tensor) -> torch.Tensor:
+def with_offsets(final_Nd: torch.Tensor, offset_I: torch.Tensor) -> torch.Tensor:
     """[U + I, d + 1]: the last column is one for users and the offset for items, so that the dot product adds it."""
-    ones = torch.ones(n_users, dtype=offset_I.dtype, device=offset_I.device)
+    ones = torch.ones(len(final_Nd) - len(offset_I), dtype=offset_I.dtype, device=offset_I.device)
     return torch.cat([final_Nd, torch.cat([ones, offset_I])[:, None]], dim=1)
 
 

@@ -33,4 +33,4 @@ class Model(pairwise.DotRanker):
     def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:
         if self.entities is not None:
             return super().scored(final_Nd)
-        return pairwise.with_offsets(final_Nd, self.n_users, self.bias)
+        return pairwise.with_offsets(final_Nd, self.bias)

@@ -78,8 +78,7 @@ class Model(contract.Ranker):
             user, items = self.user(user_B), self.item(shown_BS)
             y = self(user, items)
         else:
-            start = self.entities()
-            user, items = start[user_B], start[shown_BS + self.n_users]
+            user, items = self.entities.users(user_B), F.embedding(shown_BS, self.entities.items())
             y = self(user, items) + self.entities.offsets()[shown_BS]
         penalty = losses.squared_norm(user, items[:, 0], items[:, 1])
         return F.softplus(-y[:, 0]).mean() + F.softplus(y[:, 1:]).sum(1).mean() + self.options.reg * penalty
