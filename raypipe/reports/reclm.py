@@ -134,7 +134,7 @@ def sheets(lines: list[dict[str, Any]], random: dict[str, dict[str, list[float]]
 
 
 def epochs(done: dict[str, Done], config: ReclmConfig, titles: dict[str, str]) -> list[dict[str, Any]]:
-    """Seconds a training epoch, Base and Augment, of the fits that validation watched (Table 3)."""
+    """Seconds an epoch with its validation, Base and Augment, of the fits on the training part (Table 3)."""
     made = []
     for name in config.backbones:
         of = {row: done.get(f"seed{config.seed}/{row}/{name}@train") for row in ("base", "augment")}
