@@ -68,7 +68,9 @@ def start_head() -> None:
     """Start a Ray head on this machine, reachable from this machine only."""
     print("starting a Ray head on this machine (stop it with `make stop`)", flush=True)
     make_token()
-    done = _ray("start", "--head", "--dashboard-host=127.0.0.1", "--disable-usage-stats")
+    # a free port for the agent that takes jobs: the usual one may be that of another Ray session on this machine
+    agent = "--dashboard-agent-listen-port=0"
+    done = _ray("start", "--head", "--dashboard-host=127.0.0.1", agent, "--disable-usage-stats")
     if done.returncode:
         raise ConfigError(
             f"no Ray head could be started: {(done.stderr or done.stdout).strip().splitlines()[-1]}", "ray start --head",
