@@ -69,11 +69,16 @@ class DotRanker(contract.Ranker):
             self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
             nn.init.normal_(self.embedding, std=options.init_std)
             looked_up = options.batch_size * (2 + options.negatives)
-            untouched = type(self).final is DotRanker.final and type(self).scored is DotRanker.scored
+            untouched = not self.propagates and type(self).scored is DotRanker.scored
             if untouched and adam.pays(len(self.embedding), looked_up):
                 self.lazy = ("embedding",)
         self._triples = Triples(data)
         self._final: torch.Tensor | None = None
+
+    @property
+    def propagates(self) -> bool:
+        """Whether final embeddings depend on those of other users and items."""
+        return type(self).final is not DotRanker.final
 
     def start(self) -> torch.Tensor:
         """[U + I, d] what users and items begin with."""
@@ -95,7 +100,7 @@ class DotRanker(contract.Ranker):
         return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        if self.entities is not None and type(self).final is DotRanker.final:  # nothing propagates: of users the batch's alone
+        if self.entities is not None and not self.propagates:  # of users, the batch's are enough
             user_B, *others = batch
             start = torch.cat([self.entities.users(user_B), self.entities.items()])
             batch = torch.arange(len(user_B), device=user_B.device), *others

@@ -60,13 +60,14 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
     names = np.array(sorted(taught))
     numbers = dict(zip(names, source.users.get_indexer(list(names)), strict=True))
+    pupils = np.array(list(numbers.values()))  # the users whom the teacher knows
     wanted = config.llm.reward.pairs
     held = set(rng.permutation(names)[: max(1, len(names) // 4)])  # users, so that no prompt is in both parts
     rows = []
     for name in np.resize(rng.permutation(names), wanted):
         u = numbers[name]
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-        others = np.concatenate([similar[u], rng.choice(list(numbers.values()), STRANGERS)])
+        others = np.concatenate([similar[u], rng.choice(pupils, STRANGERS)])
         nearest = unlike(u, others, known, config.profiles.history)
         found = "" if nearest is None else source.users[nearest]
         other = taught.get(found) or written.get(f"user/{found}")
@@ -75,9 +76,8 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
         part = "validation" if name in held else "train"
         rows.append((prompt(u), f" {taught[name]}", f" {bad(kind, taught[name], other)}", kind, part))
     pd.DataFrame(rows, columns=["prompt", "chosen", "rejected", "kind", "part"]).to_parquet(ctx.out / PAIRS, index=False)
-    own = set(numbers.values())
-    free = np.array([u for u in np.flatnonzero(np.diff(known.start)) if u not in own])
-    free = free if len(free) else np.array(sorted(own))
+    free = np.setdiff1d(np.flatnonzero(np.diff(known.start)), pupils)
+    free = free if len(free) else np.sort(pupils)
     drawn = np.resize(rng.permutation(free), config.llm.policy.episodes)
     pd.DataFrame({"prompt": [prompt(u) for u in drawn]}).to_parquet(ctx.out / PROMPTS, index=False)
     return {"rows": len(rows), "pairs asked for": wanted, "prompts": len(drawn)}
