@@ -192,9 +192,14 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
     assert remaining.remaining(stages[2:3], done) == (100.0, True), "another seed of the same"
     assert remaining.remaining(stages[2:], done) == (300.0, True), "and the mean of all with this body"
     assert remaining.remaining(stages[2:], done, overlap=0.5) == (300.0, True), "what runs alone is not made shorter"
-    fits = [dataclasses.replace(s, place="trainer") for s in stages[2:]]
-    assert remaining.remaining(fits, done, overlap=0.5) == (150.0, True)
+    trained = [dataclasses.replace(s, place="trainer") for s in stages[2:]]
+    assert remaining.remaining(trained, done, overlap=0.5) == (150.0, True)
     assert remaining.remaining([stages[2], Stage("evaluate", Body())], done) == (100.0, False)
+    late = [Stage(f"seed1/augment/{n}", fits) for n in ("c@train", "a@first", "b@first")]
+    assert remaining.guesses(late, done) == [200.0, 100.0, 300.0], "the same backbone's in another row"
+    assert remaining.longest_first(late, done) == [late[2], late[0], late[1]]
+    unknown = [Stage("seed0/other/x", Body()), *late[1:]]
+    assert remaining.longest_first(unknown, done) == [unknown[0], late[2], late[1]] and remaining.longest_first(late, []) == late
     assert remaining.overlap(200.0, 400.0) == 0.5 and remaining.overlap(0.0, 0.0) == 1.0
     assert remaining.told((59.0, True)) == "" and remaining.told((7500.0, False)) == "at least 2 h 05 min left"
 

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from raypipe.pipeline.stage import Stage
 
 
-def kinds(stage: Stage) -> tuple[str, str]:
-    """What its duration is guessed from, the closer first: the same stage of another seed, then all with the same body."""
+def kinds(stage: Stage) -> tuple[str, ...]:
+    """What its duration is guessed from, the closest first: the same stage of another seed, the same on other data (NAME@DATA), the
+    same under another path, and all with its body.
+    """
     seed, _, rest = stage.name.partition("/")
     same = rest if seed.startswith("seed") and rest else stage.name
-    body = getattr(stage.run, "func", stage.run)
-    return same, getattr(body, "__name__", type(body).__name__)
+    run = getattr(stage.run, "func", stage.run)
+    body = getattr(run, "__name__", type(run).__name__)
+    called = same.partition("@")[0]
+    return same, f"{body} of {called}", f"{body} of {called.rpartition('/')[2]}", body
 
 
-def remaining(missing: Iterable[Stage], done: Iterable[tuple[Stage, float]], overlap: float = 1.0) -> tuple[float, bool]:
+def guesses(missing: Iterable[Stage], done: Iterable[tuple[Stage, float]]) -> list[float | None]:
+    """Seconds of each missing stage, None where nothing like it was done; `done`: finished stages with their seconds."""
+    known: dict[str, list[float]] = {}
+    for stage, seconds in done:
+        for kind in kinds(stage):
+            known.setdefault(kind, []).append(seconds)
+    return [next((fmean(known[kind]) for kind in kinds(stage) if kind in known), None) for stage in missing]
+
+
+def longest_first(stages: Sequence[Stage], done: Iterable[tuple[Stage, float]]) -> list[Stage]:
+    """The order in which stages that run side by side end soonest; first those of which nothing is known, as they are."""
+    seconds = [math.inf if g is None else g for g in guesses(stages, done)]
+    return [stages[n] for n in sorted(range(len(stages)), key=lambda n: -seconds[n])]
+
+
+def remaining(missing: Sequence[Stage], done: Iterable[tuple[Stage, float]], overlap: float = 1.0) -> tuple[float, bool]:
     """Seconds that the missing stages will take, and whether that counts all of them.
 
     Args:
         done: finished stages with their seconds.
         overlap: seconds that pass for each second of a trainer, which run side by side; all else runs alone.
     """
-    known: dict[str, list[float]] = {}
-    for stage, seconds in done:
-        for kind in kinds(stage):
-            known.setdefault(kind, []).append(seconds)
-    guesses = []
-    for stage in missing:
-        guess = next((fmean(known[kind]) for kind in kinds(stage) if kind in known), None)
-        guesses.append(guess * overlap if guess is not None and stage.place == "trainer" else guess)
-    return sum(g for g in guesses if g is not None), None not in guesses
+    guessed = guesses(missing, done)
+    known = [g * (overlap if s.place == "trainer" else 1) for s, g in zip(missing, guessed, strict=True) if g is not None]
+    return sum(known), None not in guessed
 
 
 def told(guess: tuple[float, bool]) -> str:

@@ -67,7 +67,8 @@ class Runner:
         stages: in an order in which every input comes before its use.
         store: where artifacts live.
         submit: runs `perform` for a stage whose place is a worker.
-        train: performs the jobs of stages whose place is a trainer, side by side; gets also how many such stages there are in all.
+        train: performs the jobs of stages whose place is a trainer, side by side, the longest first as far as is known; gets also
+            how many such stages there are in all.
         say: prints progress.
     """
 
@@ -130,7 +131,8 @@ class Runner:
                 self.say(f"{self._label(one)} ...")
             if fresh and stage.place == "trainer":
                 began = time.monotonic()
-                self.train([self._job(s) for s in fresh], sum(s.place == "trainer" for s in self.stages))
+                order = remaining.longest_first(fresh, self._seconds(found))
+                self.train([self._job(s) for s in order], sum(s.place == "trainer" for s in self.stages))
                 passed += time.monotonic() - began
             elif fresh:
                 (perform if stage.place == "driver" else self.submit)(*self._job(stage))
@@ -150,8 +152,11 @@ class Runner:
 
     def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], overlap: float) -> str:
         """How long the rest of the chosen stages may take, in words; `found`: the manifest of every finished stage."""
-        done = [(s, found[s.name]["seconds"]) for s in self.stages if s.name in found]
-        return remaining.told(remaining.remaining([s for s in self.stages if s.name in chosen - set(found)], done, overlap))
+        missing = [s for s in self.stages if s.name in chosen - set(found)]
+        return remaining.told(remaining.remaining(missing, self._seconds(found), overlap))
+
+    def _seconds(self, found: dict[str, dict[str, Any]]) -> list[tuple[Stage, float]]:
+        return [(s, found[s.name]["seconds"]) for s in self.stages if s.name in found]
 
     def _finished(self, stage: Stage) -> dict[str, Any]:
         manifest = self._manifest(stage)
