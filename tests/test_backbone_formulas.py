@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_backbones import options
+from torch.nn import functional as F
 
 from raypipe.backbones import features, losses, registry
 from raypipe.seeding import generator
@@ -192,6 +193,13 @@ def test_the_gradient_of_info_nce_is_that_of_logsumexp():
     torch.manual_seed(0)
     given = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (4, 4, 9)]
     assert torch.autograd.gradcheck(lambda *x: losses.info_nce(*x, 0.1), given)
+    many = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (300, 300, 200)]  # more than go at once
+    cosine = F.normalize(many[0], dim=1) @ F.normalize(many[2], dim=1).T
+    plain = torch.logsumexp(cosine / 0.1, 1) - F.cosine_similarity(many[0], many[1]) / 0.1
+    ours = losses.info_nce(*many, 0.1)
+    assert ours.item() == pytest.approx(plain.mean().item())
+    for one, two in zip(*(torch.autograd.grad(loss, many) for loss in (plain.mean(), ours)), strict=True):
+        torch.testing.assert_close(one, two)
     steep = [losses.info_nce(*given, t).item() for t in (1 / 59, 1 / 61)]
     assert steep[0] == pytest.approx(steep[1] * 59 / 61, rel=0.1), "no step where the exponentials would grow too large"
 

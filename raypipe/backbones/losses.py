@@ -29,27 +29,36 @@ def info_nce(one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor
     one, two, others = (F.normalize(x, dim=-1) for x in (one_Bd, two_Bd, others_Nd))
     one = one / temperature  # before the product, whose B x N entries are many more
     safe = temperature > 1 / 60 and not torch.is_autocast_enabled(one.device.type)  # a sum of halves would lose its last places
-    total = _LogSumExp.apply(one, others) if safe else torch.logsumexp(one @ others.T, dim=1)
-    return (total - (one * two).sum(1)).mean()
+    total = _MeanLogSumExp.apply(one, others) if safe else torch.logsumexp(one @ others.T, dim=1).mean()
+    return total - (one * two).sum(1).mean()
 
 
-class _LogSumExp(torch.autograd.Function):
-    """log sum exp(a . b) over rows b, [B, d] and [N, d] -> [B], for products below 60: their exponentials are finite as they
-    stand, and serve the backward pass, so that few passes go through the B x N entries.
+class _MeanLogSumExp(torch.autograd.Function):
+    """Mean over rows a of log sum exp(a . b) over rows b, [B, d] and [N, d]; products below 60 keep the exponentials finite.
+
+    Both gradients are made with the value, some rows at a time: what a CPU keeps in its cache need not go to memory and back, and
+    the B x N entries are never there at once.
     """
 
     @staticmethod
     def forward(ctx: Any, a_Bd: torch.Tensor, b_Nd: torch.Tensor) -> torch.Tensor:
-        powers = (a_Bd @ b_Nd.T).exp_()
-        total = powers.sum(1)
-        ctx.save_for_backward(a_Bd, b_Nd, powers, total)
-        return total.log()
+        at_once = 128 if a_Bd.device.type == "cpu" else 8192
+        across = b_Nd.T.contiguous()
+        value, grads_a, grad_b = a_Bd.new_zeros(()), [], torch.zeros_like(b_Nd)
+        for rows in a_Bd.split(at_once):
+            powers = (rows @ across).exp_()
+            total = powers.sum(1)
+            value += total.log().sum()
+            share = 1 / (total * len(a_Bd))[:, None]  # on the narrow matrices, not on the wide one
+            grads_a.append((powers @ b_Nd).mul_(share))
+            grad_b.addmm_(powers.T, rows * share)
+        ctx.save_for_backward(torch.cat(grads_a), grad_b)
+        return value / len(a_Bd)
 
     @staticmethod
-    def backward(ctx: Any, *grad_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        a, b, powers, total = ctx.saved_tensors
-        weight_B1 = (grad_B[0] / total)[:, None]  # on the narrow matrices, not on the wide one
-        return (powers @ b) * weight_B1, powers.T @ (a * weight_B1)
+    def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        grad_a, grad_b = ctx.saved_tensors
+        return grad_a * grad[0], grad_b * grad[0]
 
 
 def two_views(one_Bd: torch.Tensor, two_Bd: torch.Tensor, temperature: float) -> torch.Tensor:
