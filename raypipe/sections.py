@@ -150,7 +150,9 @@ class TrainingConfig(Config):
         None,
         description="of DeepSpeed; none: 3 (L31), or 0 for an LLM of less than 100 M parameters, which sharding only slows down",
     )
-    workers: int | None = Field(None, ge=1, description="Ray Train workers; none: one per GPU, or one with all cores on CPU")
+    workers: int | None = Field(
+        None, ge=1, description="Ray Train workers; none: one per GPU, or on CPUs two for a small LLM and one for others"
+    )
 
 
 class TuneConfig(TrainingConfig):

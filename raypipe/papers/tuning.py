@@ -20,6 +20,9 @@ from raypipe.seeding import derive
 #: what a loop leaves beside the model: facts for the stage's manifest
 FACTS = "training.json"
 
+#: bytes of the weights of an LLM that two processes of a machine may hold
+SMALL = 200 * 2**20
+
 
 def model_of(folder: Path) -> str:
     """The LLM of a stage's output: its own folder, or what the reference names."""
@@ -37,7 +40,15 @@ def run_tuning(
     """
     settings = {"model": model, "examples": examples, "tune": tune, "dropout": dropout}
     session.in_worker(_check_lengths, settings, ctx.name)
-    return train_model(ctx, _tune_loop, settings, seed, train.workers(tune.workers, 1), every_seconds)
+    return train_model(ctx, _tune_loop, settings, seed, crew(tune, model), every_seconds)
+
+
+def crew(own: TrainingConfig, model: str) -> train.Workers:
+    """As many workers as asked for; else one a GPU. On CPUs two for a small LLM, as processes train it faster than threads do, and
+    one for others, of which each worker would hold its own.
+    """
+    small = 0 < sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) < SMALL
+    return train.workers(own.workers, 2 if small and own.batch_size % 2 == 0 else 1)
 
 
 def train_model(

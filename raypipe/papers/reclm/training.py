@@ -18,7 +18,7 @@ from raypipe.papers.reclm.histories import histories
 from raypipe.papers.reclm.preferences import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book, line
-from raypipe.papers.tuning import FACTS, model_of, refuse_long, run_tuning, train_model
+from raypipe.papers.tuning import FACTS, crew, model_of, refuse_long, run_tuning, train_model
 from raypipe.pipeline.stage import Context
 from raypipe.schema import TEXT, TITLE
 from raypipe.sections import TrainingConfig
@@ -103,8 +103,7 @@ def _train(
     ctx: Context, loop: Callable[..., None], config: ReclmConfig, own: TrainingConfig, settings: dict[str, Any]
 ) -> dict[str, Any]:
     everything = {**settings, "model": model_of(ctx.input("llm")), "own": own, "adapter": config.llm.adapter}
-    crew = train.workers(own.workers, 1, "workers")
-    return train_model(ctx, loop, everything, config.seed, crew, config.checkpoint_seconds)
+    return train_model(ctx, loop, everything, config.seed, crew(own, everything["model"]), config.checkpoint_seconds)
 
 
 def _finish(work: train.Session, settings: dict[str, Any], run: Callable[..., Any], facts: dict[str, Any]) -> None:
