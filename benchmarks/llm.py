@@ -104,7 +104,7 @@ def wording(run: Path, stage: str, style: Style) -> float:
     from raypipe.papers.llama4rec import words
 
     data = newest(run, "data")
-    asked = pd.read_parquet(newest(run, stage) / "asks.parquet")
+    asked = pd.concat([pd.read_parquet(f) for f in sorted((newest(run, stage) / "asks").glob("*.parquet"))], ignore_index=True)
     words.render_batch(asked.head(8), data, style)
     began = time.perf_counter()
     words.render_batch(asked, data, style)

@@ -18,7 +18,7 @@ from raypipe.config import load
 from raypipe.data.dataset import read, truth_of
 from raypipe.errors import ConfigError
 from raypipe.papers import completions
-from raypipe.papers.llama4rec import asks, augment, choose, evaluate, generation, judged, mixer, ranks, stages, variants
+from raypipe.papers.llama4rec import asks, augment, choose, evaluate, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.reports import tables
@@ -423,15 +423,41 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
 
 def test_test_prompts_are_pointwise_only_where_that_was_chosen(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(choose.session, "in_worker", lambda body, ctx, config, chosen, hints: asked.append(chosen))
-    monkeypatch.setattr(generation, "word_prompts", lambda ctx, config: {"rows": 7})
+    monkeypatch.setattr(choose, "prompts_of", lambda ctx, config, parts, made: asked.append(parts))
     config = load("toy")
-    for ranking, rows in (("listwise", 0), ("pointwise", 7)):
+    for ranking in ("listwise", "pointwise"):
         store, key = Store(str(tmp_path / ranking)), "k" * 64
         read = [{"task": "rating", "backbone": "deepfm", "ranking": "pointwise"},
                 {"task": "direct", "backbone": "light_gcn", "ranking": ranking}]  # fmt: skip
         with store.writing("chosen/ift", key, {}) as out:
             (out / "chosen.json").write_text(json.dumps(read))
         ctx = Context(store, "prompts/ift-pointwise", key, tmp_path, "", {"chosen": ("chosen/ift", key)})
-        assert choose.pointwise_test_prompts(ctx, config, False)["rows"] == rows
-    assert asked == [[read[1]]]
+        choose.pointwise_test_prompts(ctx, config, False)
+    assert asked == [[], [(0, "direct", "light_gcn")]]
+
+
+def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_path):
+    from raypipe.papers.llama4rec import generation
+
+    store, key = Store(str(tmp_path)), "k" * 64
+    targets = toy.targets("direct", "test").assign(split="test"), toy.targets("direct", "validation").assign(split="validation")
+    lists = pd.concat(targets)[["user_id", "split"]].assign(items=lambda f: [list(toy.items[:12])] * len(f))
+    for name, save in (
+        ("data", toy.dataset.save), ("split", toy.split.save), ("model", lambda at: lists.to_parquet(at / "lists.parquet")),
+    ):  # fmt: skip
+        with store.writing(name, key, {}) as out:
+            save(out)
+    read = {"data": ("data", key), "split": ("split", key), "model/0/mf": ("model", key)}
+    ctx = Context(store, "prompts/ift", key, tmp_path / "out", "", read)
+    given = {"tasks": ["direct"], "backbones": {"direct": ["mf"]}, "rerank": {"k_prime": 12, "chunk": 5, "pointwise_users": 20}}
+    config = load("toy", given)
+    (part,) = generation.of_backbones(config)
+    assert part == (0, "direct", "mf")
+    made = pd.concat(generation.in_words(ctx, config, part, generation.rerank_asks(ctx, config, False, part)))
+    kept = generation.read_asks(ctx.out, part)
+    assert made["prompt_id"].tolist() == [f"0/mf/{name}" for name in kept["ask_id"]] and made["prompt_id"].is_unique
+    listwise = kept[kept["template"] == "listwise"]
+    assert len(listwise) == 3 * len(lists), "twelve candidates in chunks of five"
+    single = kept[kept["template"] == "pointwise"]
+    assert single["user_id"].nunique() == 20 and set(single["split"]) == {"validation"}
+    assert len(single) == 20 * min(12, config.rerank.pointwise_k)

@@ -43,11 +43,9 @@ class Tables:
         self._targets: dict[tuple[str, str], pd.DataFrame] = {}
 
     def numbers(self, lists: pd.Series) -> list[np.ndarray]:
-        """Row numbers of the items in lists of ids, list by list; looked up at once, as pandas takes long for each look-up."""
-        sizes = np.array([len(items) for items in lists], dtype=np.int64)
-        if not sizes.sum():
-            return [np.empty(0, np.int64) for _ in sizes]
-        return np.split(self.items.get_indexer(np.concatenate(list(lists))), np.cumsum(sizes)[:-1])
+        """Row numbers of the items in lists of ids, list by list; -1 for an item that is not of the catalogue."""
+        number = {item: n for n, item in enumerate(self.items)}  # pandas takes a microsecond for each id
+        return [np.array([number.get(item, -1) for item in items], dtype=np.int64) for items in lists]
 
     def rows(self, task: str) -> pd.DataFrame:
         """The split of a task with row numbers `u` and `i`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,22 @@ def read(path: Path | str, blocks: int | None = None) -> Any:
     # Ray's second reader merges small files into one block, so that all answers would come, and be kept, at the very end
     ray.data.DataContext.get_current().use_datasource_v2 = False
     return ray.data.read_parquet(str(path), override_num_blocks=blocks)
+
+
+def make(parts: Sequence[Any], tables: Callable[[Any], Iterable[pa.Table]], folder: str) -> None:
+    """Write the tables that are made of each part, side by side in Ray Data tasks; files come in the order of the parts."""
+    import ray.data
+
+    if not parts:
+        return
+    quiet()
+
+    def each(batch: dict[str, Any]) -> Iterator[pa.Table]:
+        for number in batch["part"]:
+            yield from tables(parts[number])
+
+    numbers = ray.data.from_items([{"part": n} for n in range(len(parts))], override_num_blocks=len(parts))
+    numbers.map_batches(each, batch_size=1).write_parquet(folder)
 
 
 def give_up_after(seconds: float) -> None:

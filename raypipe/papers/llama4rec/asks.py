@@ -110,14 +110,14 @@ def listwise(
         limit: at most so many asks (held rows), those with the target in the top k' first, otherwise at random.
     """
     targets = tables.targets(task, part)
-    whose = zip(lists[USER].tolist(), lists["split"].tolist(), strict=True)
-    ranked = dict(zip(whose, tables.numbers(lists["items"]), strict=True))
+    own = lists[lists["split"].str.startswith(part)]
+    whose = zip(own[USER].tolist(), own["split"].tolist(), strict=True)
+    ranked = dict(zip(whose, tables.numbers(own["items"]), strict=True))
     rng = generator(seed, "listwise", task, part)
     rows: list[tuple[object, ...]] = []
-    first: list[bool] = []
+    within: list[bool] = []
     for user, position, target in zip(*(targets[c].tolist() for c in (USER, "position", "i")), strict=True):
         items = ranked[user, split_name(part, position)]
-        within = bool((items[:k_prime] == target).any())
         if part == "held":
             candidates = _tuning_candidates(items, target, k_prime, rng)
             if candidates is None:
@@ -136,10 +136,10 @@ def listwise(
         name = f"listwise/{task}/{split_name(part, position)}/0/{user}"
         rows.append((name, "listwise", user, task, part, past.items, (), other.items, (), hint, np.nan,
                      rng.permutation(candidates), target if part == "held" else -1))  # fmt: skip
-        first.append(within)
+        within.append(limit is not None and target in items[:k_prime])
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     if limit is not None and len(frame) > limit:
-        order = np.lexsort((rng.random(len(frame)), ~np.array(first)))
+        order = np.lexsort((rng.random(len(frame)), ~np.array(within)))
         frame = frame.iloc[np.sort(order[:limit])].reset_index(drop=True)
     return frame
 
@@ -151,6 +151,8 @@ def chunks(candidates: np.ndarray, size: int) -> list[np.ndarray]:
 
 def in_chunks(asks: pd.DataFrame, size: int) -> pd.DataFrame:
     """Listwise asks with at most `size` candidates each, of about equal number (L51); the number of the chunk is in the id."""
+    if asks["candidates"].map(len).max() <= size:
+        return asks
     rows = []
     for ask in asks.itertuples(index=False):
         *about, _, user = ask.ask_id.split("/", 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from raypipe.config import RunConfig
 from raypipe.evaluation import metrics
 from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
+from raypipe.papers.llama4rec.generation import Part, pointwise_asks, prompts_of
 from raypipe.papers.llama4rec.mixer import cross_fitted, learn
 from raypipe.papers.llama4rec.ranks import candidates, utilities, values
 from raypipe.papers.llama4rec.training import tables
@@ -209,29 +211,9 @@ def _decide(
     return chosen
 
 
-def write_pointwise_test_asks(ctx: Context, config: RunConfig, chosen: list[dict[str, Any]], with_hints: bool) -> None:
-    """Write asks for the test candidates of the backbones of `chosen`."""
-    from raypipe.papers.llama4rec.generation import pointwise_asks, similar_of
-
-    source = tables(ctx)
-    past = Histories(source)
-    parts = []
-    for seed, choice in itertools.product(config.repetitions, chosen):
-        folder = ctx.input(f"model/{seed}/{choice['backbone']}")
-        similar = similar_of(folder) if with_hints else None
-        lists = pd.read_parquet(folder / "lists.parquet")
-        single = pointwise_asks(source, past, choice["task"], "test", lists, similar, config, seed)
-        parts.append(single.assign(ask_id=f"{seed}/{choice['backbone']}/" + single["ask_id"]))
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
-
-
 def pointwise_test_prompts(ctx: Context, config: RunConfig, with_hints: bool) -> dict[str, Any]:
     """prompts/ for the test part of those backbones whose chosen ranking is pointwise; mostly none, and nothing is started then."""
-    from raypipe.papers.llama4rec.generation import word_prompts
-
     everything = json.loads((ctx.input("chosen") / "chosen.json").read_text())
     chosen = [c for c in everything if c["task"] != "rating" and c["ranking"] == "pointwise"]
-    if not chosen:
-        return {"rows": 0, "wording_seconds": 0.0}
-    session.in_worker(write_pointwise_test_asks, ctx, config, chosen, with_hints)
-    return word_prompts(ctx, config)
+    parts = [Part(seed, c["task"], c["backbone"]) for seed, c in itertools.product(config.repetitions, chosen)]
+    return prompts_of(ctx, config, parts, functools.partial(pointwise_asks, ctx, config, with_hints))

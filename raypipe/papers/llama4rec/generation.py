@@ -1,27 +1,64 @@
-"""Stages that make prompts: asks, and Ray Data tasks that put them into words."""
+"""Stages that make prompts: Ray Data tasks that make asks of a part and put them into words.
+
+A part is what one task works on: a backbone of a seed, or a task of a seed.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
-import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from raypipe.backbones.tables import Tables
-from raypipe.cluster import session
 from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
+from raypipe.data.dataset import Dataset
+from raypipe.data.split import Split
 from raypipe.papers.llama4rec import asks, attributes, words
-from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.schema import PROMPTS, USER
 from raypipe.sections import AugmentConfig
 from raypipe.seeding import derive, generator
+
+#: rows that are put into words at once
+PIECE = 4096
+
+
+class Part(NamedTuple):
+    """A backbone of a seed; `backbone` is "all" where a prompt is for all of a task."""
+
+    seed: int
+    task: str
+    backbone: str
+
+    @property
+    def prefix(self) -> str:
+        """What the ids of its prompts begin with."""
+        return f"{self.seed}/{self.backbone}/"
+
+
+def of_backbones(config: RunConfig) -> list[Part]:
+    """A part for each backbone of each seed."""
+    both = itertools.product(config.repetitions, config.tasks)
+    return [Part(seed, task, name) for seed, task in both for name in config.backbones[task]]
+
+
+@functools.lru_cache(maxsize=1)
+def _past(data: Path, split: Path) -> tuple[Tables, asks.Histories]:
+    source = Tables(Dataset.load(data), Split.load(split))
+    return source, asks.Histories(source)
+
+
+def past(ctx: Context) -> tuple[Tables, asks.Histories]:
+    """The inputs `data` and `split`, read once per process."""
+    return _past(ctx.input("data"), ctx.input("split"))
 
 
 def similar_of(folder: Path) -> dict[str, str]:
@@ -30,64 +67,53 @@ def similar_of(folder: Path) -> dict[str, str]:
     return dict(zip(frame[USER], frame["similar"], strict=True))
 
 
-def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool) -> None:
-    """Write the asks of validation and test for one set of backbones: listwise for all; pointwise for some users of one seed."""
-    source = tables(ctx)
-    past = asks.Histories(source)
-    parts = []
-    for seed, task in itertools.product(config.repetitions, config.tasks):
-        for name in config.backbones[task]:
-            folder, prefix = ctx.input(f"model/{seed}/{name}"), f"{seed}/{name}/"
-            similar = similar_of(folder) if with_hints else None
-            for part in ("validation", "test"):
-                if task == "rating":
-                    predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
-                    made = asks.rating(source, past, part, predictions, similar, config.prompts, config.rated, seed)
-                    parts.append(made.assign(ask_id=prefix + made["ask_id"]))
-                    continue
-                lists = pd.read_parquet(folder / "lists.parquet")
-                made = asks.listwise(source, past, task, part, lists, similar, config.prompts, config.k_prime, seed)
-                asked = asks.in_chunks(made, config.at_once)
-                parts.append(asked.assign(ask_id=prefix + asked["ask_id"]))
-                if config.rerank.pointwise and part == "validation" and seed == config.seed:
-                    rng = generator(seed, "pointwise users", task)
-                    some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])
-                    single = pointwise_asks(source, past, task, part, lists, similar, config, seed)
-                    single = single[single[USER].isin(made[USER].iloc[some])]
-                    parts.append(single.assign(ask_id=prefix + single["ask_id"]))
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part) -> Iterator[pd.DataFrame]:
+    """The asks of validation and test: listwise for all users; pointwise for some of the first seed."""
+    source, known = past(ctx)
+    seed, task, name = part
+    folder = ctx.input(f"model/{seed}/{name}")
+    similar = similar_of(folder) if with_hints else None
+    if task == "rating":
+        predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
+        for split in ("validation", "test"):
+            yield asks.rating(source, known, split, predictions, similar, config.prompts, config.rated, seed)
+        return
+    lists = pd.read_parquet(folder / "lists.parquet")
+    for split in ("validation", "test"):
+        made = asks.listwise(source, known, task, split, lists, similar, config.prompts, config.k_prime, seed)
+        yield asks.in_chunks(made, config.at_once)
+        if config.rerank.pointwise and split == "validation" and seed == config.seed:
+            rng = generator(seed, "pointwise users", task)
+            some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])
+            yield _pointwise(source, known, task, split, lists, similar, config, seed, set(made[USER].iloc[some]))
 
 
-def pointwise_asks(
-    source: Tables, past: asks.Histories, task: str, part: str, lists: pd.DataFrame, similar: dict[str, str] | None,
-    config: RunConfig, seed: int,
+def pointwise_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part) -> Iterator[pd.DataFrame]:
+    """Asks that rate the first candidates of a backbone's test lists, one by one."""
+    source, known = past(ctx)
+    seed, task, name = part
+    folder = ctx.input(f"model/{seed}/{name}")
+    lists = pd.read_parquet(folder / "lists.parquet")
+    yield _pointwise(source, known, task, "test", lists, similar_of(folder) if with_hints else None, config, seed)
+
+
+def _pointwise(
+    source: Tables, known: asks.Histories, task: str, split: str, lists: pd.DataFrame, similar: dict[str, str] | None,
+    config: RunConfig, seed: int, users: set[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Asks that rate the first `pointwise_k` candidates of a part, one by one."""
+    """Asks that rate the first `pointwise_k` candidates of a split, of some users or all."""
     first = min(config.k_prime, config.rerank.pointwise_k)
-    made = asks.listwise(source, past, task, part, lists, similar, config.prompts, first, seed)
-    return asks.pointwise_candidates(made, past, similar, config.prompts, config.rated)
+    made = asks.listwise(source, known, task, split, lists, similar, config.prompts, first, seed)
+    if users is not None:
+        made = made[made[USER].isin(users)]
+    return asks.pointwise_candidates(made, known, similar, config.prompts, config.rated)
 
 
-def augment_asks(ctx: Context, config: RunConfig) -> None:
-    """Write the asks of data augmentation, for all backbones of a task at once: pairs and picks; attribute prompts are worded here,
-    as they are one an item.
-    """
-    source = tables(ctx)
-    past = asks.Histories(source)
-    wanted = config.augment
-    parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
-    for seed in config.repetitions:
-        for task in config.tasks:
-            if asked := _drawn(task, wanted):
-                made = asks.augmentation(source, past, config.prompts, *asked, seed)
-                parts.append(made.assign(ask_id=f"{seed}/all/" + made["ask_id"]))
-        if "rating" in config.tasks and wanted.attributes:
-            made = attributes.prompts(source.dataset, wanted, seed)
-            made = made.assign(prompt_id=f"{seed}/all/" + made["prompt_id"])
-            (ctx.out / "prompts").mkdir(exist_ok=True)
-            prompts = str(ctx.out / "prompts")
-            flow.write_pieces(made, lambda rows: PROMPTS.of(rows, ctx.name), prompts, f"attributes-{seed}-")
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+def augment_asks(ctx: Context, config: RunConfig, part: Part) -> Iterator[pd.DataFrame]:
+    """The asks of data augmentation, pairs or picks, for all backbones of a task at once."""
+    source, known = past(ctx)
+    if asked := _drawn(part.task, config.augment):
+        yield asks.augmentation(source, known, config.prompts, *asked, part.seed)
 
 
 def _drawn(task: str, wanted: AugmentConfig) -> tuple[int, int, str] | None:
@@ -99,54 +125,67 @@ def _drawn(task: str, wanted: AugmentConfig) -> tuple[int, int, str] | None:
     return None
 
 
-def guided_asks(ctx: Context, config: RunConfig, number: int, with_hints: bool) -> None:
-    """Write the asks of a later round of data augmentation (L55), each backbone's own: items come from the top of its list, whose
-    order the answers can change, and the similar user is the one that it finds.
+def guided_asks(ctx: Context, config: RunConfig, number: int, with_hints: bool, part: Part) -> Iterator[pd.DataFrame]:
+    """The asks of a later round of data augmentation (L55), each backbone's own: items come from the top of its list, whose order
+    the answers can change, and the similar user is the one that it finds.
     """
-    source = tables(ctx)
-    past = asks.Histories(source)
-    parts = [pd.DataFrame(columns=list(asks.COLUMNS))]
-    for seed, task in itertools.product(config.repetitions, config.tasks):
-        asked = _drawn(task, config.augment)
-        if asked is None:
-            continue
-        for name in config.backbones[task]:
-            folder = ctx.input(f"model/{seed}/{name}")
-            lists = pd.read_parquet(folder / "lists.parquet", columns=[USER, "split", "items"])
-            lists = lists[lists["split"] == "validation"]  # its history is training alone
-            ranked = dict(zip(lists[USER], source.numbers(lists["items"]), strict=True))
-            similar = similar_of(folder) if with_hints else None
-            own = derive(seed, "round", number)
-            made = asks.augmentation(source, past, config.prompts, *asked, own, ranked, similar)
-            parts.append(made.assign(ask_id=f"{seed}/{name}/" + made["ask_id"]))
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+    asked = _drawn(part.task, config.augment)
+    if asked is None:
+        return
+    source, known = past(ctx)
+    folder = ctx.input(f"model/{part.seed}/{part.backbone}")
+    lists = pd.read_parquet(folder / "lists.parquet", columns=[USER, "split", "items"])
+    lists = lists[lists["split"] == "validation"]  # its history is training alone
+    ranked = dict(zip(lists[USER], source.numbers(lists["items"]), strict=True))
+    own = derive(part.seed, "round", number)
+    yield asks.augmentation(source, known, config.prompts, *asked, own, ranked, similar_of(folder) if with_hints else None)
 
 
 def guided_prompts(ctx: Context, config: RunConfig, number: int, with_hints: bool) -> dict[str, Any]:
     """prompts/: PROMPTS rows of a later round of data augmentation."""
-    session.in_worker(guided_asks, ctx, config, number, with_hints)
-    return word_prompts(ctx, config)
+    return prompts_of(ctx, config, of_backbones(config), functools.partial(guided_asks, ctx, config, number, with_hints))
 
 
 def prompts(ctx: Context, config: RunConfig, kind: str) -> dict[str, Any]:
     """prompts/: PROMPTS rows of data augmentation (kind "augment") or of a wave, of all seeds; ids begin with the seed."""
-    if kind == "augment":
-        session.in_worker(augment_asks, ctx, config)
-    else:
-        session.in_worker(rerank_asks, ctx, config, WAVES[kind].hints)
-    return word_prompts(ctx, config)
+    if kind != "augment":
+        return prompts_of(ctx, config, of_backbones(config), functools.partial(rerank_asks, ctx, config, WAVES[kind].hints))
+    parts = [Part(seed, task, "all") for seed, task in itertools.product(config.repetitions, config.tasks)]
+    return write_prompts(ctx, parts, functools.partial(_augment, ctx, config))
 
 
-def word_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
-    """Put asks.parquet into words, in Ray Data tasks; the files are as small as the pieces in which answers are kept."""
-    data, style, where = ctx.input("data"), config.style, ctx.name
-    began = time.perf_counter()
+def _augment(ctx: Context, config: RunConfig, part: Part) -> Iterator[pd.DataFrame]:
+    yield from in_words(ctx, config, part, augment_asks(ctx, config, part))
+    if part.task == "rating" and config.augment.attributes:
+        made = attributes.prompts(past(ctx)[0].dataset, config.augment, part.seed)
+        yield made.assign(prompt_id=part.prefix + made["prompt_id"])
 
-    def word(batch: pd.DataFrame) -> pa.Table:
-        return PROMPTS.of(words.render_batch(batch, data, style), where)
 
-    asked = flow.read(ctx.out / "asks.parquet")
-    if count := asked.count():
-        pieces = asked.repartition(flow.blocks(count))
-        pieces.map_batches(word, batch_format="pandas", batch_size=None).write_parquet(str(ctx.out / "prompts"))
-    return {"rows": flow.finished(str(ctx.out / "prompts"))[0], "wording_seconds": time.perf_counter() - began}
+def prompts_of(
+    ctx: Context, config: RunConfig, parts: Sequence[Part], asked: Callable[[Part], Iterator[pd.DataFrame]]
+) -> dict[str, Any]:
+    """prompts/ of the asks that `asked` makes of each part."""
+    return write_prompts(ctx, parts, lambda part: in_words(ctx, config, part, asked(part)))
+
+
+def in_words(ctx: Context, config: RunConfig, part: Part, asked: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """PROMPTS rows of a part's asks, which are kept in asks/; their ids get the part's prefix."""
+    for number, frame in enumerate(asked):
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        flow.write(table, str(ctx.out / "asks"), f"{part.seed}-{part.task}-{part.backbone}-{number}")
+        for start in range(0, len(frame), PIECE):
+            rows = words.render_batch(frame.iloc[start : start + PIECE], ctx.input("data"), config.style)
+            yield rows.assign(prompt_id=part.prefix + rows["prompt_id"])
+
+
+def read_asks(folder: Path, part: Part) -> pd.DataFrame:
+    """The asks of a part that a stage kept."""
+    files = sorted(folder.glob(f"asks/{part.seed}-{part.task}-{part.backbone}-*.parquet"))
+    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+
+
+def write_prompts(ctx: Context, parts: Sequence[Part], made: Callable[[Part], Iterator[pd.DataFrame]]) -> dict[str, Any]:
+    """prompts/ with the PROMPTS rows that `made` gives for each part, in Ray Data tasks."""
+    where, folder = ctx.name, str(ctx.out / "prompts")
+    flow.make(parts, lambda part: (PROMPTS.of(rows, where) for rows in made(part)), folder)
+    return {"rows": flow.finished(folder)[0]}

@@ -7,18 +7,19 @@ the same candidates is its answer.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from raypipe.cluster import session
 from raypipe.config import RunConfig
 from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec import words
-from raypipe.papers.llama4rec.generation import word_prompts
+from raypipe.papers.llama4rec.generation import Part, prompts_of, read_asks
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import ranking
@@ -28,26 +29,20 @@ from raypipe.seeding import generator
 
 def rival_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
     """prompts/: `rival_tasks` test tasks of each top-k backbone, of the first seed."""
-    session.in_worker(_draw, ctx, config)
-    return word_prompts(ctx, config)
+    parts = [Part(config.seed, task, backbone) for task, backbone in _ranked(config)]
+    return prompts_of(ctx, config, parts, functools.partial(_drawn, ctx, config))
 
 
-def _draw(ctx: Context, config: RunConfig) -> None:
-    asked = pd.read_parquet(ctx.input("prompts") / "asks.parquet")
+def _drawn(ctx: Context, config: RunConfig, part: Part) -> Iterator[pd.DataFrame]:
+    asked = read_asks(ctx.input("prompts"), part)
     asked = asked[(asked["template"] == "listwise") & (asked["split"] == "test")]
     book = words.catalogue(ctx.input("data"))
-    parts = []
-    for task, backbone in _ranked(config):
-        own = asked[asked["ask_id"].str.startswith(f"{config.seed}/{backbone}/")]
-        first = _first(ctx, config, task, backbone).groupby(USER)[ITEM].agg(set)
-        own = own[own[USER].isin(first.index)]
-        put = [
-            [c for c in offered if book.ids[c] in first[user]] for user, offered in zip(own[USER], own["candidates"], strict=True)
-        ]
-        own = own.assign(candidates=put)
-        rng = generator(config.seed, "rival", task, backbone)
-        parts.append(own.iloc[np.sort(rng.permutation(len(own))[: config.rival_tasks])].assign(template="ranking"))
-    pd.concat(parts, ignore_index=True).to_parquet(ctx.out / "asks.parquet", index=False)
+    first = _first(ctx, config, part.task, part.backbone).groupby(USER)[ITEM].agg(set)
+    own = asked[asked[USER].isin(first.index)]
+    put = [[c for c in offered if book.ids[c] in first[user]] for user, offered in zip(own[USER], own["candidates"], strict=True)]
+    own = own.assign(candidates=put)
+    rng = generator(config.seed, "rival", part.task, part.backbone)
+    yield own.iloc[np.sort(rng.permutation(len(own))[: config.rival_tasks])].assign(template="ranking")
 
 
 def _ranked(config: RunConfig) -> list[tuple[str, str]]:

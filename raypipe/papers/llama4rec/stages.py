@@ -26,7 +26,8 @@ from raypipe.pipeline.stage import Stage
 from raypipe.sections import EndpointConfig
 
 MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", "papers/llama4rec/training.py")
-WORDS = (*DATA, "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attributes.py", "papers/llama4rec/words.py")
+WORDS = (*DATA, "backbones/tables.py", "prompts", "papers/llama4rec/asks.py", "papers/llama4rec/attributes.py",
+         "papers/llama4rec/words.py")  # fmt: skip
 TEXT = (*WORDS, "papers/llama4rec/generation.py", "papers/llama4rec/variants.py")
 TUNED = ("tuning", "papers/tuning.py", "papers/llama4rec/training.py")
 RANKED = (*TEXT, "papers/completions.py", "aggregation.py", "evaluation", "papers/llama4rec/ranks.py", "papers/llama4rec/choose.py",
