@@ -101,10 +101,11 @@ def style_of(run: Path) -> Style:
 
 def wording(run: Path, stage: str, style: Style) -> float:
     """Prompts a second that one process words."""
+    from raypipe.cluster import tables as flow
     from raypipe.papers.llama4rec import words
 
     data = newest(run, "data")
-    asked = pd.concat([pd.read_parquet(f) for f in sorted((newest(run, stage) / "asks").glob("*.parquet"))], ignore_index=True)
+    asked = flow.read_finished(str(newest(run, stage) / "asks"))
     words.render_batch(asked.head(8), data, style)
     began = time.perf_counter()
     words.render_batch(asked, data, style)

@@ -423,16 +423,22 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
 
 def test_test_prompts_are_pointwise_only_where_that_was_chosen(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(choose, "prompts_of", lambda ctx, config, parts, made: asked.append(parts))
+    really = choose.prompts_of
+
+    def prompts_of(ctx, config, parts, made):
+        asked.append(parts)
+        return {"rows": 7} if parts else really(ctx, config, parts, made)  # which starts nothing
+
+    monkeypatch.setattr(choose, "prompts_of", prompts_of)
     config = load("toy")
-    for ranking in ("listwise", "pointwise"):
+    for ranking, rows in (("listwise", 0), ("pointwise", 7)):
         store, key = Store(str(tmp_path / ranking)), "k" * 64
         read = [{"task": "rating", "backbone": "deepfm", "ranking": "pointwise"},
                 {"task": "direct", "backbone": "light_gcn", "ranking": ranking}]  # fmt: skip
         with store.writing("chosen/ift", key, {}) as out:
             (out / "chosen.json").write_text(json.dumps(read))
         ctx = Context(store, "prompts/ift-pointwise", key, tmp_path, "", {"chosen": ("chosen/ift", key)})
-        choose.pointwise_test_prompts(ctx, config, False)
+        assert choose.pointwise_test_prompts(ctx, config, False)["rows"] == rows
     assert asked == [[], [(0, "direct", "light_gcn")]]
 
 

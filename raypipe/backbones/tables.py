@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,19 @@ class Tables:
         self.users, self.items = pd.Index(dataset.users[USER]), pd.Index(dataset.items[ITEM])
         self._targets: dict[tuple[str, str], pd.DataFrame] = {}
 
+    @classmethod
+    def load(cls, data: Path, split: Path) -> Tables:
+        """From a saved dataset and a saved split."""
+        return cls(Dataset.load(data), Split.load(split))
+
     def numbers(self, lists: pd.Series) -> list[np.ndarray]:
         """Row numbers of the items in lists of ids, list by list; -1 for an item that is not of the catalogue."""
-        number = {item: n for n, item in enumerate(self.items)}  # pandas takes a microsecond for each id
-        return [np.array([number.get(item, -1) for item in items], dtype=np.int64) for items in lists]
+        return [np.array([self._number.get(item, -1) for item in items], dtype=np.int64) for items in lists]
+
+    @functools.cached_property
+    def _number(self) -> dict[str, int]:
+        """item -> row number; an index of pandas takes a microsecond for each look-up."""
+        return {item: n for n, item in enumerate(self.items)}
 
     def rows(self, task: str) -> pd.DataFrame:
         """The split of a task with row numbers `u` and `i`."""

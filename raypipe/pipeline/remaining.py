@@ -33,7 +33,7 @@ def guesses(missing: Iterable[Stage], done: Iterable[tuple[Stage, float]]) -> li
 def longest_first(stages: Sequence[Stage], done: Iterable[tuple[Stage, float]]) -> list[Stage]:
     """The order in which stages that run side by side end soonest; first those of which nothing is known, as they are."""
     seconds = [math.inf if g is None else g for g in guesses(stages, done)]
-    return [stages[n] for n in sorted(range(len(stages)), key=lambda n: -seconds[n])]
+    return [stage for _, stage in sorted(zip(seconds, stages, strict=True), key=lambda pair: -pair[0])]
 
 
 def remaining(missing: Sequence[Stage], done: Iterable[tuple[Stage, float]], overlap: float = 1.0) -> tuple[float, bool]:

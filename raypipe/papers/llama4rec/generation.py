@@ -18,8 +18,6 @@ import pyarrow as pa
 from raypipe.backbones.tables import Tables
 from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
-from raypipe.data.dataset import Dataset
-from raypipe.data.split import Split
 from raypipe.papers.llama4rec import asks, attributes, words
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
@@ -52,7 +50,7 @@ def of_backbones(config: RunConfig) -> list[Part]:
 
 @functools.lru_cache(maxsize=1)
 def _past(data: Path, split: Path) -> tuple[Tables, asks.Histories]:
-    source = Tables(Dataset.load(data), Split.load(split))
+    source = Tables.load(data, split)
     return source, asks.Histories(source)
 
 
@@ -172,7 +170,7 @@ def in_words(ctx: Context, config: RunConfig, part: Part, asked: Iterator[pd.Dat
     """PROMPTS rows of a part's asks, which are kept in asks/; their ids get the part's prefix."""
     for number, frame in enumerate(asked):
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        flow.write(table, str(ctx.out / "asks"), f"{part.seed}-{part.task}-{part.backbone}-{number}")
+        flow.write(table, _asks(ctx.out, part), str(number))
         for start in range(0, len(frame), PIECE):
             rows = words.render_batch(frame.iloc[start : start + PIECE], ctx.input("data"), config.style)
             yield rows.assign(prompt_id=part.prefix + rows["prompt_id"])
@@ -180,8 +178,11 @@ def in_words(ctx: Context, config: RunConfig, part: Part, asked: Iterator[pd.Dat
 
 def read_asks(folder: Path, part: Part) -> pd.DataFrame:
     """The asks of a part that a stage kept."""
-    files = sorted(folder.glob(f"asks/{part.seed}-{part.task}-{part.backbone}-*.parquet"))
-    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    return flow.read_finished(_asks(folder, part))
+
+
+def _asks(folder: Path, part: Part) -> str:
+    return str(folder / "asks" / f"{part.seed}-{part.task}-{part.backbone}")
 
 
 def write_prompts(ctx: Context, parts: Sequence[Part], made: Callable[[Part], Iterator[pd.DataFrame]]) -> dict[str, Any]:

@@ -20,8 +20,6 @@ from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.backbones.tables import Augmented, Tables
 from raypipe.cluster import session, train
 from raypipe.config import RunConfig
-from raypipe.data.dataset import Dataset
-from raypipe.data.split import Split
 from raypipe.papers.llama4rec import asks, words
 from raypipe.papers.tuning import model_of, run_tuning
 from raypipe.pipeline.stage import Context
@@ -34,7 +32,7 @@ DEEP = 50
 
 def tables(ctx: Context, number: str = "") -> Tables:
     """The arrays' source, from the inputs `data` and `split`; a stage that reads several datasets numbers them."""
-    return Tables(Dataset.load(ctx.input(f"data{number}")), Split.load(ctx.input(f"split{number}")))
+    return Tables.load(ctx.input(f"data{number}"), ctx.input(f"split{number}"))
 
 
 def augmented(ctx: Context, name: str) -> Augmented | None:
