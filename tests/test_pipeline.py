@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,14 @@ from raypipe.pipeline.store import Store
 
 
 class Body:
-    """Writes a number; counts its calls."""
+    """Writes a number after some seconds; counts its calls."""
 
-    def __init__(self, fail=False):
-        self.calls, self.fail = 0, fail
+    def __init__(self, fail=False, seconds=0.0):
+        self.calls, self.fail, self.seconds = 0, fail, seconds
 
     def __call__(self, ctx):
         self.calls += 1
+        time.sleep(self.seconds)
         before = int((ctx.input("a") / "n").read_text()) if "a" in ctx.inputs else 0
         (ctx.out / "n").write_text(str(before + 1))
         if self.fail:
@@ -132,25 +134,26 @@ def test_trainers_that_are_ready_run_side_by_side(tmp_path):
         for job in jobs:
             perform_missing(*job)
 
-    bodies = {name: Body() for name in ("data", "base/a", "base/b", "answers", "late/a", "late/b")}
+    bodies = {name: Body() for name in ("data", "base/a", "answers", "late/b")}
+    bodies["base/b"] = Body(seconds=0.5)  # so that late/b, which is like it, is expected to take longest
     late = Body(fail=True)
     stages = [
         Stage("data", bodies["data"]),
         Stage("base/a", bodies["base/a"], {"a": "data"}, place="trainer"),
         Stage("answers", bodies["answers"], {"a": "data"}),
-        Stage("late/a", bodies["late/a"], {"a": "answers"}, place="trainer"),
+        Stage("late/a", late, {"a": "answers"}, place="trainer"),
         Stage("base/b", bodies["base/b"], {"a": "data"}, place="trainer"),
-        Stage("late/b", late, {"a": "base/b"}, place="trainer"),
+        Stage("late/b", bodies["late/b"], {"a": "base/b"}, place="trainer"),
     ]
     runner = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append)
     with pytest.raises(RuntimeError, match="cut off"):
         runner.run()
-    assert groups == [(["base/a", "base/b"], 4), (["late/a", "late/b"], 4)]
+    assert groups == [(["base/a", "base/b"], 4), (["late/b", "late/a"], 4)]
     assert lines.count("[ 5/6] base/b ...") == 1
     late.fail = False
     record = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run()
-    assert groups[2:] == [(["late/b"], 4)] and [d.cached for d in record] == [True] * 5 + [False]
-    assert [b.calls for b in bodies.values()][:5] == [1] * 5, "what a group had finished is kept"
+    assert groups[2:] == [(["late/a"], 4)] and [d.cached for d in record] == [True] * 3 + [False] + [True] * 2
+    assert [b.calls for b in bodies.values()] == [1] * 5, "what a group had finished is kept"
     Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run(only="base/a")
     assert groups[3:] == [(["base/a"], 4)] and bodies["base/a"].calls == 2
 
