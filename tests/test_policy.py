@@ -7,7 +7,8 @@ import socket
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from raypipe.llm import embedded
@@ -107,3 +108,13 @@ def test_the_judge_scores_each_answer_whatever_stands_beside_it(models):
     together = judge.score(PROMPTS[:3], answers)
     alone = [judge.score([p], [a])[0] for p, a in zip(PROMPTS[:3], answers, strict=True)]
     assert together == pytest.approx(alone, abs=1e-5) and len(set(together)) == 3
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_a_prompt_begins_with_one_start_token(models, by_itself):
+    """Whether the tokenizer of a given LLM puts it there or not."""
+    tokenizer = AutoTokenizer.from_pretrained(models / "llm")
+    if by_itself:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    ids = tokenizer(policy.begun(tokenizer, PROMPTS))["input_ids"]
+    assert ids == [[1, *tokenizer(p, add_special_tokens=False)["input_ids"]] for p in PROMPTS]

@@ -156,7 +156,7 @@ def _grpo(
     def reward(prompts: list[str], completions: list[str], **more: Any) -> Any:
         return scorer.score([p.removeprefix(tokenizer.bos_token) for p in prompts], completions)
 
-    data = Dataset.from_dict({"prompt": [tokenizer.bos_token + p for p in prompts]})
+    data = Dataset.from_dict({"prompt": begun(tokenizer, prompts)})
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = _arguments(
             GRPOConfig, settings, crew, scratch, number, num_generations=settings.group, max_completion_length=settings.length,
@@ -179,6 +179,12 @@ def _grpo(
         history = trainer.state.log_history
         return [{"score": float(h["reward"]), "kl": float(h.get("kl", 0.0)), "entropy": float(h.get("entropy", 0.0))}
                 for h in history if "reward" in h]  # fmt: skip
+
+
+def begun(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """The prompts as texts of which the tokenizer, called as TRL calls it, makes one start token and what follows."""
+    by_itself = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return [p if by_itself else tokenizer.bos_token + p for p in prompts]
 
 
 class Judge:
