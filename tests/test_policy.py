@@ -30,6 +30,9 @@ class Crew:
     def due(self, step):
         return self.folder is not None
 
+    def share(self, folder):
+        pass
+
     def keep(self, write):
         self.kept += 1
         target = self.folder / str(self.kept)

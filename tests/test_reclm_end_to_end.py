@@ -27,7 +27,7 @@ SETTINGS = [
     f'llm.dialogue={{"epochs": 1, "dialogues": 40, "max_length": 1024, {SHARDED}}}',
     'llm.items={"epochs": 2, "max_length": 1024}',
     'llm.reward={"epochs": 2, "pairs": 80, "max_length": 1024}',
-    'llm.policy={"episodes": 16, "rounds": 2, "batch_size": 8}',
+    'llm.policy={"episodes": 24, "rounds": 3, "batch_size": 8}',
     'teacher={"users": 30, "items": 20}',
     'profiles={"history": 2, "neighbours": 1, "phrase": 12, "user_phrases": 2, "item_phrases": 2}',
     'rows=["augment", "wo_user"]',
@@ -61,6 +61,7 @@ def test_a_killed_run_goes_on_where_it_was(run):
     _, report, log = run
     assert log.count("continuing from a checkpoint") >= 2
     assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log)
+    assert not re.search(r"worker \d+ failed", log), "what a retry would mend is a fault all the same"
     assert all(s["seconds"] >= 0 for s in report["stages"])
 
 

@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import ray
 import ray.train
 import torch
 from pyarrow import fs
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -77,6 +78,21 @@ class Session:
         """Sum a tensor over all workers, in place."""
         if self.world > 1:
             torch.distributed.all_reduce(tensor)
+
+    def share(self, folder: Path) -> None:
+        """Write what worker 0 has in a folder to the same folder of every worker, on whatever node."""
+        if self.world == 1:
+            return
+        own = sorted(p for p in folder.rglob("*") if p.is_file()) if self.rank == 0 else []
+        told: list[Any] = [[(str(p.relative_to(folder)), p.stat().st_size) for p in own]]
+        torch.distributed.broadcast_object_list(told, 0, device=self.device)
+        for name, size in told[0]:
+            held = np.fromfile(folder / name, np.uint8) if self.rank == 0 else np.empty(size, np.uint8)
+            data = torch.from_numpy(held).to(self.device)
+            torch.distributed.broadcast(data, 0)
+            if self.rank:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                data.cpu().numpy().tofile(folder / name)
 
     @contextmanager
     def resume(self) -> Iterator[Path | None]:
@@ -251,6 +267,15 @@ def side_by_side(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], 
     _train(body, {}, scratch, crew)
 
 
+class _Failures(UserCallback):
+    """Shows why workers begin again, which Ray Train does without a word."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for rank, error in sorted(worker_exceptions.items()):
+            told = str(error).strip().splitlines() or [""]
+            session.post(f"    worker {rank} failed: {type(error).__name__}: {told[-1]}")
+
+
 def _train(
     body: Callable[[dict[str, Any]], None],
     config: dict[str, Any],
@@ -280,6 +305,7 @@ def _train(
             storage_path=parent,
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=2),
+            callbacks=[_Failures()],
             worker_runtime_env={"env_vars": variables},  # type: ignore[call-arg]
         ),
     )

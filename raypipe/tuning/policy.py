@@ -72,6 +72,7 @@ def reinforce(
             curve += [{**line, "round": number + 1} for line in lines]
             if lines:
                 report({"round": number + 1, "rounds": settings.rounds, **lines[-1]})
+            crew.share(place)
             start, value = _reached(place, judge)
             state = json.dumps({"done": number + 1, "curve": curve})
 

@@ -31,6 +31,8 @@ class Crew(Protocol):
 
     def keep(self, write: Callable[[Path], Any]) -> None: ...
 
+    def share(self, folder: Path) -> None: ...
+
 
 class Adapter(NamedTuple):
     """LoRA; rank 0: all parameters are tuned."""
