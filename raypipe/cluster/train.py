@@ -305,7 +305,7 @@ def _train(
             storage_path=parent,
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=2),
-            callbacks=[_Failures()],
+            callbacks=[_Failures()],  # type: ignore[list-item]
             worker_runtime_env={"env_vars": variables},  # type: ignore[call-arg]
         ),
     )
