@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from raypipe.errors import ConfigError
 from raypipe.llm import embedded
 from raypipe.sections import EmbeddedConfig
 from raypipe.tuning import policy
@@ -65,8 +66,8 @@ def models(tmp_path_factory):
     return folder
 
 
-def run(models, to, method, crew, resume=None, rounds=2, rate=1e-3):
-    settings = policy.Policy(method, rounds, 8, rate, 0.05, 0.9, 4, 8, 2, 1)
+def run(models, to, method, crew, resume=None, rounds=2, rate=1e-3, length=8):
+    settings = policy.Policy(method, rounds, 8, rate, 0.05, 0.9, 4, length, ".", 2, 1)
     lines: list[dict] = []
     curve = policy.reinforce(
         str(models / "llm"), str(models / "judge"), PROMPTS, settings, Adapter(0, 16, 0.0), crew, lines.append, resume, to
@@ -88,6 +89,33 @@ def test_a_policy_learns_in_rounds_and_goes_on_after_one(models, tmp_path, metho
     again, more = run(models, tmp_path / "again", method, Crew(), tmp_path / "cut off")
     assert [line["round"] for line in more] == [2] and len(again) == len(curve)
     assert again[: len(curve) // 2] == curve[: len(curve) // 2], "the lines of the first round are kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_answers_end_at_a_token_and_the_llm_keeps_its_own_end(models, tmp_path, method, monkeypatch):
+    """An untrained LLM writes a full stop sooner or later; to a judge that counts tokens after it, there would be more."""
+    said: list[str] = []
+    score = policy.Judge.score
+    monkeypatch.setattr(policy.Judge, "score", lambda self, prompts, answers: said.extend(answers) or score(self, prompts, answers))
+    short, _ = run(models, tmp_path / "short", method, Crew(), rounds=1, rate=1e-12, length=1)
+    long, _ = run(models, tmp_path / "long", method, Crew(), rounds=1, rate=1e-12, length=600)
+    if method == "ppo":  # an answer without a full stop loses 1, and this judge gives all some 0.1
+        assert short[0]["score"] < long[0]["score"] - 0.2
+    assert all(a.endswith(".") or a.count(".") == 0 for a in said) and (method == "ppo" or any(len(a) > 1 for a in said))
+    for file in ("config.json", "generation_config.json"):
+        assert json.loads((tmp_path / "long" / file).read_text())["eos_token_id"] == 2
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "long")
+    assert tokenizer.eos_token == "</s>"
+
+
+def test_an_llm_without_such_a_token_is_refused(models):
+    tokenizer = AutoTokenizer.from_pretrained(models / "llm")
+    text = "The user watched film 3. Profile: user identity: U.S. fan."
+    assert policy.stopping(tokenizer, ".")(text)["input_ids"] == tokenizer(text)["input_ids"], "texts are cut as before"
+    assert tokenizer.eos_token == "</s>"
+    with pytest.raises(ConfigError, match=r"llm\.policy\.method"):
+        policy.stopping(tokenizer, "no token")
 
 
 @pytest.mark.slow

@@ -6,15 +6,12 @@ continues from the last one.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import sys
 import tempfile
 import time
-import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +22,6 @@ import ray.train
 import torch
 from pyarrow import fs
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raypipe.cluster import session
@@ -228,43 +224,9 @@ def run(
         if not work.finished():
             loop(work, settings)
 
-    checkpoint = _train(body, config, scratch, crew, environment)
+    checkpoint = on_workers(body, config, scratch, crew, environment)
     assert checkpoint is not None
     return checkpoint
-
-
-class _Turns:
-    """Hands out 0, 1, 2, ... to the workers of a group, each number once."""
-
-    def __init__(self) -> None:
-        self._next: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-
-    def take(self, group: str) -> int:
-        return next(self._next[group])
-
-
-def side_by_side(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], of: int, scratch: str) -> None:
-    """Call `function(*job)` for each job, in Ray Train workers that share nothing: at most one a GPU, or one a CPU.
-
-    Many short trainings cost one start of processes. A worker that is done with a job takes the next of the list, so that no worker
-    waits while jobs are left: with the long jobs first, all end at about the same time.
-
-    Args:
-        function: is given a job again if a worker is lost, and must see that it is done.
-        of: jobs of the whole run; decides the threads of each, so that what is left of a run that was cut off rounds alike.
-    """
-    share = workers(min(of, session.places()), 1)
-    crew = share._replace(number=min(len(jobs), share.number))
-    turns: Any = ray.remote(num_cpus=0)(_Turns).remote()
-
-    def body(settings: dict[str, Any]) -> None:
-        torch.set_num_threads(int(crew.cpus))
-        # workers are started again all together when one is lost, and begin a count of their own
-        group = broadcast_from_rank_zero(uuid.uuid4().hex)
-        while (number := ray.get(turns.take.remote(group))) < len(jobs):
-            function(*jobs[number])
-
-    _train(body, {}, scratch, crew)
 
 
 class _Failures(UserCallback):
@@ -276,14 +238,14 @@ class _Failures(UserCallback):
             session.post(f"    worker {rank} failed: {type(error).__name__}: {told[-1]}")
 
 
-def _train(
+def on_workers(
     body: Callable[[dict[str, Any]], None],
     config: dict[str, Any],
     scratch: str,
     crew: Workers,
     environment: dict[str, str] | None = None,
 ) -> Checkpoint | None:
-    """Run `body(config)` on each worker; the last checkpoint reported."""
+    """Run `body(config)` on each worker, again from its last checkpoint where one fails; the last checkpoint reported."""
     threads = str(int(crew.cpus))
     # waiting threads must sleep: spinning ones starve a machine whose cores are shared
     variables = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}

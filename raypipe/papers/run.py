@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from raypipe.cluster import session, train
+from raypipe.cluster import session, side_by_side
 from raypipe.pipeline.runner import Job, Runner, perform, perform_missing
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
@@ -20,5 +20,5 @@ def _train(jobs: Sequence[Job], of: int) -> None:
     store, _, key, _ = jobs[0]
     scratch = f"{store.uri}/scratch/trainers-{key[:12]}"
     store.remove(scratch)  # what a run that was cut off left; the trainings themselves keep their checkpoints elsewhere
-    train.side_by_side(perform_missing, jobs, of, scratch)
+    side_by_side.run(perform_missing, jobs, of, scratch)
     store.remove(scratch)

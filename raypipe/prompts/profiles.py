@@ -13,6 +13,8 @@ from typing import NamedTuple
 from raypipe.prompts.contract import Rejected
 
 IDENTITY, INTERESTS = "User identity: ", "User interests: "
+#: what every answer begins with, and the mark that ends it and stands nowhere else in it
+OPENING, END = f" {IDENTITY.rstrip()}", "."
 _FORM = re.compile(r"user identity:(?P<identity>[^;]*);\s*user interests:(?P<interests>.*)", re.IGNORECASE | re.DOTALL)
 
 

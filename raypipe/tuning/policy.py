@@ -1,11 +1,14 @@
 """Reinforcement learning against a reward model (RecLM R21), by TRL's PPOTrainer or GRPOTrainer.
 
-The reward of an answer is r(query, answer) - beta KL(policy | tuned LLM). Episodes are cut into rounds: each begins with the
-weights that the last one left and new moments of the optimizer, so that work that is cut off goes on with the next round.
+The reward of an answer is r(query, answer) - beta KL(policy | tuned LLM). An answer ends where its text does, at a token that is
+named: an LLM that was tuned on several profiles an answer would write one after the other, and end none. Episodes are cut into
+rounds: each begins with the weights that the last one left and new moments of the optimizer, so that work that is cut off goes on
+with the next round.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tempfile
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from raypipe.errors import ConfigError
 from raypipe.tuning import sft
 from raypipe.tuning.trainers import Adapter, Crew, arguments, load, lora, padded
 
@@ -39,6 +43,7 @@ class Policy(NamedTuple):
     temperature: float
     group: int
     length: int
+    stop: str
     zero_stage: int
     seed: int
 
@@ -51,6 +56,7 @@ def reinforce(
 
     Args:
         tuned: the LLM that learning starts from, and that the KL divergence is taken from (M_0).
+        prompts: queries, each with what all answers begin with.
         judge: a reward model that `trainers.rewards` wrote.
         resume: a folder with the round reached and its weights.
     """
@@ -100,8 +106,33 @@ def _arguments(cls: Any, settings: Policy, crew: Crew, folder: str, number: int,
     return arguments(cls, own, crew, folder, lr_scheduler_type="constant", temperature=settings.temperature, **more)
 
 
-def _save(model: Any, to: Path, tokenizer: Any) -> None:
+def stopping(tokenizer: Any, stop: str) -> Any:
+    """A tokenizer with `stop` as its end token: there TRL cuts answers off, and an answer without it counts as cut short.
+
+    Raises:
+        ConfigError: `stop` is no token of its own.
+    """
+    ids = tokenizer(stop, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        raise ConfigError(
+            f"{stop!r}, which ends an answer, is {len(ids)} tokens of this LLM",
+            "llm.policy.method",
+            "set it to none, or take another LLM",
+        )
+    made = copy.deepcopy(tokenizer)
+    made.eos_token = tokenizer.convert_ids_to_tokens(ids)[0]
+    return made
+
+
+def _ends(model: Any) -> tuple[Any, Any]:
+    """The end tokens of an LLM, which TRL's trainers put those of their tokenizer in the place of."""
+    return model.config.eos_token_id, model.generation_config.eos_token_id
+
+
+def _save(model: Any, to: Path, tokenizer: Any, ends: tuple[Any, Any] | None = None) -> None:
     whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    if ends is not None:
+        whole.config.eos_token_id, whole.generation_config.eos_token_id = ends
     whole.save_pretrained(to)
     tokenizer.save_pretrained(to)
 
@@ -117,6 +148,8 @@ def _ppo(
     ids = [[tokenizer.bos_token_id, *tokenizer(p, add_special_tokens=False)["input_ids"]] for p in prompts]
     data = Dataset.from_dict({"input_ids": ids})
     score = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id}
+    model = load(AutoModelForCausalLM, start, crew.device)
+    ends = _ends(model)
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = _arguments(
             PPOConfig, settings, crew, scratch, number, total_episodes=len(prompts), response_length=settings.length,
@@ -125,8 +158,8 @@ def _ppo(
         )  # fmt: skip
         trainer = PPOTrainer(
             args=args,
-            processing_class=tokenizer,
-            model=load(AutoModelForCausalLM, start, crew.device),
+            processing_class=stopping(tokenizer, settings.stop),
+            model=model,
             ref_model=load(AutoModelForCausalLM, tuned, crew.device),
             reward_model=load(AutoModelForSequenceClassification, judge, crew.device, **score),
             value_model=load(AutoModelForSequenceClassification, value, crew.device, **score),
@@ -137,7 +170,7 @@ def _ppo(
         trainer.train()
         made = trainer.accelerator.unwrap_model(trainer.model)
         if crew.rank == 0:
-            _save(made.policy, place / "policy", tokenizer)
+            _save(made.policy, place / "policy", tokenizer, ends)
             _save(made.value_model, place / "value", tokenizer)
         names = {"objective/scores": "score", "objective/kl": "kl", "objective/entropy": "entropy"}
         return [{to: float(line[of]) for of, to in names.items()} for line in trainer.state.log_history if "objective/kl" in line]
@@ -154,9 +187,12 @@ def _grpo(
 
     scorer = Judge(judge, crew.device)
 
-    def reward(prompts: list[str], completions: list[str], **more: Any) -> Any:
-        return scorer.score([p.removeprefix(tokenizer.bos_token) for p in prompts], completions)
+    def reward(prompts: list[str], completion_ids: list[list[int]], **more: Any) -> Any:
+        answers = tokenizer.batch_decode(completion_ids)
+        return scorer.score([p.removeprefix(tokenizer.bos_token) for p in prompts], answers)
 
+    model = load(AutoModelForCausalLM, start, crew.device)
+    ends = _ends(model)
     data = Dataset.from_dict({"prompt": begun(tokenizer, prompts)})
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = _arguments(
@@ -164,11 +200,11 @@ def _grpo(
             beta=settings.beta,
         )  # fmt: skip
         trainer = GRPOTrainer(
-            model=load(AutoModelForCausalLM, start, crew.device),
+            model=model,
             reward_funcs=reward,
             args=args,
             train_dataset=data,
-            processing_class=tokenizer,
+            processing_class=stopping(tokenizer, settings.stop),
             peft_config=lora(adapter, "CAUSAL_LM"),
         )
         if start != tuned and settings.beta:  # TRL takes the divergence from the weights that it starts with
@@ -176,7 +212,7 @@ def _grpo(
             trainer.ref_model = prepare_deepspeed(reference, trainer.accelerator)
         trainer.train()
         if crew.rank == 0:
-            _save(trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer)
+            _save(trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer, ends)
         history = trainer.state.log_history
         return [{"score": float(h["reward"]), "kl": float(h.get("kl", 0.0)), "entropy": float(h.get("entropy", 0.0))}
                 for h in history if "reward" in h]  # fmt: skip
@@ -216,6 +252,6 @@ class Judge:
 
 
 def tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
-    """A query and its answer as the reward model reads them, closed by the end token."""
+    """A query and its answer as the reward model reads them: to where the answer ends."""
     said = tokenizer(prompt, add_special_tokens=False)["input_ids"] + tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return [tokenizer.bos_token_id, *said, tokenizer.eos_token_id]
+    return [tokenizer.bos_token_id, *said]

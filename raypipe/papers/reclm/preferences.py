@@ -17,7 +17,7 @@ from raypipe.papers.reclm.profiles import read_answers
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.stage import Context
-from raypipe.prompts.profiles import IDENTITY, INTERESTS
+from raypipe.prompts.profiles import IDENTITY, INTERESTS, OPENING
 from raypipe.seeding import generator
 
 #: kinds of bad answers and how often each is drawn
@@ -42,7 +42,7 @@ def bad(kind: str, own: str, other: str) -> str:
 
 def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """pairs.parquet: prompt, chosen, rejected, kind and part (train, validation) of users whom the teacher knows; and
-    prompts.parquet, the prompts of other users, for reinforcement learning.
+    prompts.parquet, the prompts of other users and what their answers begin with, for reinforcement learning.
 
     The good answer is the teacher's. The neighbour of the bad ones is the most similar user with another history or, where all
     similar users have the same, one whom the teacher knows. A pair whose answers say the same is left out.
@@ -79,7 +79,7 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     free = np.setdiff1d(np.flatnonzero(np.diff(known.start)), pupils)
     free = free if len(free) else np.sort(pupils)
     drawn = np.resize(rng.permutation(free), config.llm.policy.episodes)
-    pd.DataFrame({"prompt": [prompt(u) for u in drawn]}).to_parquet(ctx.out / PROMPTS, index=False)
+    pd.DataFrame({"prompt": [prompt(u) + OPENING for u in drawn]}).to_parquet(ctx.out / PROMPTS, index=False)
     return {"rows": len(rows), "pairs asked for": wanted, "prompts": len(drawn)}
 
 

@@ -20,6 +20,7 @@ from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book, line
 from raypipe.papers.tuning import FACTS, crew, model_of, refuse_long, run_tuning, train_model
 from raypipe.pipeline.stage import Context
+from raypipe.prompts import profiles
 from raypipe.schema import TEXT, TITLE
 from raypipe.sections import TrainingConfig
 
@@ -222,6 +223,7 @@ def _policy_loop(work: train.Session, settings: dict[str, Any]) -> None:
         own.temperature,
         own.group,
         ANSWER,
+        profiles.END,
         own.zero_stage,
         settings["seed"],
     )
