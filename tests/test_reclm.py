@@ -319,8 +319,11 @@ def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(benc
     of = {part: set(own["prompt"]) for part, own in pairs.groupby("part")}
     assert set(of) == {"train", "validation"} and not of["train"] & of["validation"]
     assert set(pairs["kind"]) == set(preferences.KINDS) and (pairs["chosen"] != pairs["rejected"]).all()
-    prompts = set(pd.read_parquet(ctx.out / preferences.PROMPTS)["prompt"])
-    assert not prompts & (of["train"] | of["validation"])
+    assert all(text.endswith(form.END) for side in ("chosen", "rejected") for text in pairs[side]), "to where the judge reads"
+    assert pairs["chosen"].str.startswith(form.OPENING).all()
+    prompts = pd.read_parquet(ctx.out / preferences.PROMPTS)["prompt"]
+    assert prompts.str.endswith(form.OPENING).all()
+    assert not set(prompts.str.removesuffix(form.OPENING)) & (of["train"] | of["validation"])
 
 
 # profiles
@@ -482,7 +485,7 @@ def test_what_cannot_work_is_refused_before_anything_starts():
 
 def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
     ids = policy.tokens(tokenizer, TURNS[0][0], TURNS[0][1])
-    assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]) + "</s>"
+    assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]), "no end token follows"
 
 
 def test_prompts_keep_their_contract_and_the_case_is_among_them(bench, config):
