@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import multiprocessing
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import of_two
 
 from raypipe.errors import ArtifactError, ConfigError
 from raypipe.pipeline import remaining
@@ -294,14 +294,12 @@ def test_both_jobs_are_submitted_with_their_own_options_and_whole_paths(monkeypa
         submit.arguments("reclm_pipeline", ["--backbones", "sasrec"])
 
 
-def _sharing(rank, port, folder, queue):
+def _sharing(rank, folder):
     """One of two processes, each with a folder of its own."""
     import torch
-    import torch.distributed as dist
 
     from raypipe.cluster import train
 
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     work = object.__new__(train.Session)  # without Ray, whose part is to tell the next three
     work.rank, work.world, work.device = rank, 2, torch.device("cpu")
     own = Path(folder, str(rank))
@@ -310,21 +308,9 @@ def _sharing(rank, port, folder, queue):
         (own / "policy" / "weights").write_bytes(bytes(range(256)) * 999)
         (own / "policy" / "empty").write_bytes(b"")
     work.share(own)
-    queue.put({str(p.relative_to(own)): p.read_bytes() for p in own.rglob("*") if p.is_file()})
-    dist.barrier()
-    dist.destroy_process_group()
+    return {str(p.relative_to(own)): p.read_bytes() for p in own.rglob("*") if p.is_file()}
 
 
 def test_every_worker_gets_what_worker_0_wrote(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    spawn = multiprocessing.get_context("spawn")
-    queue = spawn.Queue()
-    crew = [spawn.Process(target=_sharing, args=(rank, port, str(tmp_path), queue)) for rank in range(2)]
-    for process in crew:
-        process.start()
-    got = [queue.get(timeout=120) for _ in crew]
-    for process in crew:
-        process.join(timeout=60)
-        assert process.exitcode == 0
+    got = of_two(_sharing, str(tmp_path))
     assert got[0] == got[1] == {"policy/weights": bytes(range(256)) * 999, "policy/empty": b""}

@@ -78,7 +78,8 @@ def reinforce(
             curve += [{**line, "round": number + 1} for line in lines]
             if lines:
                 report({"round": number + 1, "rounds": settings.rounds, **lines[-1]})
-            crew.share(place)
+            if number + 1 < settings.rounds:  # nobody begins with what the last one leaves
+                crew.share(place)
             start, value = _reached(place, judge)
             state = json.dumps({"done": number + 1, "curve": curve})
 

@@ -1,0 +1,35 @@
+"""Two processes that know each other, for tests of what workers do together."""
+
+import socket
+
+import torch
+
+
+def free_port() -> int:
+    """A port that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def _member(rank, port, body, arguments, queue):
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    queue.put(body(rank, *arguments))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def of_two(body, *arguments):
+    """What `body(rank, *arguments)` returns in each of two processes of a group, in the order in which they are done."""
+    spawn = torch.multiprocessing.get_context("spawn")
+    queue, port = spawn.Queue(), free_port()
+    crew = [spawn.Process(target=_member, args=(rank, port, body, arguments, queue)) for rank in range(2)]
+    for process in crew:
+        process.start()
+    got = [queue.get(timeout=120) for _ in crew]
+    for process in crew:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    return got
