@@ -95,7 +95,7 @@ class PolicyConfig(Config):
     episodes: int = Field(512, ge=8, description="profiles written and judged")
     rounds: int = Field(4, ge=1, description="parts of the episodes; work that is cut off goes on with the next")
     batch_size: int = Field(32, ge=2)
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(3e-5, gt=0)
     beta: float = Field(0.05, ge=0, description="weight of the KL divergence from the tuned LLM")
     temperature: float = Field(0.9, gt=0)
     group: int = Field(4, ge=2, description="answers a prompt that GRPO compares")
