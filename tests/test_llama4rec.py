@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -282,10 +281,11 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == ("1/z", [-1.0, -2.0], 0.0)
     rest = pd.DataFrame({"prompt_id": left["prompt_id"], "answer": "", "logprobs": [[-1.0, -5.0, -2.0], []], "tokens_in": 7,
                          "tokens_out": 1})  # fmt: skip
-    rest.assign(finished_at=time.time()).to_parquet(tmp_path / "partial" / "from-an-engine.parquet")  # lists of doubles
+    rest.assign(finished_at=[100.0, 200.0]).to_parquet(tmp_path / "partial" / "from-an-engine.parquet")  # lists of doubles
     (tmp_path / "out").mkdir()
     made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
-    facts = completions._merge_completions(made, second, partial, known, 0.0, "m")
+    facts = completions._merge_completions(made, second, partial, known, 150.0, "m")
+    assert (facts["generated"], facts["generated_tokens"]) == (1, 1), "no speed is told of what a cut-off run left"
     assert (facts["rows"], facts["known"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
     told = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
     assert list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and len(told.loc["1/e", "logprobs"]) == 0

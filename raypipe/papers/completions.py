@@ -237,8 +237,8 @@ def _merge_completions(ctx: Context, source: str, partial: str, known: str, bega
     got["logprobs"] = pd.Series([np.asarray(values, np.float32) for values in got["logprobs"]], got.index, object)
     pq.write_table(COMPLETIONS.of(got, ctx.name), ctx.out / "completions.parquet")
     _remember(asked, told, known, ctx.key[:12])
-    now = got[got["finished_at"] >= began]["finished_at"]
-    busy = float(now.max() - now.min()) if len(now) else 0.0
+    now = got[got["finished_at"] >= began]  # and not what a cut-off run left
+    times = now["finished_at"]
     asked_for = got[got["finished_at"] > RECALLED]
     return {
         "rows": len(got),
@@ -248,8 +248,10 @@ def _merge_completions(ctx: Context, source: str, partial: str, known: str, bega
         "model": model,
         "tokens_in": int(asked_for["tokens_in"].sum()),
         "tokens_out": int(asked_for["tokens_out"].sum()),
-        "engine_start_seconds": float(now.min() - began) if len(now) else 0.0,
-        "generation_seconds": busy,
+        "engine_start_seconds": float(times.min() - began) if len(now) else 0.0,
+        "generation_seconds": float(times.max() - times.min()) if len(now) else 0.0,
+        "generated": len(now),
+        "generated_tokens": int(now["tokens_out"].sum()),
         "by template": asked["template"].value_counts().to_dict(),
     }
 

@@ -137,7 +137,7 @@ def _llm(config: RunConfig, record: list[Done]) -> dict[str, Any]:
         "tokens_in": sum(d.facts["tokens_in"] for d in waves),
         "tokens_out": sum(d.facts["tokens_out"] for d in waves),
         "seconds": whole,
-        "prompts_per_second": sum(d.facts["rows"] - d.facts["known"] for d in waves) / busy if busy else None,
+        "prompts_per_second": sum(d.facts["generated"] for d in waves) / busy if busy else None,
         "engine_starts": sum(1 for d in waves if d.facts["rows"] > d.facts["known"]),
         "tuning_seconds": tuning,
         "shares": [{"name": n, "seconds": s, "share": s / total} for n, s in parts],

@@ -92,11 +92,10 @@ def reinforce(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     facts = _train(ctx, _policy_loop, config, own, settings)
     (ctx.out / "model" / "curve.json").rename(ctx.out / "curve.json")
     curve = json.loads((ctx.out / "curve.json").read_text())
-    ends = (
-        {f"{name} {when}": curve[at][name] for name in ("score", "kl") for when, at in (("first", 0), ("last", -1))}
-        if curve
-        else {}
-    )
+    if not curve:
+        return facts
+    rounds = pd.DataFrame(curve).groupby("round").mean()  # of single batches of answers little can be told
+    ends = {f"{name} {when}": float(rounds[name].iloc[at]) for name in ("score", "kl") for when, at in (("first", 0), ("last", -1))}
     return {**facts, **ends}
 
 
