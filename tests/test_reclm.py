@@ -1,5 +1,6 @@
 """RecLM: the form of profiles, dialogues and their masks, preferences, who may know what, and the list of stages."""
 
+import itertools
 import json
 import re
 import shutil
@@ -31,7 +32,7 @@ from raypipe.pipeline.store import Store
 from raypipe.prompts import profiles as form
 from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.templates import dialogue, item_profile, user_profile
-from raypipe.reports.reclm import samples
+from raypipe.reports.reclm import against, samples
 from raypipe.schema import COMPLETIONS, PROMPTS
 from raypipe.sections import EmbeddedConfig, EndpointConfig
 from raypipe.tuning import policy
@@ -412,6 +413,33 @@ def test_random_orders_reach_what_chance_gives(bench, config):
         [len(np.intersect1d(asked.seen.row(n), asked.catalogue)) for n in range(len(asked.user))]
     )
     assert np.mean(got["R@20"]) == pytest.approx(np.mean(20 / free), abs=0.05) and len(set(got["R@20"])) > 10
+
+
+def test_augment_is_tested_against_base_and_against_every_other_row(bench, config):
+    noise, users = np.random.default_rng(0).normal(0, 0.01, (2, 60)), [f"u{n}" for n in range(60)]
+    values = {"base": 0.2 + noise[0], "wo_user": 0.2 + noise[1], "mask": 0.5 + noise[0][::-1], "augment": 0.5 + noise[0]}
+    inputs = {}
+    for row, value in values.items():
+        with bench.making(f"seed0/{row}/bias_mf") as out:
+            made = [
+                pd.DataFrame({"user_id": users, "setting": s} | dict.fromkeys(fitting.METRICS, value)) for s in fitting.SETTINGS
+            ]
+            pd.concat(made).to_parquet(out / "answers.parquet", index=False)
+        inputs[f"fit/bias_mf/{row}/0"] = f"seed0/{row}/bias_mf"
+    ctx = bench.context(**inputs)
+    evaluate.evaluate(ctx, config.model_copy(update={"rows": tuple(values), "seeds": 1}))
+    lines = json.loads((ctx.out / "metrics.json").read_text())["lines"]
+    assert {line["row"] for line in lines if "p" in line} == {"wo_user", "mask", "augment"}
+    assert {line["row"] for line in lines if "augment_p" in line} == {"wo_user", "mask"}
+    got = against([line | {"title": "BiasMF"} for line in lines])
+    assert [(part["setting"], part["row"]) for part in got] == list(
+        itertools.product(fitting.SETTINGS, ("w/o user profiles", "Mask"))
+    )
+    for part in got:
+        told = part["row"] != "Mask"
+        assert [cell["told"] for cell in part["cells"]] == [told] * 4
+        assert [cell["gain"] for cell in part["cells"]] == pytest.approx([1.5 if told else 0] * 4, abs=0.05)
+    assert not against([line for line in lines if line["row"] != "augment" and "augment_p" not in line])
 
 
 def test_samples_stand_beside_the_prompts_that_were_put_whatever_the_wave_is_called(bench, config):

@@ -77,6 +77,7 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     }
     assert rows == wanted
     assert all(("p" in r) == (r["row"] != "base") for r in report["results"])
+    assert all(("augment_p" in r) == (r["row"] == "wo_user") for r in report["results"])
     assert all(len(v) == 20 for own in report["random"].values() for v in own.values())
     kinds = {line["kind"]: line for line in report["education"]["reward-accuracy"]}
     assert len(kinds) >= 4 and all(0 <= line["accuracy"] <= 1 for line in kinds.values())

@@ -83,13 +83,13 @@ def _publish(config: ReclmConfig, store: Store, record: list[Done], began: float
               "snapshots": done["snapshots"].facts, "data": data["quality"], "text signal": done["text-signal"].facts,
               "epochs": epochs(done, config, titles), "llm": llm(record), "education": education(done),
               "case": case(of, done, config)}  # fmt: skip
-    made = sheets(lines, measured["random"])
+    made, parts = sheets(lines, measured["random"]), against(lines)
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        (folder / "report.md").write_text(markdown(made, report))
+        (folder / "report.md").write_text(markdown(made, parts, report))
         page = pages.page(
-            "reclm", report=report, run=run, sheets=made, samples=samples(of, done), metrics=METRICS,
+            "reclm", report=report, run=run, sheets=made, parts=parts, samples=samples(of, done), metrics=METRICS,
             environment=json.dumps({k: run[k] for k in ("machine", "versions")}, indent=1),
             configuration=json.dumps(run["config"], indent=1), total_seconds=sum(d.seconds for d in record),
         )  # fmt: skip
@@ -131,6 +131,23 @@ def sheets(lines: list[dict[str, Any]], random: dict[str, dict[str, list[float]]
         spread = {m: (min(v), float(np.mean(v)), max(v)) for m, v in random[setting].items()}
         made.append({"setting": setting, "groups": groups, "random": spread})
     return made
+
+
+def against(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Augment against each row but Base (Table 2, Figures 2 and 3): a line a setting, backbone and row, with `title` and `cells`.
+
+    A cell is the `gain` of Augment over the row, its `p` by Holm over all cells of this table, and whether it is told from chance.
+    """
+    tested = [line for line in lines if "augment_p" in line]
+    corrected = significance.holm([line["augment_p"] for line in tested])
+    full = {(line["setting"], line["backbone"], line["metric"]): line["mean"] for line in lines if line["row"] == "augment"}
+    made: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for line, p in zip(tested, corrected, strict=True):
+        key = line["setting"], line["backbone"], line["row"]
+        own = made.setdefault(key, {"setting": key[0], "title": line["title"], "row": TITLES[key[2]], "cells": []})
+        gain = full[*key[:2], line["metric"]] / line["mean"] - 1 if line["mean"] else 0.0
+        own["cells"].append({"gain": gain, "p": p, "told": p <= 0.05})
+    return list(made.values())
 
 
 def epochs(done: dict[str, Done], config: ReclmConfig, titles: dict[str, str]) -> list[dict[str, Any]]:
@@ -225,7 +242,7 @@ def _write_profiles(of: Callable[[str], Path], done: dict[str, Done], folder: Pa
         asked[columns].to_parquet(folder / f"{wave}.parquet", index=False)
 
 
-def markdown(made: list[dict[str, Any]], report: dict[str, Any]) -> str:
+def markdown(made: list[dict[str, Any]], parts: list[dict[str, Any]], report: dict[str, Any]) -> str:
     """The tables as Markdown; in brackets what the paper prints."""
     run, signal = report["run"], report["text signal"]
     lines = [
@@ -246,6 +263,13 @@ def markdown(made: list[dict[str, Any]], report: dict[str, Any]) -> str:
                 lines.append(f"| {group['title']} | {row['title']} | {' | '.join(cells)} |")
         spread = [f"{low:.4f} to {high:.4f}" for low, _, high in sheet["random"].values()]
         lines.append(f"| random orders | | {' | '.join(spread)} |")
+    if parts:
+        told = "Augment over the other rows; *: told from chance (p at most 0.05, Holm over all cells of this table)."
+        head = f"| backbone | | over | {' | '.join(METRICS)} |"
+        lines += ["", "## What each part adds", "", told, "", head, "|" + "---|" * (3 + len(METRICS))]
+    for part in parts:
+        cells = [f"{100 * c['gain']:+.1f} % (p {c['p']:.2f}){'*' if c['told'] else ''}" for c in part["cells"]]
+        lines.append(f"| {part['title']} | {part['setting']} | {part['row']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -89,7 +89,8 @@ def _pairs(known: pd.DataFrame, rng: np.random.Generator, most: int = 100_000) -
 def evaluate(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """metrics.json: one line a setting, backbone, row and metric, with the value of each seed; random orders; rows.
 
-    A row beside Base has a test against Base, paired over users and seeds.
+    A row beside Base has a test against Base, paired over users and seeds; where Augment is there, the others have Augment's
+    against them, too (`augment_p`).
     """
     source = tables(ctx)
     lines: list[dict[str, Any]] = []
@@ -109,6 +110,8 @@ def evaluate(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
                     if row != "base":
                         test = significance.paired(own_SU, answered["base"][setting][metric])
                         line |= {"p": test.p, "effect": test.effect, "detectable": test.detectable}
+                    if row not in ("base", "augment") and "augment" in rows:
+                        line["augment_p"] = significance.paired(answered["augment"][setting][metric], own_SU).p
                     lines.append(line)
     chance = {s: random_orders(source.questions(TEST, s), len(source.items), config.seed) for s in SETTINGS}
     (ctx.out / "metrics.json").write_text(json.dumps({"lines": lines, "random": chance}, indent=1))
