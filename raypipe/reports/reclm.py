@@ -168,13 +168,13 @@ def llm(record: list[Done]) -> dict[str, Any]:
         if not d.name.startswith("completions/"):
             continue
         f = d.facts
-        busy, asked = f["generation_seconds"], f["rows"] - f["known"]
+        busy = f["generation_seconds"]
         after = d.seconds - f["engine_start_seconds"]
         waves.append({
             "name": d.name.partition("/")[2], "rows": f["rows"], "known": f["known"], "tokens_in": f["tokens_in"],
             "tokens_out": f["tokens_out"], "seconds": d.seconds, "per_second": f["generated"] / busy if busy else None,
             "tokens_per_second": f["generated_tokens"] / busy if busy else None,
-            "busy": busy / after if asked and after > 0 else None, "dollars": f.get("dollars"),
+            "busy": busy / after if f["generated"] and after > 0 else None, "dollars": f.get("dollars"),
         })  # fmt: skip
     tuning = {d.name: d.seconds for d in record if d.name.startswith("llm/") or d.name == "reward"}
     return {"waves": waves, "tuning": tuning}
