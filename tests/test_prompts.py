@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raypipe import discovery
@@ -127,8 +129,8 @@ def test_evaluation_and_serving_word_the_same_ask_alike(toy, tmp_path):
     ask = ask_of(toy, hint=[3], similar=[4])
     batch = words.render_batch(pd.DataFrame([ask]), tmp_path, "title")
     alone = words.render(ask, words.Catalogue.of(toy.dataset), "title")
-    assert batch["prompt"][0] == alone.text and batch["options"][0] == list(alone.options)
-    assert batch["payload"][0] == [toy.items[2], toy.items[3]]
+    assert batch["prompt"][0] == alone.text and batch["options"][0] == alone.options
+    assert batch["payload"][0] == (toy.items[2], toy.items[3])
 
 
 def test_the_answer_of_a_tuning_ask_is_its_true_option(toy):
@@ -141,12 +143,11 @@ def test_the_answer_of_a_tuning_ask_is_its_true_option(toy):
 
 def lists_of(toy, task, part, depth=50):
     """Lists in which the target stands at a chosen depth."""
-    rows = []
+    made = {}
     for n, row in enumerate(toy.targets(task, part).itertuples()):
-        others = [i for i in toy.items if i != row.item_id]
-        place = n % 60
-        rows.append((row.user_id, asks.split_name(part, row.position), [*others[:place], row.item_id, *others[place:]][:depth]))
-    return pd.DataFrame(rows, columns=["user_id", "split", "items"])
+        others, place = np.delete(np.arange(len(toy.items)), row.i), min(n % 60, len(toy.items) - 1)
+        made[row.user_id, asks.split_name(part, row.position)] = np.insert(others, place, row.i)[:depth]
+    return made
 
 
 def test_tuning_asks_hold_their_target_and_nothing_later(toy):
@@ -177,10 +178,19 @@ def test_prompts_about_ratings_read_a_longer_history(toy):
     assert [load("toy", g).rated for g in given] == [50, 20, 7]
 
 
-def test_lists_of_items_become_numbers_list_by_list(toy):
-    lists = pd.Series([[toy.items[3], toy.items[0]], [], [toy.items[5], "nothing", toy.items[3]]])
-    assert [own.tolist() for own in toy.numbers(lists)] == [[3, 0], [], [5, -1, 3]]
-    assert [own.tolist() for own in toy.numbers(lists[1:2])] == [[]] and toy.numbers(lists[:0]) == []
+def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
+    ids = list(toy.items)
+    first = pa.table({"user_id": ["u", "v"], "split": ["test", "test"], "items": [[ids[3], ids[0]], []]})
+    second = pa.table({"user_id": ["u"], "split": ["held4"], "items": [[ids[5], "nothing", ids[3]]], "target": [ids[5]]})
+    wanted = {("u", "test"): [3, 0], ("v", "test"): [], ("u", "held4"): [5, -1, 3]}
+    for name, plain in (("new", True), ("old", False)):  # parquet-cpp once called the elements of lists "item"
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, part in enumerate((first, second)):
+            pq.write_table(part, folder / f"{number}.parquet", use_compliant_nested_type=plain)
+        assert {whose: own.tolist() for whose, own in toy.ranked(folder).items()} == wanted
+    pq.write_table(second.slice(0, 0), tmp_path / "none.parquet")
+    assert toy.ranked(tmp_path / "none.parquet") == {}
 
 
 def test_targets_that_no_hint_supports_are_left_out(toy):

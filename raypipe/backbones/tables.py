@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split, evaluated_users
 from raypipe.schema import ITEM, RATING, USER
+
+#: (user, split) -> row numbers of the items of its list, best first
+Ranked = Mapping[tuple[str, str], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,19 @@ class Tables:
         """From a saved dataset and a saved split."""
         return cls(Dataset.load(data), Split.load(split))
 
-    def numbers(self, lists: pd.Series) -> list[np.ndarray]:
-        """Row numbers of the items in lists of ids, list by list; -1 for an item that is not of the catalogue."""
-        return [np.array([self._number.get(item, -1) for item in items], dtype=np.int64) for items in lists]
+    def ranked(self, lists: Path) -> Ranked:
+        """The lists of a Parquet file or folder of LISTS by row numbers, -1 for an item that is not of the catalogue.
 
-    @functools.cached_property
-    def _number(self) -> dict[str, int]:
-        """item -> row number; an index of pandas takes a microsecond for each look-up."""
-        return {item: n for n, item in enumerate(self.items)}
+        Ids are read as places in a dictionary, so that each is looked up once.
+        """
+        table = pq.read_table(lists, columns=[USER, "split", "items"], read_dictionary=["items.list.element"])
+        items = table.unify_dictionaries()["items"].combine_chunks()
+        starts, ids = items.offsets.to_numpy().tolist(), items.flatten()
+        if not pa.types.is_dictionary(ids.type):  # a writer that names the elements otherwise
+            ids = ids.dictionary_encode()
+        numbers = self.items.get_indexer(pd.Index(ids.dictionary.to_pylist()))[ids.indices.to_numpy()].astype(np.int64)
+        whose = zip(table[USER].to_pylist(), table["split"].to_pylist(), strict=True)
+        return {of: numbers[a:b] for of, a, b in zip(whose, starts, starts[1:], strict=False)}
 
     def rows(self, task: str) -> pd.DataFrame:
         """The split of a task with row numbers `u` and `i`."""

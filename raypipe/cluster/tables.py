@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from raypipe.cluster import session
+
 BLOCK = 256
+
+#: tasks that parts are dealt out to: enough that none waits long for the last, few as each costs Ray Data some 50 ms
+TASKS_A_CPU = 4
 
 
 def quiet() -> None:
@@ -55,11 +60,11 @@ def make(parts: Sequence[Any], tables: Callable[[Any], Iterable[pa.Table]], fold
     quiet()
 
     def each(batch: dict[str, Any]) -> Iterator[pa.Table]:
-        for number in batch["part"]:
+        for number in batch["id"]:
             yield from tables(parts[number])
 
-    numbers = ray.data.from_items([{"part": n} for n in range(len(parts))], override_num_blocks=len(parts))
-    numbers.map_batches(each, batch_size=1).write_parquet(folder)
+    tasks = min(len(parts), TASKS_A_CPU * int(session.resources().get("CPU", 1)))
+    ray.data.range(len(parts), override_num_blocks=tasks).map_batches(each, batch_size=1).write_parquet(folder)
 
 
 def give_up_after(seconds: float) -> None:

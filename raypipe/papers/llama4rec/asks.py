@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.tables import Tables
+from raypipe.backbones.tables import Ranked, Tables
 from raypipe.schema import ITEM, RATING, USER
 from raypipe.sections import PromptConfig
 from raypipe.seeding import generator
@@ -94,7 +94,7 @@ def listwise(
     histories: Histories,
     task: str,
     part: str,
-    lists: pd.DataFrame,
+    ranked: Ranked,
     similar: dict[str, str] | None,
     config: PromptConfig,
     k_prime: int,
@@ -104,15 +104,12 @@ def listwise(
     """Re-ranking asks of a part: one a target row.
 
     Args:
-        lists: LISTS of the model that gives candidates and hints. For held rows they are deeper than k' and the target is
-            made sure to be a candidate, see `_tuning_candidates`.
+        ranked: lists of the model that gives candidates and hints, see `Tables.ranked`. For held rows they are deeper than k' and
+            the target is made sure to be a candidate, see `_tuning_candidates`.
         similar: user -> most similar user; None for prompts without augmentation.
         limit: at most so many asks (held rows), those with the target in the top k' first, otherwise at random.
     """
     targets = tables.targets(task, part)
-    own = lists[lists["split"].str.startswith(part)]
-    whose = zip(own[USER].tolist(), own["split"].tolist(), strict=True)
-    ranked = dict(zip(whose, tables.numbers(own["items"]), strict=True))
     rng = generator(seed, "listwise", task, part)
     rows: list[tuple[object, ...]] = []
     within: list[bool] = []

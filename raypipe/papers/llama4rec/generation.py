@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from raypipe.backbones.tables import Tables
+from raypipe.backbones.tables import Ranked, Tables
 from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
 from raypipe.papers.llama4rec import asks, attributes, words
@@ -62,7 +62,7 @@ def past(ctx: Context) -> tuple[Tables, asks.Histories]:
 def similar_of(folder: Path) -> dict[str, str]:
     """user -> most similar user, as a backbone stage wrote it."""
     frame = pd.read_parquet(folder / "similar.parquet")
-    return dict(zip(frame[USER], frame["similar"], strict=True))
+    return dict(zip(frame[USER].tolist(), frame["similar"].tolist(), strict=True))
 
 
 def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part) -> Iterator[pd.DataFrame]:
@@ -76,14 +76,14 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part) -
         for split in ("validation", "test"):
             yield asks.rating(source, known, split, predictions, similar, config.prompts, config.rated, seed)
         return
-    lists = pd.read_parquet(folder / "lists.parquet")
+    ranked = source.ranked(folder / "lists.parquet")
     for split in ("validation", "test"):
-        made = asks.listwise(source, known, task, split, lists, similar, config.prompts, config.k_prime, seed)
+        made = asks.listwise(source, known, task, split, ranked, similar, config.prompts, config.k_prime, seed)
         yield asks.in_chunks(made, config.at_once)
         if config.rerank.pointwise and split == "validation" and seed == config.seed:
             rng = generator(seed, "pointwise users", task)
             some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])
-            yield _pointwise(source, known, task, split, lists, similar, config, seed, set(made[USER].iloc[some]))
+            yield _pointwise(source, known, task, split, ranked, similar, config, seed, set(made[USER].iloc[some]))
 
 
 def pointwise_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part) -> Iterator[pd.DataFrame]:
@@ -91,17 +91,17 @@ def pointwise_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part
     source, known = past(ctx)
     seed, task, name = part
     folder = ctx.input(f"model/{seed}/{name}")
-    lists = pd.read_parquet(folder / "lists.parquet")
-    yield _pointwise(source, known, task, "test", lists, similar_of(folder) if with_hints else None, config, seed)
+    ranked = source.ranked(folder / "lists.parquet")
+    yield _pointwise(source, known, task, "test", ranked, similar_of(folder) if with_hints else None, config, seed)
 
 
 def _pointwise(
-    source: Tables, known: asks.Histories, task: str, split: str, lists: pd.DataFrame, similar: dict[str, str] | None,
+    source: Tables, known: asks.Histories, task: str, split: str, ranked: Ranked, similar: dict[str, str] | None,
     config: RunConfig, seed: int, users: set[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Asks that rate the first `pointwise_k` candidates of a split, of some users or all."""
     first = min(config.k_prime, config.rerank.pointwise_k)
-    made = asks.listwise(source, known, task, split, lists, similar, config.prompts, first, seed)
+    made = asks.listwise(source, known, task, split, ranked, similar, config.prompts, first, seed)
     if users is not None:
         made = made[made[USER].isin(users)]
     return asks.pointwise_candidates(made, known, similar, config.prompts, config.rated)
@@ -132,9 +132,8 @@ def guided_asks(ctx: Context, config: RunConfig, number: int, with_hints: bool, 
         return
     source, known = past(ctx)
     folder = ctx.input(f"model/{part.seed}/{part.backbone}")
-    lists = pd.read_parquet(folder / "lists.parquet", columns=[USER, "split", "items"])
-    lists = lists[lists["split"] == "validation"]  # its history is training alone
-    ranked = dict(zip(lists[USER], source.numbers(lists["items"]), strict=True))
+    every = source.ranked(folder / "lists.parquet")
+    ranked = {user: items for (user, split), items in every.items() if split == "validation"}  # its history is training alone
     own = derive(part.seed, "round", number)
     yield asks.augmentation(source, known, config.prompts, *asked, own, ranked, similar_of(folder) if with_hints else None)
 

@@ -34,8 +34,8 @@ def instruction_asks(ctx: Context, config: RunConfig, with_hints: bool, seed: in
                 predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
                 made = asks.rating(source, past, "held", predictions, similar, config.prompts, config.rated, seed, count)
             else:
-                lists = pd.read_parquet(folder / "lists.parquet")
-                made = asks.listwise(source, past, task, "held", lists, similar, config.prompts, config.at_once, seed, count)
+                ranked = source.ranked(folder / "lists.parquet")
+                made = asks.listwise(source, past, task, "held", ranked, similar, config.prompts, config.at_once, seed, count)
             parts.append(made.assign(ask_id=f"{name}/" + made["ask_id"]))
     if config.augment.pairs_per_user and "direct" in config.learnt:
         parts.append(asks.augmentation_instructions(parts[0], len(source.items), 2, "pair", limit // 2, seed))

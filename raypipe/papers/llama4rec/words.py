@@ -48,7 +48,7 @@ def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
     titles = catalogue.titles
 
     def named(rows: Any) -> list[str]:
-        return list(titles[np.asarray(rows, dtype=np.int64)])
+        return titles[np.asarray(rows, dtype=np.int64)].tolist() if len(rows) else []
 
     person = Person(
         named(ask.history), list(ask.ratings), named(ask.similar), list(ask.similar_ratings), named(ask.hint),
@@ -58,9 +58,9 @@ def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
         return pointwise.render(catalogue.words, person, titles[int(ask.candidates[0])], catalogue.levels)
     candidates = np.asarray(ask.candidates, dtype=np.int64)
     if ask.template == "ranking":
-        return ranking.render(catalogue.words, person, named(candidates), list(catalogue.ids[candidates]))
+        return ranking.render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist())
     module = {"listwise": listwise, "pair": pair, "pick": pick}[ask.template]
-    return module.render(catalogue.words, person, named(candidates), list(catalogue.ids[candidates]), style)
+    return module.render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist(), style)
 
 
 def render_batch(asks: pd.DataFrame, folder: Path, style: Style) -> pd.DataFrame:
@@ -73,8 +73,8 @@ def render_batch(asks: pd.DataFrame, folder: Path, style: Style) -> pd.DataFrame
             "template": asks["template"].to_numpy(),
             "prompt": [r.text for r in made],
             "mode": [r.mode for r in made],
-            "options": [list(r.options) for r in made],
-            "payload": [list(r.payload) for r in made],
+            "options": [r.options for r in made],
+            "payload": [r.payload for r in made],
         }
     )
 
