@@ -16,6 +16,7 @@ from raypipe.pipeline import remaining
 from raypipe.pipeline.runner import Runner, perform_missing
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
+from raypipe.reports import environment
 
 
 class Body:
@@ -213,6 +214,17 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "seconds": 600.0}))
     Runner(stages[:3], Store(str(tmp_path)), say=lines.append).run()
     assert any(line.startswith("[ 2/3] seed0/base/b") and line.endswith("; about 10 min left") for line in lines)
+
+
+def test_the_time_of_a_stage_that_was_killed_is_told_as_its_last_part(tmp_path):
+    body = Body()
+    stages = [Stage("whole", body), Stage("killed", body)]
+    store = Store(str(tmp_path))
+    Path(store.scratch("killed", stages[1].key({}))).mkdir(parents=True)
+    for _ in range(2):  # the second finds both done
+        record = Runner(stages, store, say=lambda line: None).run()
+        assert [(d.name, d.resumed) for d in record] == [("whole", False), ("killed", True)]
+    assert [s["resumed"] for s in environment.stages(record)] == [False, True]
 
 
 def test_a_head_that_warms_up_is_given_time(monkeypatch):

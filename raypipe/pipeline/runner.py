@@ -15,13 +15,14 @@ from raypipe.pipeline.store import Store
 
 @dataclass(frozen=True)
 class Done:
-    """One line of a run's record."""
+    """One line of a run's record; `seconds` of a stage that was killed and went on are those of its last part."""
 
     name: str
     key: str
     seconds: float
     cached: bool
     facts: dict[str, Any]
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def perform(store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, s
     """Run one body and commit its output; may be called in any process that reaches the store."""
     started = time.time()
     manifest: dict[str, Any] = {"name": stage.name, "key": key, "config": stage.config, "inputs": inputs}
+    manifest["resumed"] = store.has_scratch(stage.name, key)
     with store.writing(stage.name, key, manifest) as out:
         facts = stage.run(Context(store, stage.name, key, out, store.scratch(stage.name, key), inputs)) or {}
         manifest["facts"] = facts
@@ -147,7 +149,7 @@ class Runner:
                 left = self._remaining(chosen, found, remaining.overlap(passed, worked))
                 told += f"; {left}" if left else ""
             self.say(f"{self._label(stage)}: {told}")
-            record.append(Done(stage.name, self.keys[stage.name], seconds, cached, facts))
+            record.append(Done(stage.name, self.keys[stage.name], seconds, cached, facts, found[stage.name].get("resumed", False)))
         return record
 
     def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], overlap: float) -> str:

@@ -63,6 +63,10 @@ class Store:
         """A place for the unfinished work of a stage (a URI or path); it survives a kill and is removed at commit."""
         return f"{self.uri}/scratch/{name.replace('/', '.')}-{key[:12]}"
 
+    def has_scratch(self, name: str, key: str) -> bool:
+        """Whether a killed run left unfinished work of a stage."""
+        return self.filesystem.get_file_info(fs.FileSystem.from_uri(self.scratch(name, key))[1]).type == fs.FileType.Directory
+
     def manifest(self, name: str, key: str) -> dict[str, Any] | None:
         """The manifest of a finished artifact, or None."""
         path = f"{self.path(name, key)}/{MANIFEST}"

@@ -29,7 +29,7 @@ def run(dataset: str, seeds: int, config: dict[str, Any], machine: dict[str, Any
 def stages(record: Sequence[Done]) -> list[dict[str, Any]]:
     """The stages of a run with what they did; without the places of models."""
     return [
-        {"name": d.name, "seconds": d.seconds, "cached": d.cached, "rows": d.facts.get("rows"),
+        {"name": d.name, "seconds": d.seconds, "cached": d.cached, "resumed": d.resumed, "rows": d.facts.get("rows"),
          "facts": {k: v for k, v in d.facts.items() if k != "model"}}
         for d in record
     ]  # fmt: skip
