@@ -96,6 +96,16 @@ class RunConfig(Config):
         return self.rerank.k_prime or (50 if self.style == "title" else 20)
 
     @property
+    def lists(self) -> Literal["listwise", "written"]:
+        """The template that asks for an order of candidates."""
+        return "written" if self.rerank.written else "listwise"
+
+    @property
+    def by_position(self) -> bool:
+        """Whether utilities of lists are positions (L23): asked for, or all that a written order tells."""
+        return self.aggregation.utility == "position" or self.rerank.written
+
+    @property
     def at_once(self) -> int:
         """Candidates of a listwise prompt."""
         return min(self.rerank.chunk or self.k_prime, self.k_prime, MOST_OPTIONS)

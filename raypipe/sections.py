@@ -242,6 +242,11 @@ class RerankConfig(Config):
         "prompt names, so that any number takes one prompt, else 20",
     )
     chunk: int = Field(0, ge=0, description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: up to 128")
+    written: bool = Field(
+        False,
+        description="the LLM writes the order of the best ten, as in the paper; false: its log-probabilities of all candidates "
+        "are read, and utilities may be scores",
+    )
     pointwise: bool = Field(True, description="also rate candidates, and choose the better way on validation")
     pointwise_k: int = Field(20, ge=5, description="candidates that are rated, each by a prompt; the others stay behind them")
     pointwise_users: int = Field(

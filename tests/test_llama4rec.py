@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,8 @@ from raypipe.schema import COMPLETIONS, PROMPTS
 
 
 def answered(*rows):
-    return pd.DataFrame(rows, columns=["prompt_id", "answer", "logprobs", "options", "payload"])
+    made = pd.DataFrame(rows, columns=["prompt_id", "answer", "logprobs", "options", "payload"])
+    return made.assign(template=[name.split("/")[2] for name in made["prompt_id"]])
 
 
 def test_answers_become_values_and_rejections_are_counted():
@@ -45,6 +47,22 @@ def test_answers_become_values_and_rejections_are_counted():
     ], "user ids may hold slashes"
     assert got["seed"].tolist() == [3] * 4 and got["split"].tolist() == ["test"] * 4
     assert got["chunk"].tolist() == [2, 2, 0, 0]
+
+
+def test_an_order_that_was_written_becomes_positions():
+    options = ["(form)", ' "X"', ' "Y"', ' "Z"']
+    asked = answered(
+        ("0/b/listwise/direct/test/0/u", ' "Y", "Y", "Z"', [], options, ["x", "y", "z"]),
+        ("0/b/listwise/direct/test/0/v", "", [], options, ["x", "y", "z"]),
+    ).assign(template="written")
+    said, rejected = ranks.values(asked)
+    assert rejected == {"no_answer": 1, "repeated (mended)": 1} and set(said["template"]) == {"listwise"}
+    lists = pd.DataFrame({"user_id": ["u", "v"], "items": [list("xyzw")[:3]] * 2, "scores": [[9.0, 5.0, 1.0]] * 2})
+    config = load("toy", {"rerank.written": True})
+    llm, rec = ranks.utilities(lists, said, {n: i for i, n in enumerate("xyz")}, config)
+    assert llm.tolist() == [[-3, -1, -2], [-1, -2, -3]] and rec.tolist() == [[-1, -2, -3]] * 2
+    with pytest.raises(ConfigError, match="written at once"):
+        stages.plan(load("toy", {"rerank.written": True, "rerank.chunk": 10}))
 
 
 def test_a_rejected_answer_keeps_the_conventional_order():
@@ -467,3 +485,11 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
     single = kept[kept["template"] == "pointwise"]
     assert single["user_id"].nunique() == 20 and set(single["split"]) == {"validation"}
     assert len(single) == 20 * min(12, config.rerank.pointwise_k)
+
+    config = load("toy", {**given, "rerank": {"k_prime": 12, "written": True}})
+    made = pd.concat(
+        generation.in_words(replace(ctx, out=tmp_path / "other"), config, part, generation.rerank_asks(ctx, config, False, part))
+    )
+    order = made[made["template"] == "written"]
+    assert len(order) == len(lists) and set(order["mode"]) == {"form"} and set(order["options"].map(len)) == {13}
+    assert order["prompt_id"].str.startswith("0/mf/listwise/direct/").all()

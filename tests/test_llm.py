@@ -1,6 +1,7 @@
 """The embedded LLM, tokens of options, the transformers engine, and the tuning pieces."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ from raypipe.papers.llama4rec.stages import plan
 from raypipe.papers.tuning import refuse_long
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
+from raypipe.prompts.contract import Completion, Person, Words
+from raypipe.prompts.templates import written
 from raypipe.sections import DataConfig, EmbeddedConfig, EndpointConfig, EngineConfig, PromptConfig
 from raypipe.tuning import chat, sft
 
@@ -319,6 +322,15 @@ def test_engines_that_do_not_fit_are_refused(monkeypatch):
 def at_endpoint(url, model, prompts=("which?",), **given):
     asker = endpoint_engine._Asker(EndpointConfig(url=url, model=model, requests_per_minute=60_000, **given), SecretStr("key-7"))
     return asker(pd.DataFrame([{"prompt_id": str(n), "prompt": p} for n, p in enumerate(prompts)]))
+
+
+def test_the_small_llm_writes_an_order_of_candidates(llm):
+    titles = llm[1][:12]
+    asked = written.render(Words("film", "watched"), Person(llm[1][12:15]), titles, titles, "title")
+    answer = Scorer(llm[0]).write(asked.text, asked.options[0])
+    assert re.fullmatch(asked.options[0], answer) and len(written.named(answer, asked.options[1:])) == written.PLACES
+    got = dict(written.parse(Completion(answer, ()), asked.options, asked.payload))
+    assert set(got) == set(titles) and max(got.values()) == -1.0 and len(set(got.values())) > 1
 
 
 def test_an_endpoint_answers_in_order_with_its_key_and_costs(endpoint):

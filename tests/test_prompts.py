@@ -1,5 +1,6 @@
 """Every template's renderer and parser."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from raypipe.papers.llama4rec import asks, attributes, words
 from raypipe.papers.llama4rec.instructions import attribute_instructions
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Completion, Person, Rejected, Words
-from raypipe.prompts.templates import attribute, judge, listwise, pair, pick, pointwise, ranking
+from raypipe.prompts.templates import attribute, judge, listwise, pair, pick, pointwise, ranking, written
 from raypipe.sections import DataConfig, PromptConfig
 
 FILM = Words("film", "watched")
@@ -176,6 +177,26 @@ def test_prompts_about_ratings_read_a_longer_history(toy):
     assert max(map(len, listed["history"])) == 4 and max(map(len, single["history"])) == 9
     given = {}, {"llm.source": "org/model"}, {"prompts.rated": 7}
     assert [load("toy", g).rated for g in given] == [50, 20, 7]
+
+
+def test_a_written_order_names_candidates_and_nothing_else():
+    person = Person(["A"])
+    titles = ["Alien (1979)", "Up", "It, again", "Up"]
+    got = written.render(FILM, person, titles, ["1", "2", "3", "4"], "title")
+    assert got.text == listwise.render(FILM, person, titles, ["1", "2", "3", "4"], "title").text and got.mode == "form"
+    form, *options = got.options
+    assert options == [' "Alien (1979)"', ' "Up"', ' "It, again"', ' "Up"']
+    answer = ' "Up", "It, again", "Up", "Alien (1979)"'
+    assert re.fullmatch(form, answer) and not re.fullmatch(form, ' "Up"') and not re.fullmatch(form, answer.replace("Up", "Down"))
+    assert len(re.findall("Up", form)) == 2, "equal titles are one alternative"
+    assert written.named(answer, options) == ['"Up"', '"It, again"', '"Up"', '"Alien (1979)"']
+    parse = lambda answer: written.parse(Completion(answer, ()), got.options, got.payload)  # noqa: E731
+    # a title that two items have stands for both, and keeps its first place
+    assert parse(answer) == [("1", -3.0), ("2", -1.0), ("3", -2.0), ("4", -1.0)]
+    assert parse(' "It, again", "Al') == [("1", -2.0), ("2", -2.0), ("3", -1.0), ("4", -2.0)], "the end was cut off"
+    assert parse("") == parse("I would say Up") == Rejected("no_answer")
+    letters = written.render(FILM, person, [f"film {n}" for n in range(12)], [str(n) for n in range(12)], "label")
+    assert letters.options[0].endswith("{9}") and written.named(" C, A", letters.options[1:]) == ["C", "A"]
 
 
 def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):

@@ -17,6 +17,10 @@ def script(row: Any) -> dict[str, Any]:
     """Pseudo-random but fixed log-probabilities of each option."""
     scores = [-(derive(0, row.prompt, o) % 10_000) / 1000 for o in row.options]
     words = len(row.prompt.split())
+    if row.mode == "form" and len(row.options) > 1:  # written.py: some of the options behind the form, the best first
+        named = 1 + int(row.options[0].rpartition("{")[2][:-1])
+        order = sorted(range(1, len(scores)), key=lambda n: -scores[n])[:named]
+        return completion(row.prompt_id, ",".join(row.options[n] for n in order), [], words, len(order), time.time())
     if row.mode == "form":
         return completion(row.prompt_id, formed(row.prompt, row.options[0]), [], words, 8, time.time())
     if row.mode == "choose":

@@ -28,7 +28,7 @@ from raypipe.papers.llama4rec.generation import similar_of
 from raypipe.papers.llama4rec.ranks import merged, must_merge
 from raypipe.papers.llama4rec.training import load_backbone
 from raypipe.prompts.contract import Completion, Rejected
-from raypipe.prompts.templates import listwise, pointwise
+from raypipe.prompts.templates import pointwise
 from raypipe.schema import TITLE
 from raypipe.seeding import generator
 
@@ -134,7 +134,7 @@ class Recommender:
         answered = values is not None
         said = rec if values is None else values[None, :]
         llm = aggregation.positions(said)
-        if self.config.aggregation.utility == "position":
+        if self.config.by_position:
             said, rec = aggregation.by_position(said), aggregation.by_position(rec)
         final = aggregation.positions(aggregation.mixed(said, rec, np.array([alpha])))[0]
         order = [*np.argsort(final, kind="stable"), *range(k_prime, depth)][:k]
@@ -229,15 +229,20 @@ class Recommender:
             said = [self._pointwise(ask._replace(candidates=(c,))) for c in candidates[: self.config.rerank.pointwise_k]]
             rest = [-np.inf] * (len(candidates) - len(said))
             return None if any(v is None for v in said) else np.array([*said, *rest], dtype=float)
-        ask = self._ask("listwise", user_id, task, past, self.histories.topk_train.get(similar, NOTHING), rated=False)
+        template = words.LISTS[self.config.lists]
+        other = self.histories.topk_train.get(similar, NOTHING)
+        ask = self._ask(self.config.lists, user_id, task, past, other, rated=False)
         ask = ask._replace(hint=candidates[: self.config.prompts.hint])
         # in random order, as in evaluation: a prompt must not tell what the conventional model thinks by the order of candidates
         parts = chunks(generator(self.seed, "listwise", "serve").permutation(len(candidates)), self.config.at_once)
         made = [words.render(ask._replace(candidates=candidates[part]), self.book, self.style) for part in parts]
         values, chunk = np.empty(len(candidates)), np.empty(len(candidates))
-        answers = self.scorer.score([Question(m.text, m.options) for m in made])
-        for number, (part, one, scores) in enumerate(zip(parts, made, answers, strict=True)):
-            got = listwise.parse(Completion("", scores), one.options, one.payload)
+        if self.config.rerank.written:
+            answers = [Completion(self.scorer.write(m.text, m.options[0]), ()) for m in made]
+        else:
+            answers = [Completion("", scores) for scores in self.scorer.score([Question(m.text, m.options) for m in made])]
+        for number, (part, one, answer) in enumerate(zip(parts, made, answers, strict=True)):
+            got = template.parse(answer, one.options, one.payload)
             if isinstance(got, Rejected):
                 return None
             by_id = dict(got)

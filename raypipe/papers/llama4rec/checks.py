@@ -48,6 +48,11 @@ def check(config: RunConfig) -> None:
             "rerank.chunk, rerank.k_prime",
             f"leave the first at 0 and the second at {MOST_OPTIONS} at most, or leave the rival out",
         )
+    if config.rerank.written and config.at_once < config.k_prime:
+        raise ConfigError(
+            "the order of a list is written at once", "rerank.written, rerank.chunk, rerank.k_prime",
+            f"leave the second at 0 and the third at {MOST_OPTIONS} at most, or let log-probabilities be read",
+        )  # fmt: skip
     most = max(config.at_once, config.augment.pick_from)
     if config.style == "label" and most > len(LABELS):
         raise ConfigError(

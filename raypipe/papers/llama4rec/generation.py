@@ -79,7 +79,7 @@ def rerank_asks(ctx: Context, config: RunConfig, with_hints: bool, part: Part) -
     ranked = source.ranked(folder / "lists.parquet")
     for split in ("validation", "test"):
         made = asks.listwise(source, known, task, split, ranked, similar, config.prompts, config.k_prime, seed)
-        yield asks.in_chunks(made, config.at_once)
+        yield asks.in_chunks(made, config.at_once).assign(template=config.lists)
         if config.rerank.pointwise and split == "validation" and seed == config.seed:
             rng = generator(seed, "pointwise users", task)
             some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])

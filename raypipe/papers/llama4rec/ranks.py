@@ -11,14 +11,15 @@ from scipy.special import logsumexp
 
 from raypipe import aggregation
 from raypipe.config import RunConfig
+from raypipe.papers.llama4rec.words import LISTS
 from raypipe.prompts.contract import Completion, Rejected
-from raypipe.prompts.templates import listwise, pointwise
+from raypipe.prompts.templates import pointwise, written
 
 COLUMNS = ["seed", "backbone", "template", "task", "split", "user_id", "item", "value", "chunk"]
 
 
 def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
-    """The LLM's value of each candidate, larger is better, and the rejected answers by kind.
+    """The LLM's value of each candidate, larger is better, and the rejected answers by kind, with those that were mended (LO23).
 
     Args:
         answered: prompts with completions; a prompt_id is seed/backbone/template/task/split/, then chunk/user (listwise), user/item
@@ -26,7 +27,8 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
 
     Returns:
         COLUMNS frame: `item` is an item id (listwise), a row number (pointwise candidates) or "" (rating task); `value` a
-        log-probability or an expected rating; `chunk` the number of the prompt that named the item, 0 where there is one.
+        log-probability, minus a place, or an expected rating; `chunk` the number of the prompt that named the item, 0 where there
+        is one.
     """
     rejected: Counter[str] = Counter()
     rows: list[tuple[Any, ...]] = []
@@ -37,7 +39,10 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
         completion = Completion(row.answer, list(row.logprobs))
         got: Any
         if template == "listwise":
-            got = listwise.parse(completion, list(row.options), list(row.payload))
+            got = LISTS[row.template].parse(completion, list(row.options), list(row.payload))
+            if row.template == "written":
+                order = written.named(row.answer, row.options[1:])
+                rejected["repeated (mended)"] += len(set(order)) < len(order)
             if not isinstance(got, Rejected):
                 chunk, _, user = rest.partition("/")
                 rows += [(*about, user, item, value, int(chunk)) for item, value in got]
@@ -48,7 +53,7 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
                 rows.append((*about, user, item, got, 0))
         if isinstance(got, Rejected):
             rejected[got.kind] += 1
-    return pd.DataFrame(rows, columns=COLUMNS), rejected
+    return pd.DataFrame(rows, columns=COLUMNS), +rejected
 
 
 def candidates(lists: pd.DataFrame, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +94,7 @@ def utilities(
             value, chunk = np.array(found).T
             llm[row, len(own) :] = -np.inf
             llm[row, : len(own)] = merged(value, chunk, rec[row, : len(own)]) if apart and not pointwise else value
-    if config.aggregation.utility == "position":
+    if config.by_position:
         return aggregation.by_position(llm), aggregation.by_position(rec)
     return llm, rec
 

@@ -35,7 +35,7 @@ def rival_prompts(ctx: Context, config: RunConfig) -> dict[str, Any]:
 
 def _drawn(ctx: Context, config: RunConfig, part: Part) -> Iterator[pd.DataFrame]:
     asked = read_asks(ctx.input("prompts"), part)
-    asked = asked[(asked["template"] == "listwise") & (asked["split"] == "test")]
+    asked = asked[(asked["template"] == config.lists) & (asked["split"] == "test")]
     book = words.catalogue(ctx.input("data"))
     first = _first(ctx, config, part.task, part.backbone).groupby(USER)[ITEM].agg(set)
     own = asked[asked[USER].isin(first.index)]

@@ -13,9 +13,12 @@ import pandas as pd
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec.attributes import known_values
 from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
-from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking
+from raypipe.prompts.templates import attribute, listwise, pair, pick, pointwise, ranking, written
 from raypipe.schema import ITEM, TEXT, TITLE
 from raypipe.sections import PromptConfig
+
+#: templates that ask for an order of candidates, as `RunConfig.lists` names them
+LISTS: dict[str, Any] = {"listwise": listwise, "written": written}
 
 
 class Catalogue(NamedTuple):
@@ -59,7 +62,7 @@ def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
     candidates = np.asarray(ask.candidates, dtype=np.int64)
     if ask.template == "ranking":
         return ranking.render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist())
-    module = {"listwise": listwise, "pair": pair, "pick": pick}[ask.template]
+    module = (LISTS | {"pair": pair, "pick": pick})[ask.template]
     return module.render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist(), style)
 
 
