@@ -72,6 +72,18 @@ def test_imports_are_light(module):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["completions", *(f"llama4rec.{n}" for n in ("generation", "instructions", "augment", "ranks", "rival", "judged", "bundle")),
+     *(f"reclm.{n}" for n in ("profiles", "dialogues", "teacher", "preferences", "vectors", "bundle"))],
+)  # fmt: skip
+def test_workers_that_train_nothing_start_without_torch(module):
+    """Each stage's worker process imports its file; torch, and what brings it, takes most of such a start."""
+    code = f"import sys, raypipe.papers.{module}; print(sorted(set(sys.modules) & {{'torch', 'sklearn', 'ray.train', 'ray.tune'}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_file_is_overlong():
     long = {str(p): n for p in FILES if (n := len((PACKAGE / p).read_text().splitlines())) > 300}
     assert set(long) <= {"papers/llama4rec/asks.py"}, long

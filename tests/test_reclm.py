@@ -24,7 +24,7 @@ from raypipe.llm.scripted import script
 from raypipe.papers import completions
 from raypipe.papers.reclm import dialogues, evaluate, fitting, preferences, profiles, refresh, stages, teacher
 from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
-from raypipe.papers.reclm.histories import histories, similar_items, takers, unlike
+from raypipe.papers.reclm.histories import histories, similar_items, tables, takers, unlike
 from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Context
@@ -88,7 +88,7 @@ def bench(tmp_path, config):
             ctx = made.context(**inputs)
             teacher.teach(ctx, config, side)
             (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
-    source = fitting.tables(made.context())
+    source = tables(made.context())
     similar = np.stack([np.roll(np.arange(len(source.users)), -n) for n in (1, 2, 3)], 1)
     with made.making("neighbours") as out:
         np.save(out / "similar.npy", similar)
@@ -152,7 +152,7 @@ def test_a_prompt_shows_the_newest_items_of_the_user_and_of_similar_ones(bench, 
 
 
 def test_half_of_the_dialogues_are_about_an_item_taken_and_no_answer_stands_in_its_question(bench, config):
-    source = fitting.tables(bench.context())
+    source = tables(bench.context())
     similar = np.load(bench.store.local("neighbours", bench.keys["neighbours"]) / "similar.npy")
     made = dialogues.draw(source, similar, 40, 0)
     known = histories(source, VALIDATION)
@@ -396,7 +396,7 @@ def test_who_did_the_same_is_no_bad_example():
 
 
 def test_takers_are_the_users_of_an_item(bench):
-    source = fitting.tables(bench.context())
+    source = tables(bench.context())
     taken, known = takers(source, TEST), histories(source, TEST)
     pairs = {(u, i) for u in range(len(known)) for i in known.row(u)}
     assert {(u, i) for i in range(len(taken)) for u in taken.row(i)} == pairs and len(pairs) == taken.start[-1]
@@ -406,7 +406,7 @@ def test_takers_are_the_users_of_an_item(bench):
 
 
 def test_random_orders_reach_what_chance_gives(bench, config):
-    source = fitting.tables(bench.context())
+    source = tables(bench.context())
     asked = source.questions(TEST, "full-shot")
     got = evaluate.random_orders(asked, len(source.items), 0)
     free = len(asked.catalogue) - np.array(
@@ -532,7 +532,7 @@ def test_over_smoothing_is_of_pairs_by_one_llm_whose_prompts_differ(bench, confi
     ctx = bench.context(neighbours="neighbours")
     profiles.user_prompts(ctx, config, 20)
     asked = answer(bench, "sample", ctx)
-    users = fitting.tables(bench.context()).users
+    users = tables(bench.context()).users
     numbers = users.get_indexer(asked["prompt_id"].str.removeprefix("train/"))
     pairs = [(u, (u + 1) % len(users)) for u in numbers if (u + 1) % len(users) in numbers]
     same = pairs.pop()
@@ -596,7 +596,7 @@ def test_a_bundle_that_cannot_be_kept_is_refused(bundled, change, more, error):
 
 
 def test_who_did_nothing_since_keeps_the_similar_users(bench, bundled, config, monkeypatch):
-    source = fitting.tables(bench.context())
+    source = tables(bench.context())
     new = np.zeros((len(source.users), 3), np.int32)
 
     monkeypatch.setattr(fitting, "similar_users", lambda ctx, config, name: new.copy())

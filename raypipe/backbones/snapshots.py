@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.contract import FitData, Ragged, SetQueries
-from raypipe.backbones.entities import Texts
+from raypipe.backbones.arrays import FitData, Ragged, SetQueries
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION, Snapshots
 from raypipe.schema import ITEM, USER
+
+if TYPE_CHECKING:
+    from raypipe.backbones.entities import Texts
 
 
 class SnapshotTables:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
+from raypipe.backbones.arrays import FitData, Queries, Ragged, RatingQueries
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split, evaluated_users
 from raypipe.schema import ITEM, RATING, USER

@@ -19,8 +19,7 @@ from raypipe.cluster import tables as flow
 from raypipe.errors import ArtifactError, ConfigError, DryRun
 from raypipe.llm.endpoint import Engine as Endpoint
 from raypipe.llm.engine import make
-from raypipe.papers.data import contents
-from raypipe.papers.tuning import model_of
+from raypipe.papers.data import contents, model_of
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.schema import COMPLETIONS, MOST_OPTIONS, PROMPTS
 from raypipe.sections import EndpointConfig, EngineConfig

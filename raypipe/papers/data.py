@@ -1,9 +1,10 @@
-"""The first stages of a run: read and clean the log, split it, audit the split."""
+"""The first stages of a run: read and clean the log, split it, audit the split; and where later ones find an LLM."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ DATA = ("data", "schema.py")
 
 #: the settings of the data that the split depends on
 PROTOCOL = {"protocol", "liked_from", "split", "temporal_cuts", "mask_history"}
+
+
+def model_of(folder: Path) -> str:
+    """The LLM of a stage's output: its own folder, or what the reference names."""
+    reference = folder / "source.json"
+    return json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
 
 
 def fingerprint(origin: OriginConfig) -> Any:

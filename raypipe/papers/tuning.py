@@ -24,12 +24,6 @@ FACTS = "training.json"
 SMALL = 200 * 2**20
 
 
-def model_of(folder: Path) -> str:
-    """The LLM of a stage's output: its own folder, or what the reference names."""
-    reference = folder / "source.json"
-    return json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
-
-
 def run_tuning(
     ctx: Context, model: str, examples: list[str], tune: TrainingConfig, seed: int, dropout: float, every_seconds: float
 ) -> dict[str, Any]:

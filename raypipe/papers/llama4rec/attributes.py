@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.neighbors import NearestNeighbors
 
 from raypipe.data.dataset import Attribute, Dataset
 from raypipe.prompts.contract import Rendered
@@ -76,6 +74,9 @@ def _random(shown: np.ndarray, asked: np.ndarray, count: int, rng: np.random.Gen
 def _nearest(words: list[str], shown: np.ndarray, asked: np.ndarray, count: int) -> Iterator[np.ndarray]:
     """As `_random`, the most alike items, the most alike last; without a word in any text, the first ones."""
     # numbers are left out: a year that two items share is rare, so it would weigh more than what they are about
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.neighbors import NearestNeighbors
+
     vectors = TfidfVectorizer(token_pattern=r"[^\W\d]+").fit_transform([*words, "word"])
     nearest = NearestNeighbors(n_neighbors=min(count + 1, len(shown)), metric="cosine").fit(vectors[shown])
     for start in range(0, len(asked), 1024):

@@ -14,7 +14,7 @@ from typing import Any
 
 from raypipe import __version__
 from raypipe.config import RunConfig
-from raypipe.papers.tuning import model_of
+from raypipe.papers.data import model_of
 from raypipe.pipeline.stage import Context
 
 FORMAT = 4

@@ -17,10 +17,9 @@ from raypipe.config import RunConfig
 from raypipe.evaluation import metrics
 from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
-from raypipe.papers.llama4rec.generation import Part, pointwise_asks, prompts_of
+from raypipe.papers.llama4rec.generation import Part, pointwise_asks, prompts_of, tables
 from raypipe.papers.llama4rec.mixer import cross_fitted, learn
 from raypipe.papers.llama4rec.ranks import candidates, utilities, values
-from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.schema import USER

@@ -16,8 +16,8 @@ from raypipe.evaluation import metrics, significance, slices
 from raypipe.papers.completions import answers
 from raypipe.papers.llama4rec.asks import Histories
 from raypipe.papers.llama4rec.choose import coefficients
+from raypipe.papers.llama4rec.generation import tables
 from raypipe.papers.llama4rec.ranks import candidates, utilities, values
-from raypipe.papers.llama4rec.training import tables
 from raypipe.papers.llama4rec.variants import WAVES, source, waves
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, USER

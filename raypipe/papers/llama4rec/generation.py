@@ -48,6 +48,11 @@ def of_backbones(config: RunConfig) -> list[Part]:
     return [Part(seed, task, name) for seed, task in both for name in config.backbones[task]]
 
 
+def tables(ctx: Context, number: str = "") -> Tables:
+    """The arrays' source, from the inputs `data` and `split`; a stage that reads several datasets numbers them."""
+    return Tables.load(ctx.input(f"data{number}"), ctx.input(f"split{number}"))
+
+
 @functools.lru_cache(maxsize=1)
 def _past(data: Path, split: Path) -> tuple[Tables, asks.Histories]:
     source = Tables.load(data, split)

@@ -12,8 +12,7 @@ from raypipe.cluster import tables as flow
 from raypipe.config import RunConfig
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec import asks, attributes, words
-from raypipe.papers.llama4rec.generation import similar_of
-from raypipe.papers.llama4rec.training import tables
+from raypipe.papers.llama4rec.generation import similar_of, tables
 from raypipe.pipeline.stage import Context
 from raypipe.schema import USER
 from raypipe.seeding import generator

@@ -20,19 +20,16 @@ from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.backbones.tables import Augmented, Tables
 from raypipe.cluster import session, train
 from raypipe.config import RunConfig
+from raypipe.papers.data import model_of
 from raypipe.papers.llama4rec import asks, words
-from raypipe.papers.tuning import model_of, run_tuning
+from raypipe.papers.llama4rec.generation import tables
+from raypipe.papers.tuning import run_tuning
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, TITLE, USER
 from raypipe.seeding import derive
 
 #: depth of the lists that tuning candidates are drawn from
 DEEP = 50
-
-
-def tables(ctx: Context, number: str = "") -> Tables:
-    """The arrays' source, from the inputs `data` and `split`; a stage that reads several datasets numbers them."""
-    return Tables.load(ctx.input(f"data{number}"), ctx.input(f"split{number}"))
 
 
 def augmented(ctx: Context, name: str) -> Augmented | None:

@@ -15,8 +15,8 @@ import shutil
 from typing import Any
 
 from raypipe import __version__
+from raypipe.papers.data import model_of
 from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
-from raypipe.papers.tuning import model_of
 from raypipe.pipeline.stage import Context
 
 FORMAT = 2

@@ -14,8 +14,7 @@ from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.fitting import tables
-from raypipe.papers.reclm.histories import histories, similar_items, takers, unlike, users_of
+from raypipe.papers.reclm.histories import histories, similar_items, tables, takers, unlike, users_of
 from raypipe.papers.reclm.profiles import read_answers
 from raypipe.papers.reclm.teacher import read_profiles, write_rows
 from raypipe.papers.reclm.vectors import read_vectors

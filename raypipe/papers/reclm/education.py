@@ -14,7 +14,8 @@ from raypipe.papers.completions import completions, completions_at
 from raypipe.papers.data import DATA
 from raypipe.papers.reclm import dialogues, preferences, profiles, refresh, teacher, training
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.fitting import Known, neighbours
+from raypipe.papers.reclm.fitting import neighbours
+from raypipe.papers.reclm.histories import Known
 from raypipe.pipeline.stage import Stage
 
 HERE = "papers/reclm"

@@ -15,7 +15,8 @@ from raypipe.backbones.scoring import top_sets
 from raypipe.data.snapshot import TEST
 from raypipe.evaluation import significance
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.fitting import METRICS, SETTINGS, tables, values
+from raypipe.papers.reclm.fitting import METRICS, SETTINGS, values
+from raypipe.papers.reclm.histories import tables
 from raypipe.papers.reclm.vectors import read_vectors, unit
 from raypipe.pipeline.stage import Context
 from raypipe.seeding import derive, generator

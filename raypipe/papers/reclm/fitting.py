@@ -22,10 +22,10 @@ from raypipe.backbones.fit import fit
 from raypipe.backbones.scoring import nearest_users, top_sets
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.cluster import session, train
-from raypipe.data.dataset import Dataset
-from raypipe.data.snapshot import TEST, VALIDATION, Snapshots
+from raypipe.data.snapshot import VALIDATION
 from raypipe.evaluation import metrics
 from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.histories import ASKED, Known, tables
 from raypipe.papers.reclm.vectors import read_vectors
 from raypipe.pipeline.stage import Context
 from raypipe.schema import USER
@@ -33,15 +33,6 @@ from raypipe.seeding import derive
 
 SETTINGS: tuple[Literal["full-shot", "zero-shot"], ...] = ("full-shot", "zero-shot")
 METRICS = ("R@20", "R@40", "N@20", "N@40")
-
-#: what a fit knows: `train`, the training part of the first snapshot, or `first`, all of it
-Known = Literal["train", "first"]
-ASKED = {"train": VALIDATION, "first": TEST}
-
-
-def tables(ctx: Context) -> SnapshotTables:
-    """The arrays' source, from the inputs `data` and `snapshots`."""
-    return SnapshotTables(Dataset.load(ctx.input("data")), Snapshots.load(ctx.input("snapshots")))
 
 
 def texts(ctx: Context) -> Texts:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
-from raypipe.backbones.contract import Ragged
+from raypipe.backbones.arrays import Ragged
 from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.data.dataset import Dataset
+from raypipe.data.snapshot import TEST, VALIDATION, Snapshots
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.vectors import unit
+from raypipe.pipeline.stage import Context
 from raypipe.seeding import generator
+
+#: what a fit knows: `train`, the training part of the first snapshot, or `first`, all of it
+Known = Literal["train", "first"]
+ASKED = {"train": VALIDATION, "first": TEST}
+
+
+def tables(ctx: Context) -> SnapshotTables:
+    """The arrays' source, from the inputs `data` and `snapshots`."""
+    return SnapshotTables(Dataset.load(ctx.input("data")), Snapshots.load(ctx.input("snapshots")))
 
 
 def histories(source: SnapshotTables, asked: str) -> Ragged:

@@ -11,8 +11,7 @@ import pandas as pd
 from raypipe.cluster import session
 from raypipe.data.snapshot import VALIDATION
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.fitting import tables
-from raypipe.papers.reclm.histories import histories, unlike
+from raypipe.papers.reclm.histories import histories, tables, unlike
 from raypipe.papers.reclm.profiles import read_answers
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book

@@ -20,8 +20,7 @@ from raypipe.data.snapshot import TEST, TRAIN, VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.completions import answers
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.fitting import ASKED, Known, tables
-from raypipe.papers.reclm.histories import histories, similar_items, takers, users_of
+from raypipe.papers.reclm.histories import ASKED, Known, histories, similar_items, tables, takers, users_of
 from raypipe.papers.reclm.teacher import read_profiles, write_rows
 from raypipe.papers.reclm.vectors import encode, read_vectors, unit, write_texts
 from raypipe.papers.reclm.wording import Book

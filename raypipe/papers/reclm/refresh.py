@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.contract import Ragged
+from raypipe.backbones.arrays import Ragged
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION, Snapshots
@@ -23,7 +23,7 @@ from raypipe.papers.data import contents
 from raypipe.papers.reclm import fitting
 from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.histories import histories
+from raypipe.papers.reclm.histories import histories, tables
 from raypipe.pipeline.stage import Context
 
 #: rows that the LLMs of a bundle can fill
@@ -71,7 +71,7 @@ def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
     similar = fitting.similar_users(ctx, config, name)
     assert config.llm.keep is not None
     folder = Path(config.llm.keep)
-    source = fitting.tables(ctx)
+    source = tables(ctx)
     before = SnapshotTables(Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots"))
     old = np.load(folder / "neighbours" / "similar.npy")
     # as of today's numbers: -1 for who is gone

@@ -27,7 +27,8 @@ from raypipe.papers.reclm.education import (
     writer,
 )  # fmt: skip
 from raypipe.papers.reclm.evaluate import evaluate, text_signal
-from raypipe.papers.reclm.fitting import Known, fit_backbone
+from raypipe.papers.reclm.fitting import fit_backbone
+from raypipe.papers.reclm.histories import Known
 from raypipe.papers.reclm.vectors import item_vectors
 from raypipe.pipeline.stage import Context, Stage
 

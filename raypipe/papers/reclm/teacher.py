@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.contract import Ragged
+from raypipe.backbones.arrays import Ragged
 from raypipe.cluster import tables as flow
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.completions import answers
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.fitting import tables
-from raypipe.papers.reclm.histories import histories, takers
+from raypipe.papers.reclm.histories import histories, tables, takers
 from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.stage import Context
 from raypipe.prompts import profiles

@@ -11,14 +11,14 @@ import pandas as pd
 
 from raypipe.cluster import session, train
 from raypipe.data.snapshot import VALIDATION
+from raypipe.papers.data import model_of
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.dialogues import TURNS
-from raypipe.papers.reclm.fitting import tables
-from raypipe.papers.reclm.histories import histories
+from raypipe.papers.reclm.histories import histories, tables
 from raypipe.papers.reclm.preferences import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_profiles
 from raypipe.papers.reclm.wording import Book, line
-from raypipe.papers.tuning import FACTS, crew, model_of, refuse_long, run_tuning, train_model
+from raypipe.papers.tuning import FACTS, crew, refuse_long, run_tuning, train_model
 from raypipe.pipeline.stage import Context
 from raypipe.prompts import profiles
 from raypipe.schema import TEXT, TITLE

@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 from raypipe.cluster import session
 from raypipe.cluster import tables as flow
 from raypipe.data.dataset import Dataset
-from raypipe.llm import encoder
 from raypipe.papers.reclm.config import EncoderConfig
 from raypipe.papers.reclm.wording import line
 from raypipe.pipeline.stage import Context
@@ -51,6 +50,8 @@ def encode(ctx: Context, config: EncoderConfig) -> dict[str, Any]:
     Texts that the same encoder met before in any run of this store are not encoded again, so that a refresh of some profiles costs
     what has changed (R4).
     """
+    from raypipe.llm import encoder  # heavy, and most of who imports this file encodes nothing
+
     about = hashlib.sha256(f"{config.source} {config.max_tokens}".encode()).hexdigest()[:12]
     known = f"{ctx.store.uri}/vectors/{about}"
     texts, new = session.in_worker(_missing, ctx, known)
