@@ -19,7 +19,7 @@ from raypipe.papers.reclm.histories import Known
 from raypipe.pipeline.stage import Stage
 
 HERE = "papers/reclm"
-MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", f"{HERE}/fitting.py")
+MODELS = (*DATA, "backbones", "seeding.py", "evaluation/metrics.py", f"{HERE}/fitting.py", f"{HERE}/histories.py")
 WORDS = (*DATA, "prompts", f"{HERE}/wording.py", f"{HERE}/histories.py", f"{HERE}/teacher.py", f"{HERE}/profiles.py")
 TUNED = ("tuning", "papers/tuning.py", f"{HERE}/training.py")
 VECTORS = ("llm/encoder.py", f"{HERE}/vectors.py")
@@ -169,7 +169,7 @@ def _kept(config: ReclmConfig, folder: str) -> list[Stage]:
     """In place of an education: the LLMs of a bundle, and the similar users of who did nothing since."""
     if not needs_llm(config):
         return []
-    known, code = refresh.kept(folder), (*MODELS, f"{HERE}/refresh.py", f"{HERE}/histories.py")
+    known, code = refresh.kept(folder), (*MODELS, f"{HERE}/refresh.py")
     stages = [_neighbours(config, refresh.neighbours, [config.profiles.neighbours, known], code)]
     for side in ("users", "items"):
         stages.append(Stage(f"llm/kept-{side}", partial(refresh.kept_llm, config=config, side=side), {}, known, code))

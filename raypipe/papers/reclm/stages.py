@@ -117,7 +117,7 @@ def _outcome(config: ReclmConfig) -> list[Stage]:
             if row != "base" and not registry.find("direct", name).Model.takes_texts:
                 continue
             inputs |= {f"fit/{name}/{row}/{seed}": f"seed{seed}/{row}/{name}" for seed in config.repetitions}
-    code = (*DATA, "evaluation", f"{HERE}/evaluate.py", "backbones/scoring.py")
+    code = (*DATA, "evaluation", f"{HERE}/evaluate.py", f"{HERE}/histories.py", "backbones/scoring.py")
     settings = [list(config.rows), list(config.repetitions)]
     return [Stage("evaluate", partial(evaluate, config=config), inputs, settings, code), _bundle(config)]
 
