@@ -192,5 +192,4 @@ def _asks(folder: Path, part: Part) -> str:
 def write_prompts(ctx: Context, parts: Sequence[Part], made: Callable[[Part], Iterator[pd.DataFrame]]) -> dict[str, Any]:
     """prompts/ with the PROMPTS rows that `made` gives for each part, in Ray Data tasks."""
     where, folder = ctx.name, str(ctx.out / "prompts")
-    flow.make(parts, lambda part: (PROMPTS.of(rows, where) for rows in made(part)), folder)
-    return {"rows": flow.finished(folder)[0]}
+    return {"rows": flow.make(parts, lambda part: (PROMPTS.of(rows, where) for rows in made(part)), folder)}
