@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from processes import of_two
 
+from raypipe.cluster import tables as flow
 from raypipe.errors import ArtifactError, ConfigError
 from raypipe.pipeline import remaining
 from raypipe.pipeline.runner import Runner, perform_missing
@@ -225,6 +229,33 @@ def test_the_time_of_a_stage_that_was_killed_is_told_as_its_last_part(tmp_path):
         record = Runner(stages, store, say=lambda line: None).run()
         assert [(d.name, d.resumed) for d in record] == [("whole", False), ("killed", True)]
     assert [s["resumed"] for s in environment.stages(record)] == [False, True]
+
+
+def test_tables_are_written_in_the_order_of_their_parts_and_none_is_lost_unseen(tmp_path, monkeypatch):
+    import ray.data
+
+    class Numbers:
+        """Ray Data's tasks, one after another in this process, the last first."""
+
+        def __init__(self, n, override_num_blocks):
+            self.parts = np.array_split(np.arange(n), override_num_blocks)[::-1]
+
+        def map_batches(self, each, batch_size):
+            made = [each({"id": part}) for part in self.parts]
+            return SimpleNamespace(iter_rows=lambda: [{"rows": value} for one in made for value in one["rows"]])
+
+    monkeypatch.setattr(ray.data, "range", Numbers)
+    monkeypatch.setattr(flow, "quiet", lambda: None)
+    monkeypatch.setattr(flow.session, "resources", lambda: {"CPU": 1.0})
+    parts, folder = [f"part {n}" for n in range(12)], str(tmp_path / "made")
+    two = lambda part: (pa.table({"of": [part] * rows}) for rows in (2, 1))  # noqa: E731
+    for _ in range(2):  # a task that is done again writes the same files
+        assert flow.make(parts, two, folder) == 36
+        assert flow.read_finished(folder)["of"].tolist() == [part for part in parts for _ in range(3)]
+    assert flow.make([], two, str(tmp_path / "none")) == 0
+    monkeypatch.setattr(flow, "finished", lambda folder: (30, []))  # what another node wrote on its own disk
+    with pytest.raises(ArtifactError, match="6 of 36 rows"):
+        flow.make(parts, two, folder)
 
 
 def test_a_head_that_warms_up_is_given_time(monkeypatch):

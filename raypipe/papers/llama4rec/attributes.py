@@ -73,10 +73,10 @@ def _random(shown: np.ndarray, asked: np.ndarray, count: int, rng: np.random.Gen
 
 def _nearest(words: list[str], shown: np.ndarray, asked: np.ndarray, count: int) -> Iterator[np.ndarray]:
     """As `_random`, the most alike items, the most alike last; without a word in any text, the first ones."""
-    # numbers are left out: a year that two items share is rare, so it would weigh more than what they are about
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.feature_extraction.text import TfidfVectorizer  # heavy, and most of who imports this file has no need of it
     from sklearn.neighbors import NearestNeighbors
 
+    # numbers are left out: a year that two items share is rare, so it would weigh more than what they are about
     vectors = TfidfVectorizer(token_pattern=r"[^\W\d]+").fit_transform([*words, "word"])
     nearest = NearestNeighbors(n_neighbors=min(count + 1, len(shown)), metric="cosine").fit(vectors[shown])
     for start in range(0, len(asked), 1024):
