@@ -65,7 +65,7 @@ class Store:
 
     def has_scratch(self, name: str, key: str) -> bool:
         """Whether a killed run left unfinished work of a stage."""
-        return self.filesystem.get_file_info(fs.FileSystem.from_uri(self.scratch(name, key))[1]).type == fs.FileType.Directory
+        return self._is_folder(fs.FileSystem.from_uri(self.scratch(name, key))[1])
 
     def manifest(self, name: str, key: str) -> dict[str, Any] | None:
         """The manifest of a finished artifact, or None."""
@@ -129,8 +129,11 @@ class Store:
     def remove(self, uri: str) -> None:
         """Remove a folder below the store, if it is there."""
         path = fs.FileSystem.from_uri(uri)[1]
-        if self.filesystem.get_file_info(path).type == fs.FileType.Directory:
+        if self._is_folder(path):
             self.filesystem.delete_dir(path)
+
+    def _is_folder(self, path: str) -> bool:
+        return bool(self.filesystem.get_file_info(path).type == fs.FileType.Directory)
 
     def forget(self, name: str, key: str) -> None:
         """Remove a finished artifact, so that its stage runs again."""

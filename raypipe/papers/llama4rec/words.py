@@ -19,6 +19,8 @@ from raypipe.sections import PromptConfig
 
 #: templates that ask for an order of candidates, as `RunConfig.lists` names them
 LISTS: dict[str, Any] = {"listwise": listwise, "written": written}
+#: templates whose answer is among candidates
+_CHOICES = LISTS | {"pair": pair, "pick": pick}
 
 
 class Catalogue(NamedTuple):
@@ -62,8 +64,7 @@ def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
     candidates = np.asarray(ask.candidates, dtype=np.int64)
     if ask.template == "ranking":
         return ranking.render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist())
-    module = (LISTS | {"pair": pair, "pick": pick})[ask.template]
-    return module.render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist(), style)
+    return _CHOICES[ask.template].render(catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist(), style)
 
 
 def render_batch(asks: pd.DataFrame, folder: Path, style: Style) -> pd.DataFrame:
