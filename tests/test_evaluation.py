@@ -48,6 +48,29 @@ def test_the_luck_of_a_few_fits_is_no_star():
     assert found["users"] > 90 and found["users and seeds"] < 30 and found["a true difference"] > 250
 
 
+def test_contrast_of_two_groups_of_users():
+    # means 2 and 6, variances of them 1 / 3 and 4 / 2 around the common centre 4: users count 5 / 3 and -5 / 2
+    values, first, second = np.array([1.0, 2, 3, 4, 8, 99]), np.array([1, 1, 1, 0, 0, 0], bool), np.array([0, 0, 0, 1, 1, 0], bool)
+    got = significance.contrast(values, first, second)
+    shares = np.array([5 / 3, 5 / 3, 5 / 3, -5 / 2, -5 / 2]) * (values[:5] - 4)
+    assert got.difference == pytest.approx(-4.0) and got.p == pytest.approx(significance.paired(shares, np.zeros(5)).p)
+    assert got.effect == pytest.approx(-4 / ((1 + 8) / 2) ** 0.5)
+    every_fit_is_lucky = np.tile(values, (2, 1)) + np.array([[0.0], [7.0]])
+    assert significance.contrast(every_fit_is_lucky, first, second).difference == pytest.approx(-4.0)
+
+
+def test_contrast_finds_what_is_there_and_no_more():
+    rng, found = np.random.default_rng(0), {"nothing": 0, "unlike variances": 0, "seeds": 0, "a true difference": 0}
+    first, second = np.arange(300) < 80, np.arange(300) >= 200
+    for _ in range(300):
+        users, noise, fits = rng.normal(0, 1, 300), rng.normal(0, 0.7, (5, 300)), rng.normal(0, 0.2, (5, 1))
+        found["nothing"] += significance.contrast(3 + users + fits + noise, first, second).p < 0.05
+        found["unlike variances"] += significance.contrast((users + noise) * np.where(first, 2, 1), first, second).p < 0.05
+        found["seeds"] += significance.contrast(users + noise + fits * first, first, second).p < 0.05
+        found["a true difference"] += significance.contrast(users + noise + 0.7 * first, first, second).p < 0.05
+    assert max(found["nothing"], found["unlike variances"], found["seeds"]) < 30 and found["a true difference"] > 250
+
+
 def test_holm():
     # sorted 0.01, 0.03, 0.04 -> 0.03, max(0.03, 0.06), max(0.06, 0.04)
     assert significance.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])

@@ -21,7 +21,7 @@ from raypipe.papers import completions
 from raypipe.papers.llama4rec import asks, augment, choose, evaluate, judged, mixer, ranks, stages, variants
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
-from raypipe.reports import tables
+from raypipe.reports import tables, text
 from raypipe.schema import COMPLETIONS, PROMPTS
 
 
@@ -244,7 +244,11 @@ def test_variants_are_measured_per_seed_slice_and_against_the_better_baseline():
     gain = np.array([0, (1 - two) / 2, (1 - two) / 2, (two - three) / 2])  # over Base, each user's mean of both seeds
     assert row["against"] == "base" and row["effect"] == pytest.approx(gain.mean() / gain.std(ddof=1))
     assert row["oracle"] == 1.0, "every user's target is among the three"
-    assert "p" not in next(r for r in rows if r["variant"] == "ift")
+    ift = next(r for r in rows if (r["variant"], r["metric"]) == ("ift", "N@3"))
+    assert "p" not in ift and ift["tails"]["history"]["level"] == {"difference": 0.0, "p": 1.0}, "all stand third"
+    told = row["tails"]["history"]
+    assert told["level"]["difference"] == pytest.approx((3 + two - (1 + 2 * two + three)) / 4)
+    assert told["gain"]["difference"] == pytest.approx((gain[0] + gain[1] - gain[2] - gain[3]) / 2) and 0 < told["gain"]["p"] < 1
 
 
 def test_rating_variants_gain_where_errors_fall():
@@ -256,6 +260,12 @@ def test_rating_variants_gain_where_errors_fall():
     row = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "RMSE"))
     assert row["values"] == [pytest.approx((0.29 / 2) ** 0.5)] and row["effect"] > 0
     assert row["slices"]["history"] == {"tail": pytest.approx(0.5), "head": pytest.approx(0.2)}
+    assert row["tails"] == {}, "one user a third is too few"
+    twice = {name: [pd.concat([frame, frame.assign(user_id=list("cd"))])] for name, (frame,) in frames.items()}
+    rows = evaluate.measure("rating", "deepfm", twice, {"history": np.array([0, 2, 0, 2])})
+    told = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "RMSE"))["tails"]["history"]
+    assert told["level"]["difference"] == pytest.approx(0.3), "errors are larger in the tail"
+    assert told["gain"]["difference"] == pytest.approx(-0.3), "and fall less there"
 
 
 def test_one_weight_serves_all_seeds_and_a_uniform_one_is_found_too():
@@ -409,6 +419,8 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     def rows(backbone, task, metric, base, ift, ours, p):
         common = {"dataset": "d", "protocol": "all", "task": task, "backbone": backbone, "metric": metric, "std": 0.01,
                   "n_users": 9, "published": 0.5 if ours == 0.3 else None, "slices": {"history": {"tail": base}}}  # fmt: skip
+        tails = {"history": {kind: {"difference": d, "p": p} for kind, d in (("level", 0.1), ("gain", -0.2))}}
+        common |= {"tails": tails} if backbone == "mf" else {}
         ours_row = {"variant": "llama4rec", "mean": ours, "against": "base", "p": p, "effect": 1.0, "detectable": 0.02}
         ours_row |= {"oracle": 0.8} if task == "direct" else {}
         return [{**common, **r} for r in ({"variant": "base", "mean": base}, {"variant": "ift", "mean": ift}, ours_row)]
@@ -431,11 +443,21 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     assert direct["gain"] == pytest.approx((0.5 - 0.25) / 2) and direct["claimed"] == 0.1465
     assert mf["oracle"] == 0.8 and rating["groups"][0]["oracle"] is None
     assert mf["slices"] == {"length of the user's history": {"tail": (0.2, 0.2)}}
-    run = {"dataset": "d", "protocol": "all", "seeds": 2, "commit": "c", "finished": "now"}
-    page = tables.markdown([direct, rating], run)
+    told = {name: (d, pytest.approx(0.03)) for name, d in (("Base", 0.1), ("IFT", 0.1), ("gain", -0.2))}  # Holm: three times 0.01
+    assert mf["tails"] == {"length of the user's history": told} and light_gcn["tails"] == {} and direct["tails"] == list(told)
+    run = {"dataset": "d", "protocol": "all", "seeds": 2, "commit": "c", "finished": "now", "versions": {"ray": "2"},
+           "machine": {"cores": 2, "processor": "fast", "memory_gib": 24.0}}  # fmt: skip
+    weight = {"task": "direct", "backbone": "mf", "ranking": "listwise", "alpha_1": 0.1, "alpha_2": 0.9, "validation": 0.25}
+    llm = {"model": "embedded", "parameters": 1000, "engine": "vllm", "tuning_seconds": 9.0, "instructions": 5, "steps": 7,
+           "prompts": 40, "known": 4, "rejected": {"no_answer": 3}, "prompts_per_second": 6.0, "tokens_in": 90, "tokens_out": 8,
+           "refit_seconds": 2.0}  # fmt: skip
+    page = text.markdown([direct, rating], {"run": run, "aggregation": [weight], "llm": llm})
     assert "| MF | Llama4Rec | 0.3000 ± 0.0100* (0.5000) |" in page and "| | gain | +50.0% |" in page
     assert "| | best order of the same candidates | 0.8000 |" in page and "Mean gain: +12.5%. The paper claims +14.65%" in page
-    shown = tables.summary([direct, rating])
+    assert "| | effect | +1.00 |" in page
+    assert "| MF | length of the user's history | 0.2000 → 0.2000 | | | +0.1000 (p 0.030) |" in page
+    assert "| direct | mf | listwise | 0.1 | 0.9 | 0.2500 |" in page and "| rejected answers | no_answer: 3 |" in page
+    shown = text.summary([direct, rating])
     assert "direct / MF (9 users)" in shown and "  gain            +50.0%" in shown
 
 

@@ -22,7 +22,7 @@ from raypipe.config import RunConfig
 from raypipe.data.split import PARTS, Split, evaluated_users
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
-from raypipe.reports import environment, pages, plots, tables
+from raypipe.reports import environment, pages, plots, tables, text
 from raypipe.reports.samples import samples
 
 SCHEMA = "raypipe-report/2"
@@ -74,7 +74,7 @@ def _publish(
     folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
     try:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        (folder / "report.md").write_text(tables.markdown(sheets, run))
+        (folder / "report.md").write_text(text.markdown(sheets, report))
         (folder / "report.html").write_text(_page(report, sheets, chosen, of, record, config))
         _write_split(Split.load(of("split")), folder / "split")
         for seed in config.repetitions:
@@ -89,7 +89,7 @@ def _publish(
         store.publish(folder, to)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return place, tables.summary(sheets)
+    return place, text.summary(sheets)
 
 
 def _write_split(split: Split, folder: Path) -> None:

@@ -22,7 +22,7 @@ from raypipe.papers.reclm.fitting import METRICS, SETTINGS
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, pages
-from raypipe.reports.tables import cell_text
+from raypipe.reports.text import cell_text
 
 SCHEMA = "raypipe-reclm/1"
 TITLES = {

@@ -53,6 +53,12 @@ def results(dataset: str, published_as: str, protocol: str, measured: list[dict[
     return rows
 
 
+#: the metric of each task that slices are shown of
+MAIN = ("N@5", "RMSE")
+
+#: what is compared between the first and the last third of users (L4): the values of a variant, or its gain over Base
+TAILS = {"Base": ("base", "level"), "IFT": ("ift", "level"), "gain": ("llama4rec", "gain")}
+
 #: how a slicing is called
 SLICES = {"history": "length of the user's history", "popularity": "popularity of the target item"}
 
@@ -61,10 +67,12 @@ def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results as the paper prints them: a table for each task, its backbones one below the other.
 
     A sheet has `task`, `metrics`, `groups`, one a backbone, see `_group`, and `gain`, the mean of the gains in all its cells;
-    beside it `claimed`, which the paper gives as such a mean (L42).
+    beside it `claimed`, which the paper gives as such a mean (L42). `tails`: the names of `TAILS` that it shows.
     """
     tested = [r for r in rows if r["variant"] == "llama4rec"]
     corrected = dict(zip([id(r) for r in tested], significance.holm([r["p"] for r in tested]), strict=True))
+    shown = [told for r in rows if r["metric"] in MAIN for told in _tails(r).values()]
+    corrected |= dict(zip(map(id, shown), significance.holm([told["p"] for told in shown]), strict=True))
     made = []
     for task in dict.fromkeys(r["task"] for r in rows):
         of_task = [r for r in rows if r["task"] == task]
@@ -74,7 +82,8 @@ def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ]
         gain = float(np.mean([g for group in groups for g in group["gain"]]))
         names = list(dict.fromkeys(r["metric"] for r in of_task))
-        made.append({"task": task, "metrics": names, "groups": groups, "gain": gain, "claimed": CLAIMED[task]})
+        tails = [name for name, (variant, _) in TAILS.items() if any(r["variant"] == variant for r in of_task)]
+        made.append({"task": task, "metrics": names, "groups": groups, "gain": gain, "claimed": CLAIMED[task], "tails": tails})
     return made
 
 
@@ -82,10 +91,12 @@ def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, 
     """What a sheet shows of a backbone.
 
     `lines`: variant and cells; a cell is a row with `best`, and `star` where Llama4Rec is above the better baseline and p at most
-    0.05. For Llama4Rec over that baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report) and
-    `detectable`.
+    0.05. For Llama4Rec over that baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report), `effect`
+    (Cohen's d of the users' differences) and `detectable`.
     `oracle`: what the best order of its candidates would reach; None in rating prediction.
     `slices`: of each slicing the thirds, with the values of Base and of Llama4Rec.
+    `tails`: of each slicing, by the names of `TAILS`, the difference of the first third from the last and its p (Holm over all of
+    them in the report).
     """
     cell = {(r["variant"], r["metric"]): r for r in own}
     variants, names = list(dict.fromkeys(v for v, _ in cell)), list(dict.fromkeys(m for _, m in cell))
@@ -99,66 +110,34 @@ def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, 
             cells.append({**row, "best": row["mean"] == best, "star": star})
         lines.append({"variant": TITLES[variant], "cells": cells})
     ours = [cell["llama4rec", m] for m in names]
-    main = "RMSE" if "RMSE" in names else "N@5"
+    main = next(m for m in names if m in MAIN)
     base, full = cell["base", main]["slices"], cell["llama4rec", main]["slices"]
+    tails: dict[str, dict[str, tuple[float, float]]] = {}
+    for variant in variants:
+        for (by, name), told in _tails(cell[variant, main]).items():
+            tails.setdefault(SLICES[by], {})[name] = (told["difference"], corrected[id(told)])
     return {
         "backbone": registry.title(own[0]["backbone"]),
         "n_users": own[0]["n_users"],
         "lines": lines,
         "gain": [_gain(r, cell[r["against"], r["metric"]]) for r in ours],
         "p": [corrected[id(r)] for r in ours],
+        "effect": [r["effect"] for r in ours],
         "detectable": [r["detectable"] for r in ours],
         "oracle": ours[0].get("oracle"),
         "slice_metric": main,
         "slices": {SLICES[by]: {t: (value, full[by][t]) for t, value in thirds.items()} for by, thirds in base.items()},
+        "tails": tails,
     }
+
+
+def _tails(row: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
+    """(slicing, name of `TAILS`) -> what the row tells of its first third against its last."""
+    wanted = [(name, kind) for (name, (variant, kind)) in TAILS.items() if variant == row["variant"]]
+    return {(by, name): told[kind] for by, told in row.get("tails", {}).items() for name, kind in wanted}
 
 
 def _gain(ours: dict[str, Any], baseline: dict[str, Any]) -> float:
     """Relative improvement, also of errors (L40)."""
     change = (ours["mean"] - baseline["mean"]) / baseline["mean"] if baseline["mean"] else 0.0
     return -change if ours["metric"] in metrics.RATING else change
-
-
-def markdown(made: list[dict[str, Any]], run: dict[str, Any]) -> str:
-    """The sheets as Markdown; in brackets what the paper prints."""
-    lines = [
-        f"# {run['dataset']}: does the LLM help?",
-        "",
-        f"Protocol `{run['protocol']}`, {run['seeds']} seed(s), commit {run['commit']}, {run['finished']}.",
-        "Full ranking, chosen on validation, test read once. In brackets: the paper's value.",
-        "*: p at most 0.05 (paired over users and seeds, Holm over all cells)." + significance.caution(run["seeds"]),
-    ]
-    for sheet in made:
-        head = ["backbone", "", *sheet["metrics"]]
-        lines += ["", f"## {sheet['task']}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-        for group in sheet["groups"]:
-            for line in group["lines"]:
-                cells = [cell_text(c, run["seeds"] > 1) for c in line["cells"]]
-                lines.append(f"| {group['backbone']} | {line['variant']} | {' | '.join(cells)} |")
-            for name, form in (("gain", "+.1%"), ("p", ".3f"), ("detectable", ".4f")):
-                lines.append(f"| | {name} | {' | '.join(format(v, form) for v in group[name])} |")
-            if group["oracle"] is not None:
-                oracle = f"{group['oracle']:.4f}"
-                lines.append(f"| | best order of the same candidates | {' | '.join([oracle] * len(sheet['metrics']))} |")
-        lines += ["", f"Mean gain: {sheet['gain']:+.1%}. The paper claims {sheet['claimed']:+.2%} over all its datasets."]
-    return "\n".join(lines) + "\n"
-
-
-def cell_text(cell: dict[str, Any], spread: bool) -> str:
-    """Mean, spread, star, and in brackets the published value."""
-    text = f"{cell['mean']:.4f}" + (f" ± {cell['std']:.4f}" if spread else "") + ("*" if cell["star"] else "")
-    return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
-
-
-def summary(made: list[dict[str, Any]]) -> str:
-    """The sheets as text for a terminal."""
-    lines = []
-    for sheet in made:
-        for group in sheet["groups"]:
-            lines.append(f"{sheet['task']} / {group['backbone']} ({group['n_users']} users)")
-            lines.append("  " + f"{'':12s}" + "".join(f"{m:>10s}" for m in sheet["metrics"]))
-            for line in group["lines"]:
-                lines.append("  " + f"{line['variant']:12s}" + "".join(f"{c['mean']:10.4f}" for c in line["cells"]))
-            lines.append("  " + f"{'gain':12s}" + "".join(f"{g:+10.1%}" for g in group["gain"]))
-    return "\n".join(lines)

@@ -157,12 +157,33 @@ def reported(metric: str, values_U: np.ndarray) -> float:
     return mean**0.5 if metric == "RMSE" else mean
 
 
+def _tails(own_SU: np.ndarray, base_SU: np.ndarray, third_U: np.ndarray, metric: str) -> dict[str, dict[str, float]]:
+    """What L4 is about: does `level`, the values of the users of the first third, or their `gain` over Base, differ from that of
+    the last? `difference` of the reported values and its `p`; empty where a third has less than two users.
+    """
+    tail, head = third_U == 0, third_U == len(slices.NAMES) - 1
+    if min(tail.sum(), head.sum()) < 2:
+        return {}
+
+    def differ(values_SU: np.ndarray) -> float:
+        return float(np.mean([reported(metric, own_U[tail]) - reported(metric, own_U[head]) for own_U in values_SU]))
+
+    level, sign = differ(own_SU), -1 if metric in metrics.RATING else 1
+    return {
+        "level": {"difference": level, "p": significance.contrast(own_SU, tail, head).p},
+        "gain": {
+            "difference": sign * (level - differ(base_SU)),
+            "p": significance.contrast(own_SU - base_SU, tail, head).p,
+        },
+    }
+
+
 def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], groups: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """One row a variant and metric, with the value of each seed.
 
     Variants beside the baselines have a test against the better baseline, paired over users and seeds. In ranking they also have
     `oracle`, the value that each metric would have if the same candidates stood in the best order: the share of users whose target
-    is among them.
+    is among them. `tails`: how the first third differs from the last, see `_tails`.
 
     Args:
         frames: variant -> one frame of predictions a seed, all with the same users in the same order.
@@ -186,6 +207,7 @@ def measure(task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], gro
             row: dict[str, Any] = {
                 "task": task, "backbone": backbone, "variant": variant, "metric": metric, "values": means[variant],
                 "n_users": len(users),
+                "tails": {name: told for name, group in groups.items() if (told := _tails(own_SU, of["base"], group, metric))},
                 "slices": {
                     name: {third: float(np.mean([reported(metric, own_U[group == g]) for own_U in own_SU]))
                            for g, third in enumerate(slices.NAMES) if (group == g).any()}
