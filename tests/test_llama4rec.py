@@ -323,13 +323,24 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     )
     before = completions._outstanding(second, known, str(tmp_path / "nothing"), str(tmp_path / "todo 4"), "x")
     assert before == (4, 3, 0, 1), "an answer is known by its prompt's options, none is not known"
-    none = completions._merge_completions(made, str(tmp_path / "no prompts"), str(tmp_path / "no answers"), known, 0.0, "m")
-    assert none["rows"] == 0 and not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
     assert completions._outstanding(third, known, str(tmp_path / "other"), todo, "x") == (2, 2, 0, 0)
     fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
     left = completions._outstanding(fourth, known, str(tmp_path / "last"), todo, "x")
     assert left == (1, 0, 0, 1), "what got no answer is asked again"
+
+
+def test_where_nothing_is_asked_no_worker_is_waited_for(tmp_path, monkeypatch):
+    store, key = Store(str(tmp_path)), "k" * 64
+    with store.writing("prompts/none", key, {}) as out:
+        (out / "prompts").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(completions.session, "in_worker", None)
+    inputs = {"prompts": ("prompts/none", key)}
+    made = Context(store, "completions/none", key, tmp_path / "out", str(tmp_path / "scratch"), inputs)
+    facts = completions._generate(made, "m", lambda: pytest.fail("an engine was started"), [], 1.0)
+    assert (facts["rows"], facts["generated"], facts["prompts"]) == (0, 0, "prompts/none")
+    assert not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
 
 
 def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):

@@ -97,6 +97,8 @@ def _generate(ctx: Context, model: str, engine: Callable[[], Any], about: list[A
     source, partial = str(ctx.input("prompts") / "prompts"), f"{ctx.scratch}/completions"
     known = _memory(ctx, about)
     began = time.time()
+    if not flow.finished(source)[0]:  # often so of pointwise test prompts: no worker is worth its start
+        return {**_merge_completions(ctx, source, partial, known, began, model), "prompts": ctx.inputs["prompts"][0]}
     asked = f"{ctx.scratch}/asked"
     ctx.store.remove(asked)
     total, recalled, before, left = session.in_worker(_outstanding, source, known, partial, asked, ctx.name)
@@ -190,8 +192,6 @@ def _outstanding(source: str, known: str, partial: str, to: str, name: str) -> t
     Returns:
         how many prompts there are, how many answers are known, how many a cut-off run left, and how many questions are left.
     """
-    if not flow.finished(source)[0]:
-        return 0, 0, 0, 0
     asked = _hashed(source, list(PROMPTS.columns))
     done = flow.read_finished(partial, ["prompt_id"])["prompt_id"]
     memory = flow.read_finished(known).rename(columns={"prompt_id": "prompt_hash"}).drop_duplicates("prompt_hash")
