@@ -453,9 +453,9 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     assert [c["star"] for c in ours] == [True, False, True], "earned over the baselines, whatever an ablation has"
     assert direct["gain"] == pytest.approx((0.5 - 0.25) / 2) and direct["claimed"] == 0.1465
     assert mf["oracle"] == 0.8 and rating["groups"][0]["oracle"] is None
-    assert mf["slices"] == {"length of the user's history": {"tail": (0.2, 0.2)}}
+    assert mf["slices"] == {"length of history": {"tail": (0.2, 0.2)}}
     told = {name: (d, pytest.approx(0.03)) for name, d in (("Base", 0.1), ("IFT", 0.1), ("gain", -0.2))}  # Holm: three times 0.01
-    assert mf["tails"] == {"length of the user's history": told} and light_gcn["tails"] == {} and direct["tails"] == list(told)
+    assert mf["tails"] == {"length of history": told} and light_gcn["tails"] == {} and direct["tails"] == list(told)
     run = {"dataset": "d", "protocol": "all", "seeds": 2, "commit": "c", "finished": "now", "versions": {"ray": "2"},
            "machine": {"cores": 2, "processor": "fast", "memory_gib": 24.0}}  # fmt: skip
     weight = {"task": "direct", "backbone": "mf", "ranking": "listwise", "alpha_1": 0.1, "alpha_2": 0.9, "validation": 0.25}
@@ -466,7 +466,7 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     assert "| MF | Llama4Rec | 0.3000 ± 0.0100* (0.5000) |" in page and "| | gain | +50.0% |" in page
     assert "| | best order of the same candidates | 0.8000 |" in page and "Mean gain: +12.5%. The paper claims +14.65%" in page
     assert "| | effect | +1.00 |" in page
-    assert "| MF | length of the user's history | 0.2000 → 0.2000 | | | +0.1000 (p 0.030) |" in page
+    assert "| MF | length of history | 0.2000 → 0.2000 | | | +0.1000 (p = 0.030) |" in page
     assert "| direct | mf | listwise | 0.1 | 0.9 | 0.2500 |" in page and "| rejected answers | no_answer: 3 |" in page
     shown = text.summary([direct, rating])
     assert "direct / MF (9 users)" in shown and "  gain            +50.0%" in shown

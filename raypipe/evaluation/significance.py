@@ -76,6 +76,11 @@ def caution(seeds: int) -> str:
     return " With one seed p speaks of the users alone, and not of what another fit would show." if seeds == 1 else ""
 
 
+def told(p: float) -> str:
+    """A p value as it is printed: "p = 0.012", "p < 0.001"."""
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 def holm(p_values: list[float]) -> list[float]:
     """Holm's step-down adjusted p values, in the order given."""
     order = np.argsort(p_values)

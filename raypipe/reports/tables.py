@@ -60,7 +60,7 @@ MAIN = ("N@5", "RMSE")
 TAILS = {"Base": ("base", "level"), "IFT": ("ift", "level"), "gain": ("llama4rec", "gain")}
 
 #: how a slicing is called
-SLICES = {"history": "length of the user's history", "popularity": "popularity of the target item"}
+SLICES = {"history": "length of history", "popularity": "popularity of target"}
 
 
 def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

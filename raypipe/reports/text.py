@@ -42,8 +42,9 @@ def _for_whom(sheet: dict[str, Any]) -> list[str]:
     for group in groups:
         for by, thirds in group["slices"].items():
             shown = ["{:.4f} → {:.4f}".format(*thirds[third]) if third in thirds else "" for third in NAMES]
-            told = [group["tails"].get(by, {}).get(name) for name in sheet["tails"]]
-            lines.append(_row(group["backbone"], by, *shown, *("{:+.4f} (p {:.3f})".format(*t) if t else "" for t in told)))
+            tails = (group["tails"].get(by, {}).get(name) for name in sheet["tails"])
+            told = [f"{tail[0]:+.4f} ({significance.told(tail[1])})" if tail else "" for tail in tails]
+            lines.append(_row(group["backbone"], by, *shown, *told))
     return lines
 
 
