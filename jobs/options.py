@@ -37,6 +37,9 @@ def guarded(main: Callable[[], int]) -> int:
     except RaypipeError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 2
+    except KeyboardInterrupt:
+        say("\nstopped; the same command continues where it was")
+        return 130
 
 
 def parser(description: str) -> argparse.ArgumentParser:

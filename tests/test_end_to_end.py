@@ -1,7 +1,7 @@
 """The whole pipeline on small toy data with the real engines: DeepSpeed tunes, vLLM generates, Serve answers.
 
-The second run is killed with SIGKILL three times (backbone training, LLM tuning, generation) and continued; its results must
-equal those of the undisturbed run.
+The second run is killed with SIGKILL three times (backbone training, LLM tuning, generation), stopped by Ctrl-C once, and
+continued; its results must equal those of the undisturbed run.
 """
 
 import contextlib
@@ -63,8 +63,8 @@ def finish(out, log, command=command):
     return json.loads((out / "report.json").read_text())
 
 
-def kill_when(out, log, ready, what, command=command):
-    """Start the job and SIGKILL it as soon as `ready` says so; returns what it had printed."""
+def kill_when(out, log, ready, what, command=command, sent=signal.SIGKILL):
+    """Start the job and send it and all of its processes a signal as soon as `ready` says so; returns its exit code."""
     process = start(out, log, command)
     deadline = time.monotonic() + 1200
     try:
@@ -77,10 +77,11 @@ def kill_when(out, log, ready, what, command=command):
             os.killpg(process.pid, signal.SIGKILL)  # or it would go on beside the next test
         raise
     started = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, sent)
+    code = process.wait(timeout=120)
     _, left = psutil.wait_procs(started, timeout=60)
     assert not left, f"a killed run leaves processes behind: {[p.cmdline() for p in left]}"
+    return code
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,9 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
 
     kill_when(out, log, scratch("hint.sasrec", "latest"), "a checkpoint of a backbone")
     kill_when(out, log, scratch("llm.augmented", "checkpoint_*"), "a checkpoint of the LLM")
+    ready = scratch("llm.plain", "checkpoint_*")
+    assert kill_when(out, log, ready, "a checkpoint of the other LLM", sent=signal.SIGINT) == 130
+    assert "stopped; the same command continues where it was" in log.read_text()
     kill_when(out, log, scratch("completions.llama4rec", "completions/[!k]*.parquet"), "an answer of the LLM")
     report = finish(out, log)
     text = log.read_text()

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 from processes import of_two
 
+from raypipe.cluster import session
 from raypipe.cluster import tables as flow
 from raypipe.errors import ArtifactError, ConfigError
 from raypipe.pipeline import remaining
@@ -109,6 +112,18 @@ def test_artifacts_travel_over_an_object_store(tmp_path, monkeypatch):
         (out / "deep" / "file").write_text("here")
     assert store.manifest("s", "k" * 64)["files"] == {"deep/file": 4}
     assert (store.local("s", "k" * 64) / "deep" / "file").read_text() == "here"
+
+
+def test_ctrl_c_stops_a_run_whatever_ray_installs_for_it():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), session.interruptible():
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # as Ray Train does
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    assert signal.getsignal(signal.SIGINT) is before
+    with session.interruptible():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGINT) is before, "what was installed does not outlive its training"
 
 
 def test_an_unwritable_output_is_refused_at_the_start():

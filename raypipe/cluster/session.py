@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -152,6 +153,23 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         stop.set()
         thread.join(timeout=5)
         ray.shutdown()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the body as KeyboardInterrupt, and be as before behind it.
+
+    What Ray Train and Tune install for it stays behind when they are done: it takes the next one for itself, or ends the process
+    as if all were well, as Train does once its workers are stopped.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def in_worker(function: Callable[..., Any], *arguments: Any, cpus: float = 1, gpu: bool = False) -> Any:

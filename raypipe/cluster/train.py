@@ -271,7 +271,8 @@ def on_workers(
             worker_runtime_env={"env_vars": variables},  # type: ignore[call-arg]
         ),
     )
-    result = trainer.fit()
+    with session.interruptible():
+        result = trainer.fit()
     if result.error is not None:
         raise result.error
     return result.checkpoint

@@ -11,6 +11,8 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from raypipe.cluster import session
+
 
 class _Trial(tune.Trainable):
     """Evaluates one point; reused for the next, so that a grid of quick points does not start a process for each."""
@@ -56,7 +58,7 @@ def grid(
     `say` gets a line for each point that is over; its value "validation" is what counts there.
     """
     parent, _, name = scratch.rpartition("/")
-    _quiet()
+    _tame()
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_Trial, function=function, data=data), {"CPU": 1}),
         param_space={key: tune.grid_search(list(values)) for key, values in space.items()},
@@ -93,7 +95,7 @@ def search(
         patience: reports that every point may make before it can be stopped.
         say: gets a line for each point that is over.
     """
-    _quiet()
+    _tame()
     parent, _, name = scratch.rpartition("/")
 
     def body(config: dict[str, Any], data: Any) -> None:
@@ -121,13 +123,18 @@ def search(
 
 def _finished(tuner: tune.Tuner) -> list[tune.Result]:
     """Every point's result, or the error of the first that failed."""
-    results = tuner.fit()
+    with session.interruptible():
+        results = tuner.fit()
     if results.errors:
         raise results.errors[0]
     return [results[number] for number in range(len(results))]
 
 
-def _quiet() -> None:
-    """Ray's newer output prints its settings even when it is told to be silent, and the older logs where it wrote its files."""
+def _tame() -> None:
+    """Ray's newer output prints its settings even when it is told to be silent, and the older logs where it wrote its files.
+
+    Where Tune takes Ctrl-C for itself, it gives back what is there as if it were all.
+    """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     logging.getLogger("ray.tune").setLevel(logging.WARNING)
