@@ -49,7 +49,7 @@ def test_the_luck_of_a_few_fits_is_no_star():
 
 
 def test_contrast_of_two_groups_of_users():
-    # means 2 and 6, variances of them 1 / 3 and 4 / 2 around the common centre 4: users count 5 / 3 and -5 / 2
+    # means 2 and 6 around the centre 4, variances 1 and 8; users count 5 / 3 and -5 / 2
     values, first, second = np.array([1.0, 2, 3, 4, 8, 99]), np.array([1, 1, 1, 0, 0, 0], bool), np.array([0, 0, 0, 1, 1, 0], bool)
     got = significance.contrast(values, first, second)
     shares = np.array([5 / 3, 5 / 3, 5 / 3, -5 / 2, -5 / 2]) * (values[:5] - 4)
@@ -69,6 +69,10 @@ def test_contrast_finds_what_is_there_and_no_more():
         found["seeds"] += significance.contrast(users + noise + fits * first, first, second).p < 0.05
         found["a true difference"] += significance.contrast(users + noise + 0.7 * first, first, second).p < 0.05
     assert max(found["nothing"], found["unlike variances"], found["seeds"]) < 30 and found["a true difference"] > 250
+
+
+def test_a_p_value_is_not_printed_as_nought():
+    assert [significance.printed(p) for p in (0.0004, 0.0123, 1.0)] == ["<0.001", "0.012", "1.000"]
 
 
 def test_holm():

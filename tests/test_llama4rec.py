@@ -466,7 +466,7 @@ def test_sheets_have_the_papers_layout_and_stars_are_earned():
     assert "| MF | Llama4Rec | 0.3000 ± 0.0100* (0.5000) |" in page and "| | gain | +50.0% |" in page
     assert "| | best order of the same candidates | 0.8000 |" in page and "Mean gain: +12.5%. The paper claims +14.65%" in page
     assert "| | effect | +1.00 |" in page
-    assert "| MF | length of history | 0.2000 → 0.2000 | | | +0.1000 (p = 0.030) |" in page
+    assert "| MF | length of history | 0.2000 → 0.2000 | | | +0.1000 (p 0.030) |" in page
     assert "| direct | mf | listwise | 0.1 | 0.9 | 0.2500 |" in page and "| rejected answers | no_answer: 3 |" in page
     shown = text.summary([direct, rating])
     assert "direct / MF (9 users)" in shown and "  gain            +50.0%" in shown

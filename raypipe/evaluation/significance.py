@@ -76,9 +76,9 @@ def caution(seeds: int) -> str:
     return " With one seed p speaks of the users alone, and not of what another fit would show." if seeds == 1 else ""
 
 
-def told(p: float) -> str:
-    """A p value as it is printed: "p = 0.012", "p < 0.001"."""
-    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+def printed(p: float) -> str:
+    """A p value as it is printed: 0.012, or <0.001."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def holm(p_values: list[float]) -> list[float]:

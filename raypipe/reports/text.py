@@ -25,8 +25,10 @@ def markdown(sheets: list[dict[str, Any]], report: dict[str, Any]) -> str:
         for group in sheet["groups"]:
             for line in group["lines"]:
                 lines.append(_row(group["backbone"], line["variant"], *(cell_text(c, run["seeds"] > 1) for c in line["cells"])))
-            for name, form in (("gain", "+.1%"), ("p", ".3f"), ("effect", "+.2f"), ("detectable", ".4f")):
-                lines.append(_row("", name, *(format(v, form) for v in group[name])))
+            lines.append(_row("", "gain", *(f"{v:+.1%}" for v in group["gain"])))
+            lines.append(_row("", "p", *map(significance.printed, group["p"])))
+            lines.append(_row("", "effect", *(f"{v:+.2f}" for v in group["effect"])))
+            lines.append(_row("", "detectable", *(f"{v:.4f}" for v in group["detectable"])))
             if group["oracle"] is not None:
                 lines.append(_row("", "best order of the same candidates", *[f"{group['oracle']:.4f}"] * len(sheet["metrics"])))
         lines += ["", f"Mean gain: {sheet['gain']:+.1%}. The paper claims {sheet['claimed']:+.2%} over all its datasets."]
@@ -43,7 +45,7 @@ def _for_whom(sheet: dict[str, Any]) -> list[str]:
         for by, thirds in group["slices"].items():
             shown = ["{:.4f} → {:.4f}".format(*thirds[third]) if third in thirds else "" for third in NAMES]
             tails = (group["tails"].get(by, {}).get(name) for name in sheet["tails"])
-            told = [f"{tail[0]:+.4f} ({significance.told(tail[1])})" if tail else "" for tail in tails]
+            told = [f"{tail[0]:+.4f} (p {significance.printed(tail[1])})" if tail else "" for tail in tails]
             lines.append(_row(group["backbone"], by, *shown, *told))
     return lines
 
