@@ -14,7 +14,9 @@ def newest() -> Path:
     named = os.environ.get("RAYPIPE_BUNDLE")
     if named:
         return Path(named)
-    found = sorted(Path(__file__).parent.glob("runs/*/bundle/bundle.json"), key=lambda p: p.stat().st_mtime)
+    found = sorted(
+        Path(__file__).parent.glob("runs/*/bundle/bundle.json"), key=lambda p: p.stat().st_mtime
+    )
     return found[-1].parent if found else Path(__file__).parent / "runs" / "toy" / "bundle"
 
 

@@ -53,23 +53,40 @@ def synthetic(rows: int, seed: int = 0) -> Any:
     empty = np.zeros((n_users, 0), np.int64), np.zeros((n_items, 0), np.int64)
     validation = Queries(asked, sequences.take(asked), rng.integers(0, n_items, len(asked)))
     rating = rng.integers(1, 6, len(user)).astype(np.float32)
-    return FitData(n_users, n_items, user, item, rating, sequences, np.empty((0, 3), np.int64), *empty, (), (), validation)
+    return FitData(
+        n_users,
+        n_items,
+        user,
+        item,
+        rating,
+        sequences,
+        np.empty((0, 3), np.int64),
+        *empty,
+        (),
+        (),
+        validation,
+    )
 
 
 def data_of(source: str, folder: str | None, task: str) -> Any:
     """FitData of ML-100K (protocol all), of the toy data, or of a synthetic log ("synthetic:ROWS")."""
     from raypipe.backbones.contract import RatingQueries
-    from raypipe.backbones.tables import Tables
+    from raypipe.backbones.interaction_matrices import Tables
+    from raypipe.data.config import DataConfig
     from raypipe.data.dataset import read
     from raypipe.data.split import make_split
-    from raypipe.sections import DataConfig
 
     if source.startswith("synthetic:"):
         data = synthetic(int(source.partition(":")[2]))
         if task == "rating":
             asked = data.validation
             data = type(data)(
-                **{**vars(data), "validation": RatingQueries(asked.user, asked.target, np.ones(len(asked.user), np.float32))}
+                **{
+                    **vars(data),
+                    "validation": RatingQueries(
+                        asked.user, asked.target, np.ones(len(asked.user), np.float32)
+                    ),
+                }
             )
         return data
     config = DataConfig(name=source, dir=folder)
@@ -84,7 +101,9 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, Any]) -> dict[str, float]:
+def measure(
+    task: str, name: str, data: Any, seconds: float, given: dict[str, Any]
+) -> dict[str, float]:
     """Train for at least one epoch and about `seconds`, then evaluate once."""
     import torch
 
@@ -128,8 +147,13 @@ def measure(task: str, name: str, data: Any, seconds: float, given: dict[str, An
     validate(model, data, 0)
     evaluation = time.perf_counter() - began
     rate = rows / spent if spent else len(data.user) / built
-    return {"rows_per_second": rate, "seconds_per_epoch": len(data.user) / rate, "evaluation_seconds": evaluation,
-            "peak_mib": peak() - before, "build_seconds": built}  # fmt: skip
+    return {
+        "rows_per_second": rate,
+        "seconds_per_epoch": len(data.user) / rate,
+        "evaluation_seconds": evaluation,
+        "peak_mib": peak() - before,
+        "build_seconds": built,
+    }
 
 
 def _windows(model: Any, data: Any) -> int:
@@ -138,7 +162,9 @@ def _windows(model: Any, data: Any) -> int:
     return sum(len(batch[0]) for batch in model.batches(data, generator(0, "count")))
 
 
-def measure_public(label: str, data: Any, seconds: float, batch_size: int, size: int) -> dict[str, float] | None:
+def measure_public(
+    label: str, data: Any, seconds: float, batch_size: int, size: int
+) -> dict[str, float] | None:
     """The same of a public implementation; None where it is not installed."""
     before = peak()
     try:
@@ -150,7 +176,11 @@ def measure_public(label: str, data: Any, seconds: float, batch_size: int, size:
             rate = _deepctr(label.split()[-1], data, seconds, batch_size, size)
     except ImportError:
         return None
-    return {"rows_per_second": rate, "seconds_per_epoch": len(data.user) / rate, "peak_mib": peak() - before}
+    return {
+        "rows_per_second": rate,
+        "seconds_per_epoch": len(data.user) / rate,
+        "peak_mib": peak() - before,
+    }
 
 
 def _pyg(data: Any, seconds: float, batch_size: int, size: int) -> float:
@@ -170,7 +200,9 @@ def _pyg(data: Any, seconds: float, batch_size: int, size: int) -> float:
             negative = torch.stack([left[pick], torch.randint(data.n_users, nodes, (len(pick),))])
             optimizer.zero_grad()
             rank = model(edges, torch.cat([positive, negative], dim=1)).chunk(2)
-            model.recommendation_loss(rank[0], rank[1], node_id=torch.cat([positive, negative], dim=1).unique()).backward()
+            model.recommendation_loss(
+                rank[0], rank[1], node_id=torch.cat([positive, negative], dim=1).unique()
+            ).backward()
             optimizer.step()
             rows += len(pick)
             if time.perf_counter() - began > seconds:
@@ -182,7 +214,10 @@ def _implicit(data: Any, seconds: float, size: int) -> float:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from scipy import sparse
 
-    matrix = sparse.csr_matrix((np.ones(len(data.user), np.float32), (data.user, data.item)), shape=(data.n_users, data.n_items))
+    matrix = sparse.csr_matrix(
+        (np.ones(len(data.user), np.float32), (data.user, data.item)),
+        shape=(data.n_users, data.n_items),
+    )
     rows, spent, epochs = 0, 0.0, 1
     while spent < seconds:
         model = BayesianPersonalizedRanking(factors=size, iterations=epochs, num_threads=2)
@@ -199,7 +234,9 @@ def _deepctr(model: str, data: Any, seconds: float, batch_size: int, size: int) 
 
     columns = [data.user, *data.user_codes[data.user].T, data.item, *data.item_codes[data.item].T]
     sizes = [data.n_users, *data.user_sizes, data.n_items, *data.item_sizes]
-    fields = [SparseFeat(f"f{n}", vocabulary_size=s, embedding_dim=size) for n, s in enumerate(sizes)]
+    fields = [
+        SparseFeat(f"f{n}", vocabulary_size=s, embedding_dim=size) for n, s in enumerate(sizes)
+    ]
     made = getattr(models, model)(fields, fields, task="regression", device="cpu")
     made.compile("adam", "mse")
     inputs = {f"f{n}": c for n, c in enumerate(columns)}
@@ -218,21 +255,38 @@ def child(arguments: argparse.Namespace) -> None:
     data = data_of(arguments.source, arguments.data_dir, task)
     options = registry.options(task, arguments.one, json.loads(arguments.options))
     if arguments.public:
-        found = measure_public(arguments.public, data, arguments.seconds, options.batch_size, options.embedding_size)
+        found = measure_public(
+            arguments.public, data, arguments.seconds, options.batch_size, options.embedding_size
+        )
     else:
         found = measure(task, arguments.one, data, arguments.seconds, json.loads(arguments.options))
     print(json.dumps(found))
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--data", default="toy", help="toy, or ml_100k with --data-dir")
     p.add_argument("--data-dir", help="folder of ML-100K's files; implies --data ml_100k")
-    p.add_argument("--rows", default="", help="synthetic logs of so many rows, comma-separated, in place of --data")
+    p.add_argument(
+        "--rows",
+        default="",
+        help="synthetic logs of so many rows, comma-separated, in place of --data",
+    )
     p.add_argument("--backbones", default="", help="comma-separated; all where empty")
-    p.add_argument("--seconds", type=float, default=5.0, help="training time a measurement, at least")
-    p.add_argument("--rounds", type=int, default=1, help="measurements of each model, of which the median is printed")
-    p.add_argument("--options", default="{}", help='hyper-parameters as JSON, e.g. {"batch_size": 2048}')
+    p.add_argument(
+        "--seconds", type=float, default=5.0, help="training time a measurement, at least"
+    )
+    p.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        help="measurements of each model, of which the median is printed",
+    )
+    p.add_argument(
+        "--options", default="{}", help='hyper-parameters as JSON, e.g. {"batch_size": 2048}'
+    )
     p.add_argument("--one", help=argparse.SUPPRESS)
     p.add_argument("--source", help=argparse.SUPPRESS)
     p.add_argument("--public", help=argparse.SUPPRESS)
@@ -246,7 +300,9 @@ def main() -> None:
     names = [n for n in arguments.backbones.split(",") if n] or every
     data = "ml_100k" if arguments.data_dir else arguments.data
     sources = [f"synthetic:{n}" for n in arguments.rows.split(",") if n] or [data]
-    print("| data | model | rows/s | s/epoch | evaluation s | peak MiB | ratio to public |\n|---|---|---|---|---|---|---|")
+    print(
+        "| data | model | rows/s | s/epoch | evaluation s | peak MiB | ratio to public |\n|---|---|---|---|---|---|---|"
+    )
     for source in sources:
         for name in names:
             labels = ("", *PUBLIC.get(name, ()))
@@ -260,13 +316,37 @@ def main() -> None:
                     else:
                         found[label].append(result)
             for label in labels:
-                print(line(source, label or name, failed.get(label), found[label], found[""] if label else []), flush=True)
+                print(
+                    line(
+                        source,
+                        label or name,
+                        failed.get(label),
+                        found[label],
+                        found[""] if label else [],
+                    ),
+                    flush=True,
+                )
 
 
-def in_child(arguments: argparse.Namespace, name: str, source: str, public: str) -> dict[str, float] | str:
+def in_child(
+    arguments: argparse.Namespace, name: str, source: str, public: str
+) -> dict[str, float] | str:
     """One measurement in a process of its own, or why there is none."""
-    command = [sys.executable, "-m", "benchmarks.backbones", "--one", name, "--source", source, "--public", public,
-               "--seconds", str(arguments.seconds), "--options", arguments.options]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.backbones",
+        "--one",
+        name,
+        "--source",
+        source,
+        "--public",
+        public,
+        "--seconds",
+        str(arguments.seconds),
+        "--options",
+        arguments.options,
+    ]
     command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
@@ -274,7 +354,13 @@ def in_child(arguments: argparse.Namespace, name: str, source: str, public: str)
     return json.loads(done.stdout.strip().splitlines()[-1]) or "not installed"
 
 
-def line(source: str, label: str, failed: str | None, found: list[dict[str, float]], own: list[dict[str, float]]) -> str:
+def line(
+    source: str,
+    label: str,
+    failed: str | None,
+    found: list[dict[str, float]],
+    own: list[dict[str, float]],
+) -> str:
     """A row of the table: medians of what was found; `own` is what the public implementation is compared with."""
     if failed or not found:
         return f"| {source} | {label} | {failed} | | | | |"
@@ -284,8 +370,10 @@ def line(source: str, label: str, failed: str | None, found: list[dict[str, floa
 
     ratio = f"{median('rows_per_second', own) / median('rows_per_second'):.1f}" if own else ""
     evaluation = f"{median('evaluation_seconds'):.3f}" if "evaluation_seconds" in found[0] else ""
-    return (f"| {source} | {label} | {median('rows_per_second'):,.0f} | {median('seconds_per_epoch'):.2f} | {evaluation} | "
-            f"{median('peak_mib'):,.0f} | {ratio} |")  # fmt: skip
+    return (
+        f"| {source} | {label} | {median('rows_per_second'):,.0f} | {median('seconds_per_epoch'):.2f} | {evaluation} | "
+        f"{median('peak_mib'):,.0f} | {ratio} |"
+    )
 
 
 if __name__ == "__main__":

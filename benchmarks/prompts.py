@@ -16,12 +16,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.tables import Tables
+from raypipe.backbones.interaction_matrices import Tables
 from raypipe.cluster import session
-from raypipe.config import RunConfig, load
 from raypipe.data.dataset import read
 from raypipe.data.split import make_split
-from raypipe.papers.llama4rec.generation import prompts
+from raypipe.papers.llama4rec.config import Llama4RecConfig, load
+from raypipe.papers.llama4rec.prompts import prompts
 from raypipe.pipeline.runner import perform
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
@@ -31,7 +31,7 @@ BACKBONES = ("mf", "light_gcn", "mix_gcf", "sgl")
 KEY = "0" * 64
 
 
-def prepare(store: Store, config: RunConfig) -> dict[str, tuple[str, str]]:
+def prepare(store: Store, config: Llama4RecConfig) -> dict[str, tuple[str, str]]:
     """Write what the stage reads: data, split, and lists and similar users of each backbone and seed; its inputs."""
     dataset = read(config.data)
     source = Tables(dataset, make_split(dataset.interactions, config.data, config.llm.tune.holdout))
@@ -40,28 +40,42 @@ def prepare(store: Store, config: RunConfig) -> dict[str, tuple[str, str]]:
         with store.writing(name, KEY, {}) as out:
             save(out)
     rng = np.random.default_rng(0)
-    asked = pd.concat([source.targets("direct", part).assign(split=part) for part in ("validation", "test")])[[USER, "split"]]
+    asked = pd.concat(
+        [source.targets("direct", part).assign(split=part) for part in ("validation", "test")]
+    )[[USER, "split"]]
     ids, users = source.items.to_numpy(object), source.users.to_numpy(object)
     for seed in config.repetitions:
         for backbone in config.backbones["direct"]:
             name = f"seed{seed}/augmented/{backbone}"
-            drawn = [list(rng.choice(ids, min(config.k_prime, len(ids)), replace=False)) for _ in range(len(asked))]
+            drawn = [
+                list(rng.choice(ids, min(config.k_prime, len(ids)), replace=False))
+                for _ in range(len(asked))
+            ]
             with store.writing(name, KEY, {}) as out:
                 asked.assign(items=drawn).to_parquet(out / "lists.parquet", index=False)
-                pd.DataFrame({USER: users, "similar": rng.permutation(users)}).to_parquet(out / "similar.parquet", index=False)
+                pd.DataFrame({USER: users, "similar": rng.permutation(users)}).to_parquet(
+                    out / "similar.parquet", index=False
+                )
             inputs[f"model/{seed}/{backbone}"] = (name, KEY)
     return inputs
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--data", default="toy")
     p.add_argument("--data-dir")
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--times", type=int, default=3)
     options = p.parse_args()
-    given = {"data.name": options.data.replace("-", "_"), "seeds": options.seeds, "tasks": ["direct"],
-             "backbones": {"direct": list(BACKBONES)}, "rerank.pointwise": False}  # fmt: skip
+    given = {
+        "data.name": options.data.replace("-", "_"),
+        "seeds": options.seeds,
+        "tasks": ["direct"],
+        "backbones": {"direct": list(BACKBONES)},
+        "rerank.pointwise": False,
+    }
     config = load("toy", given | ({"data.dir": options.data_dir} if options.data_dir else {}))
     stage = Stage("prompts/llama4rec", partial(prompts, config=config, kind="llama4rec"))
     with tempfile.TemporaryDirectory() as folder, session.connected(lambda line: None):
@@ -71,7 +85,9 @@ def main() -> None:
             began = time.perf_counter()
             rows = perform(store, stage, KEY, inputs)["facts"]["rows"]
             seconds = time.perf_counter() - began
-            print(f"{rows:,} prompts of {len(inputs) - 2} backbones and seeds in {seconds:.1f} s: {rows / seconds:,.0f} a second")
+            print(
+                f"{rows:,} prompts of {len(inputs) - 2} backbones and seeds in {seconds:.1f} s: {rows / seconds:,.0f} a second"
+            )
 
 
 if __name__ == "__main__":

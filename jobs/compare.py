@@ -18,7 +18,7 @@ def main() -> int:
     p.add_argument("one", metavar="RUN_A", type=Path, help="run folder")
     p.add_argument("two", metavar="RUN_B", type=Path, help="run folder")
     options = p.parse_args()
-    from raypipe.reports.compare import compare, text
+    from raypipe.papers.llama4rec.report.compare import compare, text
 
     say(text(str(options.one), str(options.two), *compare(options.one, options.two)))
     return 0

@@ -19,12 +19,16 @@ def main() -> int:
     options = p.parse_args()
     began = time.time()
     config, out = configuration(options)
-    from raypipe.papers.llama4rec.checks import check_resources
+    from raypipe.papers.llama4rec.config_checks import check_resources
+    from raypipe.papers.llama4rec.report.publish import publish
     from raypipe.papers.llama4rec.stages import plan
-    from raypipe.reports.publish import publish
 
     return run_stages(
-        options, plan(config), out, lambda: check_resources(config), lambda store, record: publish(config, store, record, began)
+        options,
+        plan(config),
+        out,
+        lambda: check_resources(config),
+        lambda store, record: publish(config, store, record, began),
     )
 
 

@@ -11,13 +11,15 @@ from typing import Any
 import yaml
 
 from raypipe.backbones import registry
-from raypipe.config import VARIANTS, RunConfig, load, parse_set, presets
+from raypipe.config import parse_set, presets
 from raypipe.errors import DryRun, RaypipeError
+from raypipe.papers.llama4rec import config as llama4rec
+from raypipe.papers.llama4rec.config import VARIANTS, Llama4RecConfig, load
 from raypipe.papers.reclm import config as reclm
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
-from raypipe.sections import TASKS
+from raypipe.schema import TASKS
 
 GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
 
@@ -44,9 +46,12 @@ def guarded(main: Callable[[], int]) -> int:
 
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with the run options of Llama4Rec."""
-    p = run_parser(description, presets(), "llm.tune.epochs=3")
+    p = run_parser(description, presets(llama4rec.PRESETS), "llm.tune.epochs=3")
     p.add_argument("--tasks", help=f"comma-separated among {', '.join(TASKS)}")
-    p.add_argument("--variants", help=f"comma-separated among {', '.join(VARIANTS)} (default: base,ift,llama4rec)")
+    p.add_argument(
+        "--variants",
+        help=f"comma-separated among {', '.join(VARIANTS)} (default: base,ift,llama4rec)",
+    )
     return p
 
 
@@ -59,23 +64,35 @@ def run_parser(description: str, shipped: Sequence[str], setting: str) -> argpar
     """
     p = argparse.ArgumentParser(description=description)
     p.add_argument(
-        "--preset", help=f"one of {', '.join(shipped)}, or a YAML file (default: that of --data, if any; toy without --data)"
+        "--preset",
+        help=f"one of {', '.join(shipped)}, or a YAML file (default: that of --data, if any; toy without --data)",
     )
     p.add_argument("--data", help="dataset: a file of raypipe/data/sources (default: the preset's)")
     p.add_argument("--data-dir", help="folder of the dataset's files")
-    p.add_argument("--backbones", help="comma-separated, e.g. light_gcn,sgl (default: the preset's)")
+    p.add_argument(
+        "--backbones", help="comma-separated, e.g. light_gcn,sgl (default: the preset's)"
+    )
     p.add_argument("--llm", help="embedded, a local LLaMA-type folder, or a hub id")
     p.add_argument("--engine", help="vllm, transformers or scripted")
     p.add_argument("--seeds", type=int, help="repetitions")
     p.add_argument("--out", help="run folder or URI (default: runs/NAME-OF-DATA)")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"any setting, e.g. {setting}")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"any setting, e.g. {setting}",
+    )
     return p
 
 
 def reclm_parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with the run options of RecLM."""
     p = run_parser(description, presets(reclm.PRESETS), "llm.policy.method=grpo")
-    p.add_argument("--rows", help=f"whose profiles the backbones are given: comma-separated among {', '.join(reclm.ROWS)}")
+    p.add_argument(
+        "--rows",
+        help=f"whose profiles the backbones are given: comma-separated among {', '.join(reclm.ROWS)}",
+    )
     return p
 
 
@@ -92,16 +109,26 @@ def reclm_configuration(options: argparse.Namespace) -> tuple[reclm.ReclmConfig,
 def add_stage_options(p: argparse.ArgumentParser) -> None:
     """The options of jobs that run a list of stages."""
     p.add_argument("--list", action="store_true", help="print the stages and stop")
-    p.add_argument("--from", dest="start", metavar="STAGE", help="run this stage again, and all that depend on it")
+    p.add_argument(
+        "--from",
+        dest="start",
+        metavar="STAGE",
+        help="run this stage again, and all that depend on it",
+    )
     p.add_argument("--only", metavar="STAGE", help="run this stage alone")
-    p.add_argument("--dry-run", action="store_true", help="print stages, resources and what is done, and stop")
+    p.add_argument(
+        "--dry-run", action="store_true", help="print stages, resources and what is done, and stop"
+    )
     p.add_argument("--verbose", action="store_true", help="show the output of all workers")
 
 
 def run_stages(
-    options: argparse.Namespace, stages: Sequence[Stage], out: str, fits: Callable[[], None],
+    options: argparse.Namespace,
+    stages: Sequence[Stage],
+    out: str,
+    fits: Callable[[], None],
     publish: Callable[[Store, Sequence[Done]], str],
-) -> int:  # fmt: skip
+) -> int:
     """What a job does with its stages, as its options say: list them, show the plan, or run them and publish.
 
     Args:
@@ -109,7 +136,7 @@ def run_stages(
         fits: refuses, on the cluster, what does not fit on it.
         publish: writes the report; gets the store and the record, and returns the summary.
     """
-    from raypipe.papers.run import runner as make_runner
+    from raypipe.steps.ray_runner import runner as make_runner
 
     store = Store(out)
     if options.list:
@@ -123,7 +150,9 @@ def run_stages(
     if options.dry_run:
         for planned in runner.plan():
             state = "done" if planned.cached else "to run"
-            say(f"{planned.stage.name:40s} {planned.key[:12]}  {state:7s} {planned.stage.resources}")
+            say(
+                f"{planned.stage.name:40s} {planned.key[:12]}  {state:7s} {planned.stage.resources}"
+            )
         return 0
     for option, name in (("--from", options.start), ("--only", options.only)):
         if name:
@@ -138,7 +167,9 @@ def run_stages(
     return 0
 
 
-def configuration(options: argparse.Namespace, settings: dict[str, Any] | None = None) -> tuple[RunConfig, str]:
+def configuration(
+    options: argparse.Namespace, settings: dict[str, Any] | None = None
+) -> tuple[Llama4RecConfig, str]:
     """The configuration and the run folder.
 
     Where no preset is named, that with the dataset's name is used; for other data the defaults, without data the preset toy.
@@ -146,7 +177,7 @@ def configuration(options: argparse.Namespace, settings: dict[str, Any] | None =
     Args:
         settings: dotted settings of the job's own, over those of the preset and under those that the user gives.
     """
-    preset, overrides = common(options, presets())
+    preset, overrides = common(options, presets(llama4rec.PRESETS))
     overrides = {**(settings or {}), **overrides}
     if options.tasks:
         overrides["tasks"] = [t.strip() for t in options.tasks.split(",")]
@@ -164,7 +195,9 @@ def configuration(options: argparse.Namespace, settings: dict[str, Any] | None =
     return load(preset, overrides), folder_of(options, preset)
 
 
-def common(options: argparse.Namespace, shipped: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
+def common(
+    options: argparse.Namespace, shipped: Sequence[str]
+) -> tuple[str | None, dict[str, Any]]:
     """The preset, and the dotted settings that the options of both papers stand for; `shipped`: names of presets."""
     data = (options.data or "").replace("-", "_")
     of_data = data.replace("_", "-")

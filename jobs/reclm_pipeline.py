@@ -19,12 +19,16 @@ def main() -> int:
     options = p.parse_args()
     began = time.time()
     config, out = reclm_configuration(options)
-    from raypipe.papers.reclm.checks import check_resources
+    from raypipe.papers.reclm.config_checks import check_resources
+    from raypipe.papers.reclm.report.publish import publish
     from raypipe.papers.reclm.stages import plan
-    from raypipe.reports.reclm import publish
 
     return run_stages(
-        options, plan(config), out, lambda: check_resources(config), lambda store, record: publish(config, store, record, began)
+        options,
+        plan(config),
+        out,
+        lambda: check_resources(config),
+        lambda store, record: publish(config, store, record, began),
     )
 
 

@@ -59,9 +59,10 @@ def make_token() -> None:
         done = _ray("get-auth-token", "--generate")
         if done.returncode:
             raise ConfigError(
-                f"no token for a Ray head could be made: {done.stderr.strip().splitlines()[-1]}", "ray get-auth-token --generate",
+                f"no token for a Ray head could be made: {done.stderr.strip().splitlines()[-1]}",
+                "ray get-auth-token --generate",
                 "make ~/.ray writable, or set RAY_AUTH_TOKEN",
-            )  # fmt: skip
+            )
 
 
 def start_head() -> None:
@@ -73,12 +74,15 @@ def start_head() -> None:
     done = _ray("start", "--head", "--dashboard-host=127.0.0.1", agent, "--disable-usage-stats")
     if done.returncode:
         raise ConfigError(
-            f"no Ray head could be started: {(done.stderr or done.stdout).strip().splitlines()[-1]}", "ray start --head",
+            f"no Ray head could be started: {(done.stderr or done.stdout).strip().splitlines()[-1]}",
+            "ray start --head",
             "stop what is left of an old one with `make stop`, then try again",
-        )  # fmt: skip
+        )
 
 
-def submit(address: str, entrypoint: str, runtime_env: dict[str, Any], patience: float) -> tuple[Any, str]:
+def submit(
+    address: str, entrypoint: str, runtime_env: dict[str, Any], patience: float
+) -> tuple[Any, str]:
     """A client of the head at `address`, and the job that it took.
 
     A head that has just started answers some seconds before it takes jobs, on a busy machine many: it has `patience` seconds.
@@ -101,8 +105,13 @@ def end_leftover() -> None:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
-            head = next((c.partition("=")[2] for c in command if c.startswith("--gcs-address=")), "")
-            if not any(c.endswith("dashboard.py") for c in command) or f"--port={LOCAL.rpartition(':')[2]}" not in command:
+            head = next(
+                (c.partition("=")[2] for c in command if c.startswith("--gcs-address=")), ""
+            )
+            if (
+                not any(c.endswith("dashboard.py") for c in command)
+                or f"--port={LOCAL.rpartition(':')[2]}" not in command
+            ):
                 continue
             if not head or "--disable-frontend" in command or listens(head):
                 continue
@@ -115,13 +124,13 @@ def arguments(job: str, argv: list[str]) -> list[str]:
     """This command's arguments, checked as the job will check them, with local paths made absolute."""
     config: Any
     if job == "reclm_pipeline":
-        from raypipe.papers.reclm.checks import check as check_reclm
+        from raypipe.papers.reclm.config_checks import check as check_reclm
 
         options, rest = reclm_parser("Submit RecLM.").parse_known_args(argv)
         config, out = reclm_configuration(options)
         check_reclm(config)
     else:
-        from raypipe.papers.llama4rec.checks import check
+        from raypipe.papers.llama4rec.config_checks import check
 
         options, rest = parser("Submit the main job.").parse_known_args(argv)
         config, out = configuration(options)
@@ -139,7 +148,10 @@ def arguments(job: str, argv: list[str]) -> list[str]:
     for name in ("source", "keep"):
         value = getattr(config.llm, name, None)
         if value and value != "embedded" and Path(value).expanduser().is_dir():
-            made += ["--set", f"llm.{name}={Path(value).expanduser().resolve()}"]  # the last --set wins
+            made += [
+                "--set",
+                f"llm.{name}={Path(value).expanduser().resolve()}",
+            ]  # the last --set wins
     return made + rest
 
 
@@ -147,7 +159,10 @@ async def follow(client: object, job: str) -> None:
     """Print the job's log until it ends, less what Ray says of its own set-up."""
     async for text in client.tail_job_logs(job):  # type: ignore[attr-defined]
         for line in text.splitlines(keepends=True):
-            if not any(part in line for part in ("job_manager.py", "logging.cc", "Running entrypoint", "(raylet)")):
+            if not any(
+                part in line
+                for part in ("job_manager.py", "logging.cc", "Running entrypoint", "(raylet)")
+            ):
                 print(line, end="", flush=True)
 
 
@@ -169,12 +184,19 @@ def main() -> int:
         return 2
     from ray.job_submission import JobStatus
 
-    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it announces that a log has ended
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(
+        logging.WARNING
+    )  # it announces that a log has ended
     file = f"jobs/{job_name}.py"
     python, script = ("python", file) if remote else (sys.executable, str(ROOT / file))
     environment: dict[str, Any] = dict(UPLOAD) if remote else {"env_vars": {}}
     try:
-        client, job = submit(remote or LOCAL, shlex.join([python, script, *passed]), environment, 0 if remote else PATIENCE)
+        client, job = submit(
+            remote or LOCAL,
+            shlex.join([python, script, *passed]),
+            environment,
+            0 if remote else PATIENCE,
+        )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         hint = "" if remote else "; `make stop` ends all of Ray on this machine, then try again"
         print(f"{remote or LOCAL} took no job: {error}{hint}", file=sys.stderr)
@@ -188,7 +210,10 @@ def main() -> int:
         print("\nstopped; the same command continues where it was", flush=True)
         return 130
     except Exception as error:  # noqa: BLE001 - a lost head ends the stream in many ways
-        print(f"\nthe connection to the job was lost ({type(error).__name__}); the same command continues it", file=sys.stderr)
+        print(
+            f"\nthe connection to the job was lost ({type(error).__name__}); the same command continues it",
+            file=sys.stderr,
+        )
         return 1
     if status != JobStatus.SUCCEEDED:
         print(f"\nthe job ended as {status.value}", file=sys.stderr)

@@ -14,7 +14,9 @@ class RaypipeError(Exception):
 
     def __init__(self, what: str, where: str = "", todo: str = "") -> None:
         self.what, self.where, self.todo = what, where, todo
-        super().__init__(what, where, todo)  # all three, so that the error survives a trip between processes
+        super().__init__(
+            what, where, todo
+        )  # all three, so that the error survives a trip between processes
 
     def __str__(self) -> str:
         parts = [self.what]

@@ -7,6 +7,7 @@ where the table says so (item and user features).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +16,9 @@ from raypipe.errors import DataError
 
 USER, ITEM, RATING, TIME = "user_id", "item_id", "rating", "timestamp"
 TITLE, TEXT = "title", "text"
+
+TASKS = ("direct", "sequential", "rating")
+Task = Literal["direct", "sequential", "rating"]
 
 #: options of a question: vLLM tells the log-probabilities of so many tokens at most
 MOST_OPTIONS = 128
@@ -51,15 +55,22 @@ class Table:
                 try:
                     table = table.set_column(field, column, table[column].cast(wanted))
                 except pa.ArrowInvalid as error:
-                    raise DataError(f"column {column} of {self.name} is not {wanted}: {error}", where) from error
+                    raise DataError(
+                        f"column {column} of {self.name} is not {wanted}: {error}", where
+                    ) from error
             if table[column].null_count:
                 raise DataError(
-                    f"column {column} of {self.name} has {table[column].null_count} empty values", where, "fill or drop them"
+                    f"column {column} of {self.name} has {table[column].null_count} empty values",
+                    where,
+                    "fill or drop them",
                 )
         if self.key:
             distinct = table.group_by(list(self.key)).aggregate([]).num_rows
             if distinct != table.num_rows:
-                raise DataError(f"{self.name} repeats its key {self.key} ({table.num_rows - distinct} times)", where)
+                raise DataError(
+                    f"{self.name} repeats its key {self.key} ({table.num_rows - distinct} times)",
+                    where,
+                )
         return table
 
 
@@ -68,7 +79,9 @@ INTERACTIONS = Table(
     {USER: pa.string(), ITEM: pa.string(), RATING: pa.float32(), TIME: pa.int64()},
     key=(USER, ITEM),
 )
-ITEMS = Table("items", {ITEM: pa.string(), TITLE: pa.string(), TEXT: pa.string()}, open=True, key=(ITEM,))
+ITEMS = Table(
+    "items", {ITEM: pa.string(), TITLE: pa.string(), TEXT: pa.string()}, open=True, key=(ITEM,)
+)
 USERS = Table("users", {USER: pa.string()}, open=True, key=(USER,))
 #: One row a user and split part: candidates best first with the backbone's scores, the true item and its rank among all.
 LISTS = Table(
@@ -86,7 +99,13 @@ LISTS = Table(
 #: One row a rating that is asked about.
 PREDICTIONS = Table(
     "predictions",
-    {USER: pa.string(), ITEM: pa.string(), "split": pa.string(), "prediction": pa.float32(), "truth": pa.float32()},
+    {
+        USER: pa.string(),
+        ITEM: pa.string(),
+        "split": pa.string(),
+        "prediction": pa.float32(),
+        "truth": pa.float32(),
+    },
     key=(USER, ITEM),
 )
 #: What goes to an engine. `options` are the only answers allowed, `payload` says what each stands for.

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # Ray starts where a test says so, or fails there: never by the way
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
+    "0"  # Ray starts where a test says so, or fails there: never by the way
+)
 sys.path.insert(0, str(ROOT / "jobs"))
 
-from raypipe.backbones.tables import Tables  # noqa: E402
+from raypipe.backbones.interaction_matrices import Tables  # noqa: E402
+from raypipe.data.config import DataConfig  # noqa: E402
 from raypipe.data.dataset import read  # noqa: E402
 from raypipe.data.split import make_split  # noqa: E402
-from raypipe.sections import DataConfig  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,10 @@ def of_two(body, *arguments):
     """What `body(rank, *arguments)` returns in each of two processes of a group, in the order in which they are done."""
     spawn = torch.multiprocessing.get_context("spawn")
     queue, port = spawn.Queue(), free_port()
-    crew = [spawn.Process(target=_member, args=(rank, port, body, arguments, queue)) for rank in range(2)]
+    crew = [
+        spawn.Process(target=_member, args=(rank, port, body, arguments, queue))
+        for rank in range(2)
+    ]
     for process in crew:
         process.start()
     got = [queue.get(timeout=120) for _ in crew]

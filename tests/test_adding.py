@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from test_backbones import QUIET, checkerboard
 
-from raypipe import config
 from raypipe.backbones import direct, registry
 from raypipe.backbones.fit import fit
 from raypipe.backbones.scoring import top_k
+from raypipe.papers.llama4rec import config
 from raypipe.papers.llama4rec.stages import plan
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
@@ -24,10 +24,19 @@ def metric(tmp_path, monkeypatch):
 
 def test_the_example_is_found_planned_and_learns(metric):
     assert "metric" in registry.names("direct") and registry.task_of("metric") == "direct"
-    run = config.load("toy", {"backbones": {"direct": ["metric"]}, "tasks": ["direct"], "backbone_options.metric": {"epochs": 60}})
+    run = config.load(
+        "toy",
+        {
+            "backbones": {"direct": ["metric"]},
+            "tasks": ["direct"],
+            "backbone_options.metric": {"epochs": 60},
+        },
+    )
     assert "seed0/augmented/metric" in [s.name for s in plan(run)]
     data = checkerboard("direct")
-    options = registry.options("direct", "metric", {"epochs": 60, "learning_rate": 0.01, "batch_size": 64})
+    options = registry.options(
+        "direct", "metric", {"epochs": 60, "learning_rate": 0.01, "batch_size": 64}
+    )
     found = fit(registry.find("direct", "metric").Model, data, options, 0, QUIET, QUIET)
     same = top_k(found.model, data.validation, 1, 0).items[:, 0] == data.validation.target
     assert same.mean() > 0.9

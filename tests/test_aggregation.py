@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from raypipe import aggregation
 from raypipe.backbones.scoring import similar_users
+from raypipe.papers.llama4rec import aggregation
 
 
 def test_similar_user_by_cosine():
@@ -19,7 +19,9 @@ def test_similar_user_by_cosine():
 
 
 def test_long_tail_coefficient():
-    assert aggregation.long_tail_coefficient(np.array([0, 1, 9])) == pytest.approx([0.0, 0.693147, 2.302585], abs=1e-6)
+    assert aggregation.long_tail_coefficient(np.array([0, 1, 9])) == pytest.approx(
+        [0.0, 0.693147, 2.302585], abs=1e-6
+    )
 
 
 def test_weight_falls_with_activity_and_has_a_floor():
@@ -32,11 +34,15 @@ def test_weight_where_all_users_are_alike_is_the_floor():
 
 
 def test_weight_of_a_user_outside_the_range_is_clipped():
-    assert aggregation.llm_weight(np.array([0.0, 9.0]), 1.0, 2.0, 0.9, 0.1) == pytest.approx([0.9, 0.09])
+    assert aggregation.llm_weight(np.array([0.0, 9.0]), 1.0, 2.0, 0.9, 0.1) == pytest.approx(
+        [0.9, 0.09]
+    )
 
 
 def test_ratings_are_interpolated():
-    assert aggregation.blend_ratings(np.array([5.0]), np.array([3.0]), np.array([0.25])) == pytest.approx([3.5])
+    assert aggregation.blend_ratings(
+        np.array([5.0]), np.array([3.0]), np.array([0.25])
+    ) == pytest.approx([3.5])
 
 
 def test_positions_keep_the_conventional_order_among_equals():
@@ -47,7 +53,9 @@ def test_lists_are_blended_by_position():
     # utilities at alpha = 0.6 of items at conventional 1, 2, 3 and LLM 3, 1, 2:
     # -(0.6*3 + 0.4*1) = -2.2, -(0.6*1 + 0.4*2) = -1.4, -(0.6*2 + 0.4*3) = -2.4
     got = aggregation.mixed(-np.array([[3, 1, 2]]), -np.array([[1, 2, 3]]), np.array([0.6]))
-    assert got.tolist() == [[-2.2, -1.4, -2.4]] and aggregation.positions(got).tolist() == [[2, 1, 3]]
+    assert got.tolist() == [[-2.2, -1.4, -2.4]] and aggregation.positions(got).tolist() == [
+        [2, 1, 3]
+    ]
     assert aggregation.by_position(np.array([[0.2, 0.9, 0.5]])).tolist() == [[-3.0, -1.0, -2.0]]
 
 
@@ -55,17 +63,27 @@ def test_equal_utilities_keep_the_conventional_order():
     # at alpha = 0.5 and LLM 2, 1: both -1.5
     got = aggregation.mixed(-np.array([[2, 1]]), -np.array([[1, 2]]), np.array([0.5]))
     assert aggregation.positions(got).tolist() == [[1, 2]]
-    third = aggregation.mixed(np.array([[0.1, 0.3]]), np.array([[0.3, 0.2]]), np.array([1 / 3]))  # equal but for rounding
+    third = aggregation.mixed(
+        np.array([[0.1, 0.3]]), np.array([[0.3, 0.2]]), np.array([1 / 3])
+    )  # equal but for rounding
     assert aggregation.positions(third).tolist() == [[1, 2]]
 
 
 def test_what_is_added_to_all_of_a_users_utilities_changes_nothing():
     llm, rec, alpha = np.array([[-3.0, -1.0, -2.5]]), np.array([[0.9, 0.1, 0.4]]), np.array([0.4])
     shifted = aggregation.mixed(llm - 7.0, rec + 2.0, alpha)
-    assert aggregation.positions(shifted).tolist() == aggregation.positions(aggregation.mixed(llm, rec, alpha)).tolist()
+    assert (
+        aggregation.positions(shifted).tolist()
+        == aggregation.positions(aggregation.mixed(llm, rec, alpha)).tolist()
+    )
 
 
 @pytest.mark.parametrize("alpha,expected", [(0.0, [[1, 2, 3, 4]]), (1.0, [[4, 2, 1, 3]])])
 def test_the_ends_are_the_two_models(alpha, expected):
-    llm, rec = aggregation.by_position(-np.array([[4, 2, 1, 3]])), aggregation.by_position(np.array([[9.0, 5.0, 4.0, 2.0]]))
-    assert aggregation.positions(aggregation.mixed(llm, rec, np.array([alpha]))).tolist() == expected
+    llm, rec = (
+        aggregation.by_position(-np.array([[4, 2, 1, 3]])),
+        aggregation.by_position(np.array([[9.0, 5.0, 4.0, 2.0]])),
+    )
+    assert (
+        aggregation.positions(aggregation.mixed(llm, rec, np.array([alpha]))).tolist() == expected
+    )

@@ -31,15 +31,24 @@ def said(model, user, item):
 def test_fields_are_distinct_rows(toy):
     data, model = built(toy, "rating", "deepfm")
     rows = model.fields.rows(torch.tensor([3]), torch.tensor([4]))[0]
-    assert len(set(rows.tolist())) == len(rows) == 2 + data.user_codes.shape[1] + data.item_codes.shape[1]
+    assert (
+        len(set(rows.tolist()))
+        == len(rows)
+        == 2 + data.user_codes.shape[1] + data.item_codes.shape[1]
+    )
 
 
 def test_ridge_starts_at_damped_means_and_pulls_rare_embeddings_more(toy):
     data, model = built(toy, "rating", "afm", ridge=4.0, reg=0.5)
     mean = data.rating.astype(float).mean()
-    item = [(data.rating[data.item == i] - mean).sum() / ((data.item == i).sum() + 4) for i in range(data.n_items)]
+    item = [
+        (data.rating[data.item == i] - mean).sum() / ((data.item == i).sum() + 4)
+        for i in range(data.n_items)
+    ]
     of = data.user == 3
-    user = sum(r - mean - item[i] for r, i in zip(data.rating[of], data.item[of], strict=True)) / (of.sum() + 4)
+    user = sum(r - mean - item[i] for r, i in zip(data.rating[of], data.item[of], strict=True)) / (
+        of.sum() + 4
+    )
     rows = model.fields.rows(torch.tensor([3]), torch.tensor([4]))
     user_row, item_row = rows[0, 0], rows[0, 1 + data.user_codes.shape[1]]
     assert model.table.weight[user_row, 0].item() == pytest.approx(user, abs=1e-5)
@@ -49,7 +58,9 @@ def test_ridge_starts_at_damped_means_and_pulls_rare_embeddings_more(toy):
         columns = [*data.user_codes[data.user].T, *data.item_codes[data.item].T]
         times = {int(user_row): of.sum(), int(item_row): (data.item == 4).sum()}.get(int(row))
         if times is None:  # a side feature: how many training rows share it
-            n = [int(r) for r in rows[0] if int(r) not in (int(user_row), int(item_row))].index(int(row))
+            n = [int(r) for r in rows[0] if int(r) not in (int(user_row), int(item_row))].index(
+                int(row)
+            )
             code = [*data.user_codes[3], *data.item_codes[4]][n]
             times = (columns[n] == code).sum()
         wanted += (0.5 + 4 / max(times, 1)) * model.table.weight[row].pow(2).sum().item()
@@ -60,14 +71,18 @@ def test_deepfm_is_a_sum_over_pairs_and_an_mlp(toy):
     _, model = built(toy, "rating", "deepfm")
     v, w = fields_of(model, 3, 4)
     pairs = sum(v[a] @ v[b] for a in range(len(v)) for b in range(a))
-    assert said(model, 3, 4) == pytest.approx((model.mean + w + pairs + model.deep(v.flatten())).item(), abs=1e-4)
+    assert said(model, 3, 4) == pytest.approx(
+        (model.mean + w + pairs + model.deep(v.flatten())).item(), abs=1e-4
+    )
 
 
 def test_nfm_feeds_the_sum_of_products_to_an_mlp(toy):
     _, model = built(toy, "rating", "nfm")
     v, w = fields_of(model, 3, 4)
     pooled = sum(v[a] * v[b] for a in range(len(v)) for b in range(a))
-    assert said(model, 3, 4) == pytest.approx((model.mean + w + model.deep(pooled)).item(), abs=1e-4)
+    assert said(model, 3, 4) == pytest.approx(
+        (model.mean + w + model.deep(pooled)).item(), abs=1e-4
+    )
 
 
 def test_afm_weighs_the_pairs(toy):
@@ -81,7 +96,9 @@ def test_afm_weighs_the_pairs(toy):
     with torch.no_grad():
         model.weigh.weight.zero_()
     dense = sum(v[a] @ v[b] for a in range(len(v)) for b in range(a))
-    assert said(model, 3, 4) == pytest.approx((model.mean + w + dense).item(), rel=1e-4), "even attention is the plain sum"
+    assert said(model, 3, 4) == pytest.approx((model.mean + w + dense).item(), rel=1e-4), (
+        "even attention is the plain sum"
+    )
 
 
 def test_dcn_crosses_with_the_outer_product(toy):
@@ -102,7 +119,14 @@ def test_xdeepfm_compresses_all_products(toy):
     for compress in model.compress:
         weight = compress.weight.view(-1, len(layer), len(v))
         layer = torch.stack(
-            [sum(weight[h, i, j] * layer[i] * v[j] for i in range(len(layer)) for j in range(len(v))) for h in range(len(weight))]
+            [
+                sum(
+                    weight[h, i, j] * layer[i] * v[j]
+                    for i in range(len(layer))
+                    for j in range(len(v))
+                )
+                for h in range(len(weight))
+            ]
         )
         sums.append(layer.sum(1))
     assert torch.allclose(model.cin(v[None])[0], torch.cat(sums), atol=1e-3)
@@ -114,9 +138,21 @@ def test_autoint_attention_is_that_of_torch(toy):
     query, key, value, rest = layer.project.weight.split(8)
     mix = torch.nn.functional.multi_head_attention_forward
     made, _ = mix(
-        (x @ query.T).transpose(0, 1), (x @ key.T).transpose(0, 1), (x @ value.T).transpose(0, 1), 8, layer.heads,
-        torch.cat([torch.eye(8)] * 3), None, None, None, False, 0.0, torch.eye(8), None, training=False,
-    )  # fmt: skip
+        (x @ query.T).transpose(0, 1),
+        (x @ key.T).transpose(0, 1),
+        (x @ value.T).transpose(0, 1),
+        8,
+        layer.heads,
+        torch.cat([torch.eye(8)] * 3),
+        None,
+        None,
+        None,
+        False,
+        0.0,
+        torch.eye(8),
+        None,
+        training=False,
+    )
     seen = layer(x.permute(2, 1, 0).contiguous()).permute(2, 1, 0)
     assert torch.allclose(seen, torch.relu(made.transpose(0, 1) + x @ rest.T), atol=1e-5)
 
@@ -151,16 +187,23 @@ def test_sim_gcl_noise_has_its_length_and_stays_in_the_orthant(toy):
     _, model = built(toy, "direct", "sim_gcl", noise=0.1)
     x = torch.randn(50, 16)
     added = model.disturbed(x) - x
-    assert torch.allclose(added.norm(dim=1), torch.full((50,), 0.1), atol=1e-5) and ((added * x) >= -1e-6).all()
+    assert (
+        torch.allclose(added.norm(dim=1), torch.full((50,), 0.1), atol=1e-5)
+        and ((added * x) >= -1e-6).all()
+    )
 
 
 @pytest.mark.parametrize("view,share", [("edge", 0.4), ("node", 0.64), ("walk", 0.4)])
 def test_sgl_views_lack_what_they_should(toy, view, share):
-    data, model = built(toy, "direct", "sgl", view=view, drop=0.6 if view != "node" else 0.2, layers=2)
+    data, model = built(
+        toy, "direct", "sgl", view=view, drop=0.6 if view != "node" else 0.2, layers=2
+    )
     next(iter(model.batches(data, generator(0, "x"))))
     one, two = model._views
     assert all(abs(g.values().numel() / (2 * len(data.user)) - share) < 0.12 for g in (*one, *two))
-    same = one[0].values().shape == one[1].values().shape and torch.equal(one[0].to_dense(), one[1].to_dense())
+    same = one[0].values().shape == one[1].values().shape and torch.equal(
+        one[0].to_dense(), one[1].to_dense()
+    )
     assert same == (view != "walk"), "a walk draws each layer anew"
     assert not torch.equal(one[0].to_dense(), two[0].to_dense())
 
@@ -173,7 +216,10 @@ def test_mix_gcf_takes_the_hardest_mixed_negative(toy, monkeypatch):
     loss = model.loss(user, positive, negative, torch.tensor([False]))
     first, second = model.embedding, model.graph.adjacency.to_dense() @ model.embedding
     taken = [
-        layer[max((3, 4, 5), key=lambda i: float(layer[2] @ layer[model.n_users + i])) + model.n_users] for layer in (first, second)
+        layer[
+            max((3, 4, 5), key=lambda i: float(layer[2] @ layer[model.n_users + i])) + model.n_users
+        ]
+        for layer in (first, second)
     ]
     final = (first + second) / 2
     apart = final[2] @ final[model.n_users + 1] - final[2] @ (taken[0] + taken[1]) / 2
@@ -186,22 +232,30 @@ def test_info_nce_by_hand():
     wanted = -2 + np.log(np.exp(2) + 1)
     assert losses.info_nce(one, two, two, 0.5).item() == pytest.approx(wanted, abs=1e-6)
     # within a batch there are two others besides the partner: -2 + log(e^2 + 2)
-    assert losses.two_views(one, two, 0.5).item() == pytest.approx(-2 + np.log(np.exp(2) + 2), abs=1e-6)
+    assert losses.two_views(one, two, 0.5).item() == pytest.approx(
+        -2 + np.log(np.exp(2) + 2), abs=1e-6
+    )
 
 
 def test_the_gradient_of_info_nce_is_that_of_logsumexp():
     torch.manual_seed(0)
     given = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (4, 4, 9)]
     assert torch.autograd.gradcheck(lambda *x: losses.info_nce(*x, 0.1), given)
-    many = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (300, 300, 200)]  # more than go at once
+    many = [
+        torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (300, 300, 200)
+    ]  # more than go at once
     cosine = F.normalize(many[0], dim=1) @ F.normalize(many[2], dim=1).T
     plain = torch.logsumexp(cosine / 0.1, 1) - F.cosine_similarity(many[0], many[1]) / 0.1
     ours = losses.info_nce(*many, 0.1)
     assert ours.item() == pytest.approx(plain.mean().item())
-    for one, two in zip(*(torch.autograd.grad(loss, many) for loss in (plain.mean(), ours)), strict=True):
+    for one, two in zip(
+        *(torch.autograd.grad(loss, many) for loss in (plain.mean(), ours)), strict=True
+    ):
         torch.testing.assert_close(one, two)
     steep = [losses.info_nce(*given, t).item() for t in (1 / 59, 1 / 61)]
-    assert steep[0] == pytest.approx(steep[1] * 59 / 61, rel=0.1), "no step where the exponentials would grow too large"
+    assert steep[0] == pytest.approx(steep[1] * 59 / 61, rel=0.1), (
+        "no step where the exponentials would grow too large"
+    )
 
 
 def test_pair_sum_is_half_of_square_of_sum_less_sum_of_squares():
@@ -292,22 +346,33 @@ def test_item_knn_by_a_naive_loop(toy):
     for i in range(data.n_items):
         for j in range(data.n_items):
             if i != j:
-                like[i, j] = len(users[i] & users[j]) / ((len(users[i]) * len(users[j])) ** 0.5 + model.options.shrink + 1e-9)
+                like[i, j] = len(users[i] & users[j]) / (
+                    (len(users[i]) * len(users[j])) ** 0.5 + model.options.shrink + 1e-9
+                )
     model.begin_scoring()
     taken = data.item[data.user == 3]
     got = model.score(torch.tensor([3]), torch.zeros(1, 1))[0].numpy()
-    assert np.allclose(got, like[:, taken].sum(1), atol=1e-4), "with at least as many neighbours as items nothing is cut"
+    assert np.allclose(got, like[:, taken].sum(1), atol=1e-4), (
+        "with at least as many neighbours as items nothing is cut"
+    )
 
 
 def test_popularity_counts(toy):
     data, model = built(toy, "direct", "popularity")
     got = model.score(torch.tensor([0, 1]), torch.zeros(2, 1))
-    assert got[0].tolist() == got[1].tolist() == [int((data.item == i).sum()) for i in range(data.n_items)]
+    assert (
+        got[0].tolist()
+        == got[1].tolist()
+        == [int((data.item == i).sum()) for i in range(data.n_items)]
+    )
 
 
 def test_item_loss_is_the_mean_cross_entropy_and_the_penalty(toy):
     data, model = built(toy, "sequential", "sasrec", reg=0.5)
-    state, item = torch.randn(700, 16), torch.randint(0, data.n_items, (700,))  # more rows than a piece has
+    state, item = (
+        torch.randn(700, 16),
+        torch.randint(0, data.n_items, (700,)),
+    )  # more rows than a piece has
     table = model.items.weight[: data.n_items]
     cross = torch.nn.functional.cross_entropy(state @ table.T, item)
     wanted = cross + 0.5 * model.items.weight.pow(2).sum() / 2 / 700
@@ -328,7 +393,12 @@ def test_sampled_item_loss_by_hand_and_near_the_full_one(toy, monkeypatch):
     model.options = model.options.model_copy(update={"negatives": 3})
     monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([4, 7, 7]))
     weight = (data.n_items - 1) / 3
-    for target, terms in ((2, (4, 7, 7)), (7, (4,))):  # a drawn item that is the target does not count against itself
+    for target, terms in (
+        (2, (4, 7, 7)),
+        (7, (4,)),
+    ):  # a drawn item that is the target does not count against itself
         others = sum(weight * np.exp(scores[0, i].item()) for i in terms)
         wanted = np.log(np.exp(scores[0, target].item()) + others) - scores[0, target].item()
-        assert model.item_loss(state[:1], torch.tensor([target])).item() == pytest.approx(wanted, abs=1e-5)
+        assert model.item_loss(state[:1], torch.tensor([target])).item() == pytest.approx(
+            wanted, abs=1e-5
+        )

@@ -12,8 +12,8 @@ from processes import of_two
 from raypipe.backbones import adam, graph, negatives, registry, scoring
 from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
 from raypipe.backbones.fit import Worker, can_start, fit
+from raypipe.backbones.interaction_matrices import Augmented
 from raypipe.backbones.scoring import predict, top_k
-from raypipe.backbones.tables import Augmented
 from raypipe.seeding import derive, generator
 
 ALL = [(task, name) for task in registry.FOLDERS for name in registry.names(task)]
@@ -26,7 +26,14 @@ CLOSED = ("als", "ease", "item_knn", "popularity")
 
 def options(task, name, **given):
     """Small options; those that a backbone lacks, or a closed form has no use for, are left out."""
-    wanted = {"embedding_size": 16, "batch_size": 64, "learning_rate": 0.01, "reg": 0.0, "ridge": 0.0, **given}
+    wanted = {
+        "embedding_size": 16,
+        "batch_size": 64,
+        "learning_rate": 0.01,
+        "reg": 0.0,
+        "ridge": 0.0,
+        **given,
+    }
     if name in CLOSED:
         wanted = {k: v for k, v in wanted.items() if k not in ("epochs", "reg")}
     known = registry.find(task, name).Options.model_fields
@@ -49,9 +56,22 @@ def checkerboard(task):
     nothing = np.zeros((n_users, 0), dtype=np.int64), np.zeros((n_items, 0), dtype=np.int64)
     queries = Queries(np.arange(n_users), Ragged.of(rows), np.array(left))
     truth = np.where(np.array(left) % 4 < 2, 5.0, 2.0).astype(np.float32)
-    asked = RatingQueries(np.arange(n_users), np.array(left), truth) if task == "rating" else queries
-    return FitData(n_users, n_items, np.array(user), np.array(item), rating, Ragged.of(rows), np.empty((0, 3), np.int64),
-                   *nothing, (), (), asked)  # fmt: skip
+    asked = (
+        RatingQueries(np.arange(n_users), np.array(left), truth) if task == "rating" else queries
+    )
+    return FitData(
+        n_users,
+        n_items,
+        np.array(user),
+        np.array(item),
+        rating,
+        Ragged.of(rows),
+        np.empty((0, 3), np.int64),
+        *nothing,
+        (),
+        (),
+        asked,
+    )
 
 
 @pytest.mark.parametrize("task,name", ALL)
@@ -103,7 +123,9 @@ def test_a_resumed_fit_equals_an_undisturbed_one_bit_for_bit(task, name, toy, tm
 @pytest.mark.parametrize("task,name", RANKERS)
 def test_lists_are_full_ranked_and_masked(task, name, toy):
     data, queries = toy.fit_data(task), toy.queries(task, "test")
-    model = fit(registry.find(task, name).Model, data, options(task, name, epochs=1), 0, QUIET, QUIET).model
+    model = fit(
+        registry.find(task, name).Model, data, options(task, name, epochs=1), 0, QUIET, QUIET
+    ).model
     got = top_k(model, queries, len(toy.items), 0)
     for row in range(len(queries.user)):
         seen = queries.history.row(row)
@@ -131,9 +153,13 @@ def test_ties_do_not_favour_the_target():
         def score(self, user, history):
             return torch.zeros(len(user), 50)
 
-    queries = Queries(np.zeros(50, np.int64), Ragged.of([np.empty(0, np.int64)] * 50), np.arange(50))
+    queries = Queries(
+        np.zeros(50, np.int64), Ragged.of([np.empty(0, np.int64)] * 50), np.arange(50)
+    )
     got = top_k(Flat(), queries, 5, 0)
-    assert sorted(got.target_rank) == list(range(1, 51)), "each place once: the target is treated as any item"
+    assert sorted(got.target_rank) == list(range(1, 51)), (
+        "each place once: the target is treated as any item"
+    )
 
 
 def test_held_rows_are_unknown_to_hint_models(toy):
@@ -142,7 +168,9 @@ def test_held_rows_are_unknown_to_hint_models(toy):
         known = set(zip(data.user, data.item, strict=True))
         assert len(held) > 50 and not known & set(zip(held["u"], held["i"], strict=True))
         if task != "rating":
-            assert not any(i in data.sequences.row(u) for u, i in zip(held["u"], held["i"], strict=True))
+            assert not any(
+                i in data.sequences.row(u) for u, i in zip(held["u"], held["i"], strict=True)
+            )
 
 
 def test_augmentation_enters_the_training_data(toy):
@@ -159,7 +187,9 @@ def test_augmentation_enters_the_training_data(toy):
     plain, filled = toy.fit_data("rating"), toy.fit_data("rating", extra=extra)
     director = toy.dataset.items["director"]
     unknown = (director == "").to_numpy()
-    assert len(set(plain.item_codes[unknown, -1])) == 1, "without the LLM, a missing director is `unknown`"
+    assert len(set(plain.item_codes[unknown, -1])) == 1, (
+        "without the LLM, a missing director is `unknown`"
+    )
     assert len(set(filled.item_codes[unknown, -1])) == 1
     assert (plain.item_codes[~unknown, -1] != plain.item_codes[unknown, -1][0]).all()
     assert "Lee" not in set(director) and filled.item_sizes[-1] == plain.item_sizes[-1]
@@ -240,16 +270,32 @@ def _two_workers(rank, task, name):
     return [line["loss"] for line in found.curve], [line["validation"] for line in found.curve]
 
 
-@pytest.mark.parametrize("task,name", [("direct", "light_gcn"), ("direct", "mf"), ("sequential", "sasrec"), ("rating", "deepfm")])
+@pytest.mark.parametrize(
+    "task,name",
+    [("direct", "light_gcn"), ("direct", "mf"), ("sequential", "sasrec"), ("rating", "deepfm")],
+)
 def test_two_workers_give_what_one_gives(task, name, monkeypatch):
     monkeypatch.setattr(adam, "LAZY_FROM", 0 if name == "mf" else adam.LAZY_FROM)
     data = checkerboard(task)
-    alone = fit(registry.find(task, name).Model, data, options(task, name, epochs=12, patience=12, dropout=0.0), 0, QUIET, QUIET)
+    alone = fit(
+        registry.find(task, name).Model,
+        data,
+        options(task, name, epochs=12, patience=12, dropout=0.0),
+        0,
+        QUIET,
+        QUIET,
+    )
     got = of_two(_two_workers, task, name)
     assert got[0] == got[1], "both know the same loss and the same validation value"
     # SASRec averages over the positions of a worker's rows, which differ a little from those of the batch
-    assert np.allclose(got[0][0], [line["loss"] for line in alone.curve], rtol=0.05 if name == "sasrec" else 1e-4)
-    assert np.allclose(got[0][1], [line["validation"] for line in alone.curve], atol=0.15 if name == "sasrec" else 1e-3)
+    assert np.allclose(
+        got[0][0], [line["loss"] for line in alone.curve], rtol=0.05 if name == "sasrec" else 1e-4
+    )
+    assert np.allclose(
+        got[0][1],
+        [line["validation"] for line in alone.curve],
+        atol=0.15 if name == "sasrec" else 1e-3,
+    )
 
 
 def test_two_steps_of_the_loop_are_adam_by_hand(toy):
@@ -257,7 +303,14 @@ def test_two_steps_of_the_loop_are_adam_by_hand(toy):
     data, build = toy.fit_data("direct"), registry.find("direct", "mf").Model
     chosen = options("direct", "mf", epochs=2, patience=2, batch_size=10**6)
     seen = []
-    fit(build, data, chosen, 5, QUIET, lambda write: seen.append(write.keywords["model"].embedding.detach().clone()))
+    fit(
+        build,
+        data,
+        chosen,
+        5,
+        QUIET,
+        lambda write: seen.append(write.keywords["model"].embedding.detach().clone()),
+    )
     torch.manual_seed(derive(5, "init"))
     model = build(data, chosen)
     x, mean, square = model.embedding.detach().clone(), 0.0, 0.0
@@ -268,7 +321,9 @@ def test_two_steps_of_the_loop_are_adam_by_hand(toy):
         model.loss(*batch).backward()
         grad = model.embedding.grad
         mean, square = 0.9 * mean + 0.1 * grad, 0.999 * square + 0.001 * grad**2
-        x = x - chosen.learning_rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + 1e-8)
+        x = x - chosen.learning_rate * (mean / (1 - 0.9**step)) / (
+            (square / (1 - 0.999**step)) ** 0.5 + 1e-8
+        )
         assert torch.allclose(seen[step - 1], x, atol=1e-6), step
 
 
@@ -285,7 +340,8 @@ def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monk
         assert bool(model.lazy) == (limit == 0)
         optimizer = adam.Adam(model, model.lazy, 0.01)
         one, two = (
-            tuple(part[rows] for part in next(model.batches(data, generator(0, "b")))) for rows in (slice(0, 8), slice(8, 16))
+            tuple(part[rows] for part in next(model.batches(data, generator(0, "b"))))
+            for rows in (slice(0, 8), slice(8, 16))
         )
         seen = []
         for batch in (one, two):
@@ -297,7 +353,9 @@ def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monk
                 slope = {k: v.grad.to_dense().abs() for k, v in model.named_parameters()}
         tables[limit] = seen
     for key, dense in tables[10**9][0].items():
-        steep = slope[key] > 1e-4  # where the gradient is tiny, the two differ by where they add eps
+        steep = (
+            slope[key] > 1e-4
+        )  # where the gradient is tiny, the two differ by where they add eps
         assert torch.allclose(tables[0][0][key][steep], dense[steep], atol=2e-4), key
     first, second = (step[model.lazy[0] if model.lazy else LAZY[name]] for step in tables[0])
     moved = (first != second).any(1)
@@ -350,14 +408,19 @@ def test_negatives_are_never_training_items(slots, toy, monkeypatch):
 
 def test_large_logs_make_larger_batches_of_light_gcn(toy):
     data = toy.fit_data("direct")
-    model = registry.find("direct", "light_gcn").Model(data, options("direct", "light_gcn", batch_size=8, steps=5))
+    model = registry.find("direct", "light_gcn").Model(
+        data, options("direct", "light_gcn", batch_size=8, steps=5)
+    )
     sizes = [len(batch[0]) for batch in model.batches(data, generator(0, "b"))]
     assert len(sizes) == 5 and sum(sizes) == len(data.user)
 
 
 def test_workers_average_dense_and_sparse_gradients():
     """Two workers as threads, whose `add` meets at a barrier; the mean is that of both gradients, row by row."""
-    models = [torch.nn.ModuleList([torch.nn.Embedding(5, 2, sparse=True), torch.nn.Linear(2, 1)]) for _ in range(2)]
+    models = [
+        torch.nn.ModuleList([torch.nn.Embedding(5, 2, sparse=True), torch.nn.Linear(2, 1)])
+        for _ in range(2)
+    ]
     models[1].load_state_dict(models[0].state_dict())
     rows = [torch.tensor([0, 1, 1]), torch.tensor([1, 4])]
     for (table, line), own in zip(models, rows, strict=True):

@@ -46,14 +46,26 @@ def command(out):
 
 def environment():
     """A cluster of the test's own, whatever runs on this machine."""
-    return {**{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")}, "RAY_ADDRESS": "local"}
+    return {
+        **{
+            k: v
+            for k, v in os.environ.items()
+            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")
+        },
+        "RAY_ADDRESS": "local",
+    }
 
 
 def start(out, log, command=command):
     """The job in a process group of its own, so that a kill takes Ray's head and all workers with it."""
     stream = open(log, "a")  # noqa: SIM115 - it lives as long as the process
     return subprocess.Popen(
-        command(out), cwd=out.parent, stdout=stream, stderr=subprocess.STDOUT, env=environment(), start_new_session=True
+        command(out),
+        cwd=out.parent,
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+        start_new_session=True,
     )
 
 
@@ -69,8 +81,12 @@ def kill_when(out, log, ready, what, command=command, sent=signal.SIGKILL):
     deadline = time.monotonic() + 1200
     try:
         while not ready():
-            assert process.poll() is None, f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
-            assert time.monotonic() < deadline, f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
+            assert process.poll() is None, (
+                f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
+            )
+            assert time.monotonic() < deadline, (
+                f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
+            )
             time.sleep(0.05)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
@@ -95,32 +111,70 @@ def test_report_follows_its_contract(undisturbed):
     assert report["schema"] == "raypipe-report/2"
     assert {"id", "commit", "config", "machine", "versions"} <= set(report["run"])
     assert all({"name", "seconds", "cached", "rows"} <= set(s) for s in report["stages"])
-    keys = {"dataset", "protocol", "task", "backbone", "variant", "split", "metric", "mean", "std", "values", "n_users"}
+    keys = {
+        "dataset",
+        "protocol",
+        "task",
+        "backbone",
+        "variant",
+        "split",
+        "metric",
+        "mean",
+        "std",
+        "values",
+        "n_users",
+    }
     assert all(keys <= set(r) for r in report["results"])
     cells = {(r["task"], r["variant"], r["metric"]) for r in report["results"]}
     assert len(cells) == 4 * (4 + 4 + 2)
     llm = report["llm"]
-    waves = {s["name"]: s["facts"] for s in report["stages"] if s["name"].startswith("completions/")}
+    waves = {
+        s["name"]: s["facts"] for s in report["stages"] if s["name"].startswith("completions/")
+    }
     for name in ("ift", "llama4rec"):
-        assert waves[f"completions/{name}"]["pieces"] > 1, "answers are kept while others are still asked for"
-    assert llm["engine"] == "vllm" and llm["rejected"] == {} and llm["prompts"] > 500 and llm["tokens_in"] > 10_000
+        assert waves[f"completions/{name}"]["pieces"] > 1, (
+            "answers are kept while others are still asked for"
+        )
+    assert (
+        llm["engine"] == "vllm"
+        and llm["rejected"] == {}
+        and llm["prompts"] > 500
+        and llm["tokens_in"] > 10_000
+    )
     assert {a["task"] for a in report["aggregation"]} == {"direct", "sequential", "rating"}
-    assert all(a["alpha_1"] in (0.3, 0.7) and a["alpha_2"] in (0.1, 0.5) for a in report["aggregation"])
+    assert all(
+        a["alpha_1"] in (0.3, 0.7) and a["alpha_2"] in (0.1, 0.5) for a in report["aggregation"]
+    )
 
 
 def test_metrics_are_those_of_the_predictions_by_a_naive_loop(undisturbed):
     out, report = undisturbed
-    truth = {r.user_id: r.item_id for r in pd.read_parquet(out / "split" / "test.parquet").itertuples()}
-    rated = {(r.user_id, r.item_id): r.rating for r in pd.read_parquet(out / "split" / "rating" / "test.parquet").itertuples()}
-    seen = pd.concat(pd.read_parquet(out / "split" / f"{p}.parquet") for p in ("train", "validation"))
+    truth = {
+        r.user_id: r.item_id for r in pd.read_parquet(out / "split" / "test.parquet").itertuples()
+    }
+    rated = {
+        (r.user_id, r.item_id): r.rating
+        for r in pd.read_parquet(out / "split" / "rating" / "test.parquet").itertuples()
+    }
+    seen = pd.concat(
+        pd.read_parquet(out / "split" / f"{p}.parquet") for p in ("train", "validation")
+    )
     known = set(zip(seen["user_id"], seen["item_id"], strict=True))
     for row in report["results"]:
-        frame = pd.read_parquet(out / "predictions" / f"{row['task']}.{row['backbone']}.{row['variant']}.parquet")
+        frame = pd.read_parquet(
+            out / "predictions" / f"{row['task']}.{row['backbone']}.{row['variant']}.parquet"
+        )
         if row["task"] == "rating":
             errors = [p.prediction - rated[p.user_id, p.item_id] for p in frame.itertuples()]
-            value = np.mean(np.square(errors)) ** 0.5 if row["metric"] == "RMSE" else np.mean(np.abs(errors))
+            value = (
+                np.mean(np.square(errors)) ** 0.5
+                if row["metric"] == "RMSE"
+                else np.mean(np.abs(errors))
+            )
         else:
-            assert not known & set(zip(frame["user_id"], frame["item_id"], strict=True)), "the history is never recommended"
+            assert not known & set(zip(frame["user_id"], frame["item_id"], strict=True)), (
+                "the history is never recommended"
+            )
             k, total = int(row["metric"][-1]), 0.0
             for user, own in frame.groupby("user_id"):
                 assert own["rank"].tolist() == list(range(1, 11))
@@ -135,10 +189,16 @@ def test_final_ranks_are_the_aggregation_of_both(undisturbed):
     out, report = undisturbed
     frame = pd.read_parquet(out / "predictions" / "sequential.sasrec.llama4rec.parquet")
     weights = next(a for a in report["aggregation"] if a["task"] == "sequential")
-    assert frame["alpha"].between(weights["alpha_1"] * weights["alpha_2"] - 1e-9, weights["alpha_1"] + 1e-9).all()
+    assert (
+        frame["alpha"]
+        .between(weights["alpha_1"] * weights["alpha_2"] - 1e-9, weights["alpha_1"] + 1e-9)
+        .all()
+    )
     for _, own in frame.groupby("user_id"):
         utility = own["alpha"] * own["llm"] + (1 - own["alpha"]) * own["rec"]
-        assert utility.round(9).is_monotonic_decreasing and own["score"].to_numpy() == pytest.approx(utility.to_numpy(), abs=1e-9)
+        assert utility.round(9).is_monotonic_decreasing and own[
+            "score"
+        ].to_numpy() == pytest.approx(utility.to_numpy(), abs=1e-9)
         assert own.sort_values("rank_rec")["rec"].is_monotonic_decreasing
         assert own.sort_values("rank_llm")["llm"].is_monotonic_decreasing
         assert sorted(own["rank_llm"]) == sorted(own["rank_rec"]) == list(range(1, 11))
@@ -153,7 +213,12 @@ def test_the_llm_was_tuned_by_deepspeed_on_two_workers(undisturbed):
 
 def test_the_page_is_self_contained(undisturbed):
     page = (undisturbed[0] / "report.html").read_text()
-    assert "<svg" in page and "Llama4Rec" in page and 'src="http' not in page and 'href="http' not in page
+    assert (
+        "<svg" in page
+        and "Llama4Rec" in page
+        and 'src="http' not in page
+        and 'href="http' not in page
+    )
 
 
 def test_the_same_command_again_runs_nothing(undisturbed):
@@ -176,7 +241,12 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
     ready = scratch("llm.plain", "checkpoint_*")
     assert kill_when(out, log, ready, "a checkpoint of the other LLM", sent=signal.SIGINT) == 130
     assert "stopped; the same command continues where it was" in log.read_text()
-    kill_when(out, log, scratch("completions.llama4rec", "completions/[!k]*.parquet"), "an answer of the LLM")
+    kill_when(
+        out,
+        log,
+        scratch("completions.llama4rec", "completions/[!k]*.parquet"),
+        "an answer of the LLM",
+    )
     report = finish(out, log)
     text = log.read_text()
     assert "continuing from a checkpoint" in text and "prompts were answered before" in text
@@ -223,15 +293,30 @@ def test_the_bundle_answers_over_http(undisturbed):
     with serving(undisturbed[0] / "bundle", undisturbed[0].parent / "serve.log") as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/docs").status_code == 200
-        got = client.post("/recommend", json={"user_id": "u0003", "k": 5, "task": "sequential"}).json()
-        assert [i["rank"] for i in got["items"]] == [1, 2, 3, 4, 5] and 0 < got["alpha"] < 1 and got["llm_answered"]
-        assert all(1 <= i["rank_rec"] <= 10 and 1 <= i["rank_llm"] <= 10 and i["title"] for i in got["items"])
-        direct = client.post("/recommend", json={"user_id": "u0003", "k": 20, "task": "direct"}).json()
+        got = client.post(
+            "/recommend", json={"user_id": "u0003", "k": 5, "task": "sequential"}
+        ).json()
+        assert (
+            [i["rank"] for i in got["items"]] == [1, 2, 3, 4, 5]
+            and 0 < got["alpha"] < 1
+            and got["llm_answered"]
+        )
+        assert all(
+            1 <= i["rank_rec"] <= 10 and 1 <= i["rank_llm"] <= 10 and i["title"]
+            for i in got["items"]
+        )
+        direct = client.post(
+            "/recommend", json={"user_id": "u0003", "k": 20, "task": "direct"}
+        ).json()
         assert len(direct["items"]) == 20 and direct["items"][15]["rank_llm"] is None
         new = client.post("/recommend", json={"history": ["m0000", "m0001"], "k": 3}).json()
-        assert len(new["items"]) == 3 and not {"m0000", "m0001"} & {i["item_id"] for i in new["items"]}
+        assert len(new["items"]) == 3 and not {"m0000", "m0001"} & {
+            i["item_id"] for i in new["items"]
+        }
         rate = client.post("/rate", json={"user_id": "u0003", "item_id": "m0004"}).json()
-        assert rate["prediction"] == pytest.approx(rate["alpha"] * rate["llm"] + (1 - rate["alpha"]) * rate["rec"])
+        assert rate["prediction"] == pytest.approx(
+            rate["alpha"] * rate["llm"] + (1 - rate["alpha"]) * rate["rec"]
+        )
         wrong = [
             ("/recommend", {"user_id": "nobody"}, 404, "nobody"),
             ("/recommend", {"user_id": "u0003", "k": 0}, 422, "k"),
@@ -243,14 +328,29 @@ def test_the_bundle_answers_over_http(undisturbed):
         ]
         for path, body, code, word in wrong:
             answer = client.post(path, json=body)
-            assert answer.status_code == code and word in answer.json()["error"], (body, answer.text)
-        broken = client.post("/recommend", content="{", headers={"content-type": "application/json"})
-        assert broken.status_code == 422 and broken.json()["error"].startswith("The request is malformed")
+            assert answer.status_code == code and word in answer.json()["error"], (
+                body,
+                answer.text,
+            )
+        broken = client.post(
+            "/recommend", content="{", headers={"content-type": "application/json"}
+        )
+        assert broken.status_code == 422 and broken.json()["error"].startswith(
+            "The request is malformed"
+        )
 
 
 def run_job(folder, *arguments):
-    job = [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(folder / "run"), *arguments]
-    return subprocess.run(job, cwd=folder, capture_output=True, text=True, env=environment(), timeout=1800)
+    job = [
+        sys.executable,
+        str(ROOT / "jobs" / "full_pipeline.py"),
+        "--out",
+        str(folder / "run"),
+        *arguments,
+    ]
+    return subprocess.run(
+        job, cwd=folder, capture_output=True, text=True, env=environment(), timeout=1800
+    )
 
 
 def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
@@ -258,25 +358,52 @@ def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
     (tmp_path / "interactions.csv").write_text("user_id,item_id,rating\nu,a,3\nu,a,good\n")
     done = run_job(tmp_path, "--data", "folder", "--data-dir", str(tmp_path))
     assert done.returncode == 2 and "interactions.csv, line 3, column rating" in done.stderr
-    assert "Traceback" not in done.stderr and "hint" not in done.stdout, "refused before any training"
+    assert "Traceback" not in done.stderr and "hint" not in done.stdout, (
+        "refused before any training"
+    )
     done = run_job(tmp_path, "--set", "llm.tune.workers=500")
-    assert done.returncode == 2 and "500 workers do not fit" in done.stderr and "[ 1/" not in done.stdout
+    assert (
+        done.returncode == 2
+        and "500 workers do not fit" in done.stderr
+        and "[ 1/" not in done.stdout
+    )
 
 
-def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(undisturbed, tmp_path, endpoint):
+def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(
+    undisturbed, tmp_path, endpoint
+):
     """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter; two workers fit each backbone;
     two seeds share the LLM; another LLM is put the first six candidates of some of the tasks.
     """
     endpoint.answers["other"] = "F, E, D, C, B, A"
-    rival = json.dumps({"url": endpoint.url, "model": "other", "requests_per_minute": 6000, "dollars_in": 100_000})
+    rival = json.dumps(
+        {"url": endpoint.url, "model": "other", "requests_per_minute": 6000, "dollars_in": 100_000}
+    )
     llm = undisturbed[0] / "bundle" / "llm"
     own = ("llm.embedded", "llm.tune.zero_stage", "llm.tune.workers")
     settings = [part for s in SETTINGS if not s.startswith(own) for part in ("--set", s)]
     done = run_job(
-        tmp_path, "--llm", str(llm), "--engine", "transformers", "--tasks", "sequential", "--set", "backbone_workers=2", *settings,
-        "--seeds", "2", "--set", f"rival={rival}", "--set", "rival_tasks=5", "--set", "rival_k=6",
-        "--set", 'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
-    )  # fmt: skip
+        tmp_path,
+        "--llm",
+        str(llm),
+        "--engine",
+        "transformers",
+        "--tasks",
+        "sequential",
+        "--set",
+        "backbone_workers=2",
+        *settings,
+        "--seeds",
+        "2",
+        "--set",
+        f"rival={rival}",
+        "--set",
+        "rival_tasks=5",
+        "--set",
+        "rival_k=6",
+        "--set",
+        'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["llm"]["engine"] == "transformers" and report["llm"]["rejected"] == {}
@@ -284,19 +411,42 @@ def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(un
     assert sorted(f.name for f in lists.iterdir()) == ["part-0.parquet", "part-1.parquet"]
     base = next(r for r in report["results"] if (r["variant"], r["metric"]) == ("base", "N@5"))
     assert base["n_users"] == len(pd.read_parquet(lists)) / 2
-    prompts = pd.concat(pd.read_parquet(f) for f in (tmp_path / "run" / "stages").glob("prompts.llama4rec-*/prompts/*.parquet"))
+    prompts = pd.concat(
+        pd.read_parquet(f)
+        for f in (tmp_path / "run" / "stages").glob("prompts.llama4rec-*/prompts/*.parquet")
+    )
     listwise = prompts[prompts["template"] == "listwise"].iloc[0]
     assert {p.split("/")[0] for p in prompts["prompt_id"]} == {"0", "1"}
     (ours, alone), asked = report["rival"]["lines"], report["rival"]["rows"]
     assert 1 <= asked <= 5 and report["rival"]["dollars"] == pytest.approx(asked)
-    assert all(line["wins"] + line["ties"] + line["losses"] == asked and not line["rejected"] for line in (ours, alone))
-    assert all("Rank all candidates" in body["messages"][0]["content"] for _, body in endpoint.requests)
+    assert all(
+        line["wins"] + line["ties"] + line["losses"] == asked and not line["rejected"]
+        for line in (ours, alone)
+    )
+    assert all(
+        "Rank all candidates" in body["messages"][0]["content"] for _, body in endpoint.requests
+    )
     rows = {(r["variant"], r["metric"]): r for r in report["results"]}
-    assert list(dict.fromkeys(v for v, _ in rows)) == ["base", "ift", "wo_da", "wo_pa", "wo_aa", "llama4rec"]
+    assert list(dict.fromkeys(v for v, _ in rows)) == [
+        "base",
+        "ift",
+        "wo_da",
+        "wo_pa",
+        "wo_aa",
+        "llama4rec",
+    ]
     assert all(len(r["values"]) == 2 for r in rows.values())
     folder = tmp_path / "run" / "predictions"
-    weights = {v: pd.read_parquet(folder / f"sequential.sasrec.{v}.parquet")["alpha"].nunique() for v in ("wo_aa", "wo_da")}
-    assert weights["wo_aa"] == 1 < weights["wo_da"], "one weight for all users, or one by the length of the history"
+    weights = {
+        v: pd.read_parquet(folder / f"sequential.sasrec.{v}.parquet")["alpha"].nunique()
+        for v in ("wo_aa", "wo_da")
+    }
+    assert weights["wo_aa"] == 1 < weights["wo_da"], (
+        "one weight for all users, or one by the length of the history"
+    )
     second = pd.read_parquet(folder / "seed1" / "sequential.sasrec.base.parquet")
     assert not second.equals(pd.read_parquet(folder / "sequential.sasrec.base.parquet"))
-    assert list(listwise["options"]) == [f" {c}" for c in "ABCDEFGHIJ"] and '(J) "' in listwise["prompt"]
+    assert (
+        list(listwise["options"]) == [f" {c}" for c in "ABCDEFGHIJ"]
+        and '(J) "' in listwise["prompt"]
+    )

@@ -22,7 +22,10 @@ def test_rating_metrics():
 
 
 def test_rank_of():
-    assert metrics.rank_of(np.array(["b", "x"]), np.array([["a", "b"], ["a", "b"]])).tolist() == [2, 0]
+    assert metrics.rank_of(np.array(["b", "x"]), np.array([["a", "b"], ["a", "b"]])).tolist() == [
+        2,
+        0,
+    ]
 
 
 def test_paired_test():
@@ -35,40 +38,73 @@ def test_paired_test():
 def test_paired_test_over_users_and_seeds():
     # mean squares of seeds 13.5, users 6.5, rest 1.5; variance of the mean (13.5 + 6.5 - 1.5) / 6, 1.6736 degrees of freedom
     got = significance.paired(np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]]), np.zeros((1, 3)))
-    assert got == pytest.approx((3.5, 2 * t.sf(3.5 / 1.755942, 1.6736), 3.5 / 3.25**0.5, 2.80158 * 1.755942), rel=1e-4)
+    assert got == pytest.approx(
+        (3.5, 2 * t.sf(3.5 / 1.755942, 1.6736), 3.5 / 3.25**0.5, 2.80158 * 1.755942), rel=1e-4
+    )
 
 
 def test_the_luck_of_a_few_fits_is_no_star():
-    rng, found = np.random.default_rng(0), {"users": 0, "users and seeds": 0, "a true difference": 0}
+    rng, found = (
+        np.random.default_rng(0),
+        {"users": 0, "users and seeds": 0, "a true difference": 0},
+    )
     for _ in range(300):
         fits, noise = rng.normal(0, 0.1, (5, 1)), rng.normal(0, 1, (5, 500))
         found["users"] += significance.paired((fits + noise).mean(0), np.zeros(500)).p < 0.05
         found["users and seeds"] += significance.paired(fits + noise, np.zeros(500)).p < 0.05
-        found["a true difference"] += significance.paired(0.3 + fits + noise, np.zeros(500)).p < 0.05
-    assert found["users"] > 90 and found["users and seeds"] < 30 and found["a true difference"] > 250
+        found["a true difference"] += (
+            significance.paired(0.3 + fits + noise, np.zeros(500)).p < 0.05
+        )
+    assert (
+        found["users"] > 90 and found["users and seeds"] < 30 and found["a true difference"] > 250
+    )
 
 
 def test_contrast_of_two_groups_of_users():
     # means 2 and 6 around the centre 4, variances 1 and 8; users count 5 / 3 and -5 / 2
-    values, first, second = np.array([1.0, 2, 3, 4, 8, 99]), np.array([1, 1, 1, 0, 0, 0], bool), np.array([0, 0, 0, 1, 1, 0], bool)
+    values, first, second = (
+        np.array([1.0, 2, 3, 4, 8, 99]),
+        np.array([1, 1, 1, 0, 0, 0], bool),
+        np.array([0, 0, 0, 1, 1, 0], bool),
+    )
     got = significance.contrast(values, first, second)
     shares = np.array([5 / 3, 5 / 3, 5 / 3, -5 / 2, -5 / 2]) * (values[:5] - 4)
-    assert got.difference == pytest.approx(-4.0) and got.p == pytest.approx(significance.paired(shares, np.zeros(5)).p)
+    assert got.difference == pytest.approx(-4.0) and got.p == pytest.approx(
+        significance.paired(shares, np.zeros(5)).p
+    )
     assert got.effect == pytest.approx(-4 / ((1 + 8) / 2) ** 0.5)
     every_fit_is_lucky = np.tile(values, (2, 1)) + np.array([[0.0], [7.0]])
-    assert significance.contrast(every_fit_is_lucky, first, second).difference == pytest.approx(-4.0)
+    assert significance.contrast(every_fit_is_lucky, first, second).difference == pytest.approx(
+        -4.0
+    )
 
 
 def test_contrast_finds_what_is_there_and_no_more():
-    rng, found = np.random.default_rng(0), {"nothing": 0, "unlike variances": 0, "seeds": 0, "a true difference": 0}
+    rng, found = (
+        np.random.default_rng(0),
+        {"nothing": 0, "unlike variances": 0, "seeds": 0, "a true difference": 0},
+    )
     first, second = np.arange(300) < 80, np.arange(300) >= 200
     for _ in range(300):
-        users, noise, fits = rng.normal(0, 1, 300), rng.normal(0, 0.7, (5, 300)), rng.normal(0, 0.2, (5, 1))
+        users, noise, fits = (
+            rng.normal(0, 1, 300),
+            rng.normal(0, 0.7, (5, 300)),
+            rng.normal(0, 0.2, (5, 1)),
+        )
         found["nothing"] += significance.contrast(3 + users + fits + noise, first, second).p < 0.05
-        found["unlike variances"] += significance.contrast((users + noise) * np.where(first, 2, 1), first, second).p < 0.05
-        found["seeds"] += significance.contrast(users + noise + fits * first, first, second).p < 0.05
-        found["a true difference"] += significance.contrast(users + noise + 0.7 * first, first, second).p < 0.05
-    assert max(found["nothing"], found["unlike variances"], found["seeds"]) < 30 and found["a true difference"] > 250
+        found["unlike variances"] += (
+            significance.contrast((users + noise) * np.where(first, 2, 1), first, second).p < 0.05
+        )
+        found["seeds"] += (
+            significance.contrast(users + noise + fits * first, first, second).p < 0.05
+        )
+        found["a true difference"] += (
+            significance.contrast(users + noise + 0.7 * first, first, second).p < 0.05
+        )
+    assert (
+        max(found["nothing"], found["unlike variances"], found["seeds"]) < 30
+        and found["a true difference"] > 250
+    )
 
 
 def test_a_p_value_is_not_printed_as_nought():

@@ -17,7 +17,9 @@ from raypipe.backbones import registry
 from raypipe.backbones.fit import fit
 
 FILE = Path(__file__).with_suffix(".json")
-TRAINED = [(task, name) for task in registry.FOLDERS for name in registry.names(task) if name not in CLOSED]
+TRAINED = [
+    (task, name) for task in registry.FOLDERS for name in registry.names(task) if name not in CLOSED
+]
 
 #: options whose defaults have moved since the losses were put on record
 SETTLED = {
@@ -31,7 +33,9 @@ SETTLED = {
 def losses(task, name):
     own = {"negatives": 2} if task == "direct" else {}
     own |= SETTLED.get(name, {})
-    chosen = options(task, name, epochs=3, patience=3, dropout=0.2, reg=0.01, **own)  # whatever the defaults are
+    chosen = options(
+        task, name, epochs=3, patience=3, dropout=0.2, reg=0.01, **own
+    )  # whatever the defaults are
     found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 11, QUIET, QUIET)
     return [line["loss"] for line in found.curve]
 
@@ -42,4 +46,6 @@ def test_losses_are_those_on_record(task, name):
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({name: losses(task, name) for task, name in TRAINED}, indent=1) + "\n")
+    FILE.write_text(
+        json.dumps({name: losses(task, name) for task, name in TRAINED}, indent=1) + "\n"
+    )

@@ -23,8 +23,13 @@ GPU = torch.device("cuda")
 
 @pytest.mark.parametrize("task,name", ALL)
 def test_a_backbone_learns_on_a_gpu_and_answers_as_on_a_cpu(task, name):
-    data, chosen = checkerboard(task), options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01)
-    model = fit(registry.find(task, name).Model, data, chosen, 0, QUIET, QUIET, worker=Worker(device=GPU)).model
+    data, chosen = (
+        checkerboard(task),
+        options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01),
+    )
+    model = fit(
+        registry.find(task, name).Model, data, chosen, 0, QUIET, QUIET, worker=Worker(device=GPU)
+    ).model
     assert model.device.type == "cuda"
     if task == "rating":
         there = predict(model, data.validation)
@@ -55,18 +60,24 @@ def test_a_fit_goes_on_from_its_checkpoint(task, name, tmp_path):
     with pytest.raises(CutOff):
         fit(build, data, chosen, 3, QUIET, cut, worker=worker)
     rest = fit(build, data, chosen, 3, QUIET, QUIET, resume=tmp_path, worker=worker)
-    assert [c["loss"] for c in rest.curve] == pytest.approx([c["loss"] for c in whole.curve], rel=1e-2)
+    assert [c["loss"] for c in rest.curve] == pytest.approx(
+        [c["loss"] for c in whole.curve], rel=1e-2
+    )
 
 
 @pytest.mark.parametrize("stage", [0, 3])
 def test_an_llm_learns_in_bfloat16_and_goes_on_from_its_checkpoint(llm, tmp_path, stage):  # noqa: F811
     tokenizer = AutoTokenizer.from_pretrained(llm[0])
-    examples = [chat.instruction(tokenizer, f'The user watched "{t}". Answer:', f' "{t}"') for t in llm[1]] * 4
+    examples = [
+        chat.instruction(tokenizer, f'The user watched "{t}". Answer:', f' "{t}"') for t in llm[1]
+    ] * 4
     settings, lines = sft.Settings(4, 3e-3, 16, 5, stage, 1), []
 
     def run(save, resume=None):
         model = AutoModelForCausalLM.from_pretrained(llm[0], dtype="bfloat16")
-        return sft.tune(model, 3, examples, settings, sft.Worker(0, 1, GPU), lines.append, save, resume)
+        return sft.tune(
+            model, 3, examples, settings, sft.Worker(0, 1, GPU), lines.append, save, resume
+        )
 
     def keep(write, step):
         if step == 26:
@@ -82,7 +93,10 @@ def test_an_llm_learns_in_bfloat16_and_goes_on_from_its_checkpoint(llm, tmp_path
 def test_options_are_scored_as_on_a_cpu(llm):  # noqa: F811
     scorer = Scorer(llm[0])
     assert scorer.device.type == "cuda"
-    asked = [Question(f'"{t}"' * (n + 1) + " Answer:", [f' "{x}"' for x in llm[1][:3]]) for n, t in enumerate(llm[1][:6])]
+    asked = [
+        Question(f'"{t}"' * (n + 1) + " Answer:", [f' "{x}"' for x in llm[1][:3]])
+        for n, t in enumerate(llm[1][:6])
+    ]
     there, chosen = scorer.score(asked), scorer.choose(asked[0]._replace(mode="choose"))
     scorer.device = torch.device("cpu")
     scorer.model.cpu()

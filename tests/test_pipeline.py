@@ -16,8 +16,7 @@ import pyarrow as pa
 import pytest
 from processes import of_two
 
-from raypipe.cluster import session
-from raypipe.cluster import tables as flow
+from raypipe.cluster import ray_data, session
 from raypipe.errors import ArtifactError, ConfigError
 from raypipe.pipeline import remaining
 from raypipe.pipeline.runner import Runner, perform_missing
@@ -100,13 +99,15 @@ def test_only_runs_one_stage(tmp_path):
 
 
 def test_code_is_part_of_the_key():
-    keys = {Stage("s", Body(), code=(path,)).key({}) for path in ("aggregation.py", "seeding.py", "prompts")}
+    keys = {Stage("s", Body()).key({}) for path in ("aggregation.py", "seeding.py", "prompts")}
     assert len(keys) == 3
 
 
 def test_artifacts_travel_over_an_object_store(tmp_path, monkeypatch):
     store = Store(f"file://{tmp_path}")
-    monkeypatch.setattr(store, "is_local", False)  # the path that s3:// takes, over a file system that is here
+    monkeypatch.setattr(
+        store, "is_local", False
+    )  # the path that s3:// takes, over a file system that is here
     with store.writing("s", "k" * 64, {"facts": {}}) as out:
         (out / "deep").mkdir()
         (out / "deep" / "file").write_text("here")
@@ -123,7 +124,9 @@ def test_ctrl_c_stops_a_run_whatever_ray_installs_for_it():
     assert signal.getsignal(signal.SIGINT) is before
     with session.interruptible():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    assert signal.getsignal(signal.SIGINT) is before, "what was installed does not outlive its training"
+    assert signal.getsignal(signal.SIGINT) is before, (
+        "what was installed does not outlive its training"
+    )
 
 
 def test_an_unwritable_output_is_refused_at_the_start():
@@ -156,7 +159,9 @@ def test_trainers_that_are_ready_run_side_by_side(tmp_path):
             perform_missing(*job)
 
     bodies = {name: Body() for name in ("data", "base/a", "answers", "late/b")}
-    bodies["base/b"] = Body(seconds=0.5)  # so that late/b, which is like it, is expected to take longest
+    bodies["base/b"] = Body(
+        seconds=0.5
+    )  # so that late/b, which is like it, is expected to take longest
     late = Body(fail=True)
     stages = [
         Stage("data", bodies["data"]),
@@ -173,7 +178,10 @@ def test_trainers_that_are_ready_run_side_by_side(tmp_path):
     assert lines.count("[ 5/6] base/b ...") == 1
     late.fail = False
     record = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run()
-    assert groups[2:] == [(["late/a"], 4)] and [d.cached for d in record] == [True] * 3 + [False] + [True] * 2
+    assert (
+        groups[2:] == [(["late/a"], 4)]
+        and [d.cached for d in record] == [True] * 3 + [False] + [True] * 2
+    )
     assert [b.calls for b in bodies.values()] == [1] * 5, "what a group had finished is kept"
     Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run(only="base/a")
     assert groups[3:] == [(["base/a"], 4)] and bodies["base/a"].calls == 2
@@ -196,7 +204,9 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path, monkeypatch):
             raise OSError("disk")
 
         work.save(broken)
-    (tmp_path / "scratch" / "checkpoint_000003").mkdir()  # what a kill in the middle of a copy leaves
+    (
+        tmp_path / "scratch" / "checkpoint_000003"
+    ).mkdir()  # what a kill in the middle of a copy leaves
     again = train.Alone(str(tmp_path / "scratch"), tmp_path, 0.0)
     with again.resume() as folder:
         assert (folder / "n").read_text() == "2"
@@ -210,29 +220,47 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
         return {}
 
     stages = [
-        Stage("seed0/base/a", fits), Stage("seed0/base/b", fits), Stage("seed1/base/a", fits), Stage("seed1/base/c", fits),
-    ]  # fmt: skip
+        Stage("seed0/base/a", fits),
+        Stage("seed0/base/b", fits),
+        Stage("seed1/base/a", fits),
+        Stage("seed1/base/c", fits),
+    ]
     done = [(stages[0], 100.0), (stages[1], 300.0)]
     assert remaining.remaining(stages[2:3], done) == (100.0, True), "another seed of the same"
-    assert remaining.remaining(stages[2:], done) == (300.0, True), "and the mean of all with this body"
-    assert remaining.remaining(stages[2:], done, overlap=0.5) == (300.0, True), "what runs alone is not made shorter"
+    assert remaining.remaining(stages[2:], done) == (300.0, True), (
+        "and the mean of all with this body"
+    )
+    assert remaining.remaining(stages[2:], done, overlap=0.5) == (300.0, True), (
+        "what runs alone is not made shorter"
+    )
     trained = [dataclasses.replace(s, place="trainer") for s in stages[2:]]
     assert remaining.remaining(trained, done, overlap=0.5) == (150.0, True)
     assert remaining.remaining([stages[2], Stage("evaluate", Body())], done) == (100.0, False)
     late = [Stage(f"seed1/augment/{n}", fits) for n in ("c@train", "a@first", "b@first")]
-    assert remaining.guesses(late, done) == [200.0, 100.0, 300.0], "the same backbone's in another row"
+    assert remaining.guesses(late, done) == [200.0, 100.0, 300.0], (
+        "the same backbone's in another row"
+    )
     assert remaining.longest_first(late, done) == [late[2], late[0], late[1]]
     unknown = [Stage("seed0/other/x", Body()), *late[1:]]
-    assert remaining.longest_first(unknown, done) == [unknown[0], late[2], late[1]] and remaining.longest_first(late, []) == late
+    assert (
+        remaining.longest_first(unknown, done) == [unknown[0], late[2], late[1]]
+        and remaining.longest_first(late, []) == late
+    )
     assert remaining.overlap(200.0, 400.0) == 0.5 and remaining.overlap(0.0, 0.0) == 1.0
-    assert remaining.told((59.0, True)) == "" and remaining.told((7500.0, False)) == "at least 2 h 05 min left"
+    assert (
+        remaining.told((59.0, True)) == ""
+        and remaining.told((7500.0, False)) == "at least 2 h 05 min left"
+    )
 
     lines = []
     Runner(stages[:3], Store(str(tmp_path)), say=lines.append).run(only="seed0/base/a")
     manifest = Path(Store(str(tmp_path)).path("seed0/base/a", stages[0].key({}))) / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "seconds": 600.0}))
     Runner(stages[:3], Store(str(tmp_path)), say=lines.append).run()
-    assert any(line.startswith("[ 2/3] seed0/base/b") and line.endswith("; about 10 min left") for line in lines)
+    assert any(
+        line.startswith("[ 2/3] seed0/base/b") and line.endswith("; about 10 min left")
+        for line in lines
+    )
 
 
 def test_the_time_of_a_stage_that_was_killed_is_told_as_its_last_part(tmp_path):
@@ -246,7 +274,9 @@ def test_the_time_of_a_stage_that_was_killed_is_told_as_its_last_part(tmp_path):
     assert [s["resumed"] for s in environment.stages(record)] == [False, True]
 
 
-def test_tables_are_written_in_the_order_of_their_parts_and_none_is_lost_unseen(tmp_path, monkeypatch):
+def test_tables_are_written_in_the_order_of_their_parts_and_none_is_lost_unseen(
+    tmp_path, monkeypatch
+):
     import ray.data
 
     class Numbers:
@@ -257,20 +287,26 @@ def test_tables_are_written_in_the_order_of_their_parts_and_none_is_lost_unseen(
 
         def map_batches(self, each, batch_size):
             made = [each({"id": part}) for part in self.parts]
-            return SimpleNamespace(iter_rows=lambda: [{"rows": value} for one in made for value in one["rows"]])
+            return SimpleNamespace(
+                iter_rows=lambda: [{"rows": value} for one in made for value in one["rows"]]
+            )
 
     monkeypatch.setattr(ray.data, "range", Numbers)
-    monkeypatch.setattr(flow, "quiet", lambda: None)
-    monkeypatch.setattr(flow.session, "resources", lambda: {"CPU": 1.0})
+    monkeypatch.setattr(ray_data, "quiet", lambda: None)
+    monkeypatch.setattr(ray_data.session, "resources", lambda: {"CPU": 1.0})
     parts, folder = [f"part {n}" for n in range(12)], str(tmp_path / "made")
     two = lambda part: (pa.table({"of": [part] * rows}) for rows in (2, 1))  # noqa: E731
     for _ in range(2):  # a task that is done again writes the same files
-        assert flow.make(parts, two, folder) == 36
-        assert flow.read_finished(folder)["of"].tolist() == [part for part in parts for _ in range(3)]
-    assert flow.make([], two, str(tmp_path / "none")) == 0
-    monkeypatch.setattr(flow, "finished", lambda folder: (30, []))  # what another node wrote on its own disk
+        assert ray_data.make(parts, two, folder) == 36
+        assert ray_data.read_finished(folder)["of"].tolist() == [
+            part for part in parts for _ in range(3)
+        ]
+    assert ray_data.make([], two, str(tmp_path / "none")) == 0
+    monkeypatch.setattr(
+        ray_data, "finished", lambda folder: (30, [])
+    )  # what another node wrote on its own disk
     with pytest.raises(ArtifactError, match="6 of 36 rows"):
-        flow.make(parts, two, folder)
+        ray_data.make(parts, two, folder)
 
 
 def test_a_head_that_warms_up_is_given_time(monkeypatch):
@@ -309,7 +345,9 @@ def test_only_the_job_server_of_a_dead_head_is_ended(tmp_path, monkeypatch):
         living.listen()
         heads = [one.getsockname()[1] for one in (living, dead)]
         servers = [
-            subprocess.Popen([sys.executable, str(script), f"--port={port}", f"--gcs-address=127.0.0.1:{head}"])
+            subprocess.Popen(
+                [sys.executable, str(script), f"--port={port}", f"--gcs-address=127.0.0.1:{head}"]
+            )
             for port, head in ((18265, heads[0]), (18265, heads[1]), (18266, heads[1]))
         ]
         try:
@@ -320,7 +358,9 @@ def test_only_the_job_server_of_a_dead_head_is_ended(tmp_path, monkeypatch):
                 server.kill()
 
 
-def test_a_user_who_never_used_ray_gets_a_token_and_another_keeps_theirs(monkeypatch, tmp_path, capfd):
+def test_a_user_who_never_used_ray_gets_a_token_and_another_keeps_theirs(
+    monkeypatch, tmp_path, capfd
+):
     import submit
 
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
@@ -339,7 +379,15 @@ def test_both_jobs_are_submitted_with_their_own_options_and_whole_paths(monkeypa
 
     monkeypatch.chdir(tmp_path)
     made = submit.arguments("reclm_pipeline", ["--rows", "base", "--set", "seeds=2", "--dry-run"])
-    assert made == ["--out", str(tmp_path / "runs" / "reclm-toy"), "--set", "seeds=2", "--rows", "base", "--dry-run"]
+    assert made == [
+        "--out",
+        str(tmp_path / "runs" / "reclm-toy"),
+        "--set",
+        "seeds=2",
+        "--rows",
+        "base",
+        "--dry-run",
+    ]
     made = submit.arguments("full_pipeline", ["--tasks", "direct", "--from", "split"])
     assert made == ["--out", str(tmp_path / "runs" / "toy"), "--tasks", "direct", "--from", "split"]
     llm = tmp_path / "my-llm"
@@ -347,7 +395,9 @@ def test_both_jobs_are_submitted_with_their_own_options_and_whole_paths(monkeypa
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (llm / name).touch()
     made = submit.arguments("full_pipeline", ["--set", "llm.source=my-llm"])
-    assert made[-2:] == ["--set", f"llm.source={llm}"], "the job runs in the head's folder, not in this one"
+    assert made[-2:] == ["--set", f"llm.source={llm}"], (
+        "the job runs in the head's folder, not in this one"
+    )
     with pytest.raises(ConfigError, match="there is no direct backbone 'sasrec'"):
         submit.arguments("reclm_pipeline", ["--backbones", "sasrec"])
 

@@ -9,28 +9,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypipe import discovery
-from raypipe.config import load
+from raypipe import plugins
+from raypipe.data.config import DataConfig
 from raypipe.data.dataset import truth_of
-from raypipe.papers.llama4rec import asks, attributes, words
+from raypipe.papers.llama4rec import attributes, prompt_requests, rendering
+from raypipe.papers.llama4rec.config import PromptConfig, load
 from raypipe.papers.llama4rec.instructions import attribute_instructions
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Completion, Person, Rejected, Words
-from raypipe.prompts.templates import attribute, judge, listwise, pair, pick, pointwise, ranking, written
-from raypipe.sections import DataConfig, PromptConfig
+from raypipe.prompts.templates import (
+    attribute,
+    judge,
+    listwise_constrained,
+    listwise_freeform,
+    listwise_logprobs,
+    pair,
+    pick,
+    pointwise,
+)
 
 FILM = Words("film", "watched")
 
 
 def test_listwise_with_both_augmentations():
     person = Person(["A", "B"], similar=["S"], hint=["D", "C"])
-    got = listwise.render(FILM, person, ["C", "D"], ["3", "4"], "listed")
+    got = listwise_logprobs.render(FILM, person, ["C", "D"], ["3", "4"], "listed")
     assert got.text == (
         'Choose the film that the user takes next. A similar user watched "S". Another recommender suggests "D", "C". '
         'Candidates: "C", "D". The user watched these films, oldest first: "A", "B". Answer:'
     )
     assert got.options == (' "C"', ' "D"') and got.payload == ("3", "4")
-    bare = listwise.render(FILM, person, ["C", "D"], ["3", "4"], "title")
+    bare = listwise_logprobs.render(FILM, person, ["C", "D"], ["3", "4"], "title")
     assert bare.text == (
         'A similar user watched "S". Another recommender suggests "D", "C". '
         'The user watched these films, oldest first: "A", "B". Answer:'
@@ -39,7 +48,7 @@ def test_listwise_with_both_augmentations():
 
 
 def test_listwise_without_augmentation_and_by_label():
-    got = listwise.render(FILM, Person(["A"]), ["C", "D"], ["3", "4"], "label")
+    got = listwise_logprobs.render(FILM, Person(["A"]), ["C", "D"], ["3", "4"], "label")
     assert "similar" not in got.text and "recommender suggests" not in got.text
     assert 'Candidates: (A) "C", (B) "D".' in got.text
     assert got.options == (" A", " B")
@@ -47,18 +56,22 @@ def test_listwise_without_augmentation_and_by_label():
 
 def test_too_many_labels_are_refused():
     with pytest.raises(ValueError, match="27 candidates"):
-        listwise.render(FILM, Person(["A"]), [str(i) for i in range(27)], [str(i) for i in range(27)], "label")
+        listwise_logprobs.render(
+            FILM, Person(["A"]), [str(i) for i in range(27)], [str(i) for i in range(27)], "label"
+        )
 
 
 def test_listwise_parser_ranks_and_keeps_ties_in_order():
-    got = listwise.parse(Completion("", [-2.0, -1.0, -2.0]), (" a", " b", " c"), ("1", "2", "3"))
+    got = listwise_logprobs.parse(
+        Completion("", [-2.0, -1.0, -2.0]), (" a", " b", " c"), ("1", "2", "3")
+    )
     assert got == [("2", -1.0), ("1", -2.0), ("3", -2.0)]
 
 
 @pytest.mark.parametrize("logprobs", [[], [-1.0], [-1.0, float("nan")], [-1.0, float("-inf")]])
 def test_scores_that_are_missing_are_rejected_not_guessed(logprobs):
     completion = Completion("", logprobs)
-    assert listwise.parse(completion, (" a", " b"), ("1", "2")) == Rejected("no_answer")
+    assert listwise_logprobs.parse(completion, (" a", " b"), ("1", "2")) == Rejected("no_answer")
     assert pointwise.parse(completion, (" 1", " 2"), ("1", "2")) == Rejected("no_answer")
 
 
@@ -100,10 +113,15 @@ def test_pick():
     assert pick.parse(Completion("", [-3.0, -2.0, -0.1]), got.options, got.payload) == "9"
 
 
-@pytest.mark.parametrize("answer,kind", [("", "no_answer"), (' "Q"', "not_an_option"), (' "X" and more', "not_an_option")])
+@pytest.mark.parametrize(
+    "answer,kind",
+    [("", "no_answer"), (' "Q"', "not_an_option"), (' "X" and more', "not_an_option")],
+)
 def test_written_answers_outside_the_options_are_rejected(answer, kind):
     for template in (pair, pick):
-        assert template.parse(Completion(answer, []), (' "X"', ' "Y"'), ("1", "2")) == Rejected(kind)
+        assert template.parse(Completion(answer, []), (' "X"', ' "Y"'), ("1", "2")) == Rejected(
+            kind
+        )
 
 
 def test_attribute():
@@ -111,35 +129,46 @@ def test_attribute():
     assert got.text == '"A"; a war film; director: Lee\n"T"; director:'
     assert got.options == (" Lee", " Ray", " unknown") and got.mode == "choose"
     assert attribute.parse(Completion(" Ray", []), got.options, got.payload) == "Ray"
-    assert attribute.parse(Completion(" Kim", []), got.options, got.payload) == Rejected("not_an_option")
+    assert attribute.parse(Completion(" Kim", []), got.options, got.payload) == Rejected(
+        "not_an_option"
+    )
 
 
 def test_every_template_has_a_renderer_and_a_parser():
-    for name in discovery.names(templates):
-        module = discovery.find(templates, name, "template")
+    for name in plugins.names(templates):
+        module = plugins.find(templates, name, "template")
         assert callable(module.render) and callable(module.parse)
 
 
 def ask_of(toy, **fields):
-    base = {"ask_id": "x", "template": "listwise", "user_id": "u", "task": "direct", "split": "test", "history": [0, 1]}
-    return asks.Ask(**{**base, "candidates": [2, 3], **fields})
+    base = {
+        "ask_id": "x",
+        "template": "listwise",
+        "user_id": "u",
+        "task": "direct",
+        "split": "test",
+        "history": [0, 1],
+    }
+    return prompt_requests.Ask(**{**base, "candidates": [2, 3], **fields})
 
 
 def test_evaluation_and_serving_word_the_same_ask_alike(toy, tmp_path):
     toy.dataset.save(tmp_path)
     ask = ask_of(toy, hint=[3], similar=[4])
-    batch = words.render_batch(pd.DataFrame([ask]), tmp_path, "title")
-    alone = words.render(ask, words.Catalogue.of(toy.dataset), "title")
+    batch = rendering.render_batch(pd.DataFrame([ask]), tmp_path, "title")
+    alone = rendering.render(ask, rendering.Catalogue.of(toy.dataset), "title")
     assert batch["prompt"][0] == alone.text and batch["options"][0] == alone.options
     assert batch["payload"][0] == (toy.items[2], toy.items[3])
 
 
 def test_the_answer_of_a_tuning_ask_is_its_true_option(toy):
-    book = words.Catalogue.of(toy.dataset)
+    book = rendering.Catalogue.of(toy.dataset)
     ask = ask_of(toy, answer=3)
-    assert words.answer(ask, words.render(ask, book, "title"), book) == f' "{book.titles[3]}"'
+    assert (
+        rendering.answer(ask, rendering.render(ask, book, "title"), book) == f' "{book.titles[3]}"'
+    )
     rated = ask_of(toy, template="pointwise", ratings=[3.0, 4.0], candidates=[2], answer=4.4)
-    assert words.answer(rated, words.render(rated, book, "title"), book) == " 4"
+    assert rendering.answer(rated, rendering.render(rated, book, "title"), book) == " 4"
 
 
 def lists_of(toy, task, part, depth=50):
@@ -147,14 +176,18 @@ def lists_of(toy, task, part, depth=50):
     made = {}
     for n, row in enumerate(toy.targets(task, part).itertuples()):
         others, place = np.delete(np.arange(len(toy.items)), row.i), min(n % 60, len(toy.items) - 1)
-        made[row.user_id, asks.split_name(part, row.position)] = np.insert(others, place, row.i)[:depth]
+        made[row.user_id, prompt_requests.split_name(part, row.position)] = np.insert(
+            others, place, row.i
+        )[:depth]
     return made
 
 
 def test_tuning_asks_hold_their_target_and_nothing_later(toy):
-    histories = asks.Histories(toy)
+    histories = prompt_requests.Histories(toy)
     lists = lists_of(toy, "sequential", "held")
-    made = asks.listwise(toy, histories, "sequential", "held", lists, {}, PromptConfig(), 10, 0)
+    made = prompt_requests.listwise(
+        toy, histories, "sequential", "held", lists, {}, PromptConfig(), 10, 0
+    )
     assert len(made) > 20
     whole = toy.rows("sequential")
     for ask in made.itertuples():
@@ -166,14 +199,20 @@ def test_tuning_asks_hold_their_target_and_nothing_later(toy):
 
 
 def test_prompts_about_ratings_read_a_longer_history(toy):
-    histories = asks.Histories(toy)
-    made = asks.rating(toy, histories, "test", None, None, PromptConfig(history=4), 9, 0)
+    histories = prompt_requests.Histories(toy)
+    made = prompt_requests.rating(toy, histories, "test", None, None, PromptConfig(history=4), 9, 0)
     assert max(len(a.history) for a in made.itertuples()) == 9
     for ask in made.itertuples():
-        assert list(ask.history) == list(histories.rated[ask.user_id].items[-9:]) and len(ask.ratings) == len(ask.history)
+        assert list(ask.history) == list(histories.rated[ask.user_id].items[-9:]) and len(
+            ask.ratings
+        ) == len(ask.history)
     lists = lists_of(toy, "sequential", "test", 3)
-    listed = asks.listwise(toy, histories, "sequential", "test", lists, None, PromptConfig(history=4), 3, 0)
-    single = asks.pointwise_candidates(listed, histories, None, PromptConfig(history=4), 9)
+    listed = prompt_requests.listwise(
+        toy, histories, "sequential", "test", lists, None, PromptConfig(history=4), 3, 0
+    )
+    single = prompt_requests.pointwise_candidates(
+        listed, histories, None, PromptConfig(history=4), 9
+    )
     assert max(map(len, listed["history"])) == 4 and max(map(len, single["history"])) == 9
     given = {}, {"llm.source": "org/model"}, {"prompts.rated": 7}
     assert [load("toy", g).rated for g in given] == [50, 20, 7]
@@ -182,29 +221,63 @@ def test_prompts_about_ratings_read_a_longer_history(toy):
 def test_a_written_order_names_candidates_and_nothing_else():
     person = Person(["A"])
     titles = ["Alien (1979)", "Up", "It, again", "Up"]
-    got = written.render(FILM, person, titles, ["1", "2", "3", "4"], "title")
-    assert got.text == listwise.render(FILM, person, titles, ["1", "2", "3", "4"], "title").text and got.mode == "form"
+    got = listwise_constrained.render(FILM, person, titles, ["1", "2", "3", "4"], "title")
+    assert (
+        got.text
+        == listwise_logprobs.render(FILM, person, titles, ["1", "2", "3", "4"], "title").text
+        and got.mode == "form"
+    )
     form, *options = got.options
     assert options == [' "Alien (1979)"', ' "Up"', ' "It, again"', ' "Up"']
     answer = ' "Up", "It, again", "Up", "Alien (1979)"'
-    assert re.fullmatch(form, answer) and not re.fullmatch(form, ' "Up"') and not re.fullmatch(form, answer.replace("Up", "Down"))
+    assert (
+        re.fullmatch(form, answer)
+        and not re.fullmatch(form, ' "Up"')
+        and not re.fullmatch(form, answer.replace("Up", "Down"))
+    )
     assert len(re.findall("Up", form)) == 2, "equal titles are one alternative"
-    assert written.named(answer, options) == ['"Up"', '"It, again"', '"Up"', '"Alien (1979)"']
-    parse = lambda answer: written.parse(Completion(answer, ()), got.options, got.payload)  # noqa: E731
+    assert listwise_constrained.named(answer, options) == [
+        '"Up"',
+        '"It, again"',
+        '"Up"',
+        '"Alien (1979)"',
+    ]
+
+    def parse(answer):
+        return listwise_constrained.parse(Completion(answer, ()), got.options, got.payload)
+
     # a title that two items have stands for both, and keeps its first place
     assert parse(answer) == [("1", -3.0), ("2", -1.0), ("3", -2.0), ("4", -1.0)]
-    assert parse(' "It, again", "Al') == [("1", -2.0), ("2", -2.0), ("3", -1.0), ("4", -2.0)], "the end was cut off"
+    assert parse(' "It, again", "Al') == [("1", -2.0), ("2", -2.0), ("3", -1.0), ("4", -2.0)], (
+        "the end was cut off"
+    )
     assert parse("") == parse("I would say Up") == Rejected("no_answer")
-    letters = written.render(FILM, person, [f"film {n}" for n in range(12)], [str(n) for n in range(12)], "label")
-    assert letters.options[0].endswith("{9}") and written.named(" C, A", letters.options[1:]) == ["C", "A"]
+    letters = listwise_constrained.render(
+        FILM, person, [f"film {n}" for n in range(12)], [str(n) for n in range(12)], "label"
+    )
+    assert letters.options[0].endswith("{9}") and listwise_constrained.named(
+        " C, A", letters.options[1:]
+    ) == ["C", "A"]
 
 
 def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
     ids = list(toy.items)
-    first = pa.table({"user_id": ["u", "v"], "split": ["test", "test"], "items": [[ids[3], ids[0]], []]})
-    second = pa.table({"user_id": ["u"], "split": ["held4"], "items": [[ids[5], "nothing", ids[3]]], "target": [ids[5]]})
+    first = pa.table(
+        {"user_id": ["u", "v"], "split": ["test", "test"], "items": [[ids[3], ids[0]], []]}
+    )
+    second = pa.table(
+        {
+            "user_id": ["u"],
+            "split": ["held4"],
+            "items": [[ids[5], "nothing", ids[3]]],
+            "target": [ids[5]],
+        }
+    )
     wanted = {("u", "test"): [3, 0], ("v", "test"): [], ("u", "held4"): [5, -1, 3]}
-    for name, plain in (("new", True), ("old", False)):  # parquet-cpp once called the elements of lists "item"
+    for name, plain in (
+        ("new", True),
+        ("old", False),
+    ):  # parquet-cpp once called the elements of lists "item"
         folder = tmp_path / name
         folder.mkdir()
         for number, part in enumerate((first, second)):
@@ -216,43 +289,53 @@ def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
 
 def test_targets_that_no_hint_supports_are_left_out(toy):
     lists = lists_of(toy, "sequential", "held", depth=5)
-    made = asks.listwise(toy, asks.Histories(toy), "sequential", "held", lists, None, PromptConfig(), 5, 0)
+    made = prompt_requests.listwise(
+        toy, prompt_requests.Histories(toy), "sequential", "held", lists, None, PromptConfig(), 5, 0
+    )
     held = toy.targets("sequential", "held")
     assert 0 < len(made) < len(held)
     assert all(len(a.hint) == 0 and len(a.similar) == 0 for a in made.itertuples())
 
 
 def test_pairs_and_picks_are_drawn_among_free_items(toy):
-    histories = asks.Histories(toy)
-    made = asks.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
+    histories = prompt_requests.Histories(toy)
+    made = prompt_requests.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
     assert len(made) == 2 * len(toy.users)
     for ask in made.itertuples():
         assert not set(ask.candidates) & set(histories.topk_train[ask.user_id].items)
         assert len(set(ask.candidates)) == 3
-    again = asks.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
+    again = prompt_requests.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
     assert all((a == b).all() for a, b in zip(made["candidates"], again["candidates"], strict=True))
 
 
 def test_in_later_rounds_they_come_from_the_models_list(toy):
-    histories = asks.Histories(toy)
+    histories = prompt_requests.Histories(toy)
     one, two = toy.users[:2]
     seen = histories.topk_train[one].items[0]
-    ranked = {one: np.append(np.setdiff1d(np.arange(20), histories.topk_train[one].items)[:4], seen)}
-    made = asks.augmentation(toy, histories, PromptConfig(similar=3), 1, 4, "pick", 0, ranked, {one: two})
+    ranked = {
+        one: np.append(np.setdiff1d(np.arange(20), histories.topk_train[one].items)[:4], seen)
+    }
+    made = prompt_requests.augmentation(
+        toy, histories, PromptConfig(similar=3), 1, 4, "pick", 0, ranked, {one: two}
+    )
     assert list(made["user_id"]) == [one]  # the others have no list
     assert set(made["candidates"][0]) == set(ranked[one][:4])
     assert list(made["similar"][0]) == list(histories.topk_train[two].items[-3:])
 
 
 def test_a_written_ranking_names_every_candidate_once():
-    got = ranking.render(FILM, Person(["A"], hint=["D"]), ["C", "D", "E"], ["3", "4", "5"])
+    got = listwise_freeform.render(
+        FILM, Person(["A"], hint=["D"]), ["C", "D", "E"], ["3", "4", "5"]
+    )
     assert got.mode == "write" and got.options == (" A", " B", " C")
-    assert got.text.endswith('"A". Rank all candidates, the one that the user takes next first. Answer with their letters alone, '
-                             "separated by commas. Answer:")  # fmt: skip
+    assert got.text.endswith(
+        '"A". Rank all candidates, the one that the user takes next first. Answer with their letters alone, '
+        "separated by commas. Answer:"
+    )
     assert 'Candidates: (A) "C", (B) "D", (C) "E".' in got.text and 'suggests "D"' in got.text
 
     def parse(answer):
-        return ranking.parse(Completion(answer, ()), got.options, got.payload)
+        return listwise_freeform.parse(Completion(answer, ()), got.options, got.payload)
 
     assert parse("C, A, B") == [("5", -1.0), ("3", -2.0), ("4", -3.0)]
     assert parse("I would say:\n(B) > (C) > (A).") == [("4", -1.0), ("5", -2.0), ("3", -3.0)]
@@ -269,7 +352,12 @@ def test_the_judge_is_told_the_truth_where_it_is_known():
         "director is R. Scott. Is that correct? Answer with the one word yes or no."
     )
     assert "reference" not in judge.render("film", "Alien", "", "director", "Scott", None).text
-    said = {"Yes.": "correct", "no": "not correct", "I know nothing": Rejected("not_an_option"), " ": Rejected("no_answer")}
+    said = {
+        "Yes.": "correct",
+        "no": "not correct",
+        "I know nothing": Rejected("not_an_option"),
+        " ": Rejected("no_answer"),
+    }
     assert {answer: judge.parse(Completion(answer, ())) for answer in said} == said
 
 
@@ -286,31 +374,51 @@ def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy)
             )
             assert all(line.rpartition(" ")[2] in items["director"].unique() for line in shown)
             assert not any(line.startswith(f'"{items.loc[q.item_id, "title"]}"') for line in shown)
-            assert set(q.rendered.payload) == {line.rpartition(" ")[2] for line in shown} | {attribute.UNKNOWN}, "grounded"
+            assert set(q.rendered.payload) == {line.rpartition(" ")[2] for line in shown} | {
+                attribute.UNKNOWN
+            }, "grounded"
             assert (q.value == items.loc[q.item_id, "director"]) and (q.value != "") == known
-    truth = truth_of(DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12}))["director"]
+    truth = truth_of(DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12}))[
+        "director"
+    ]
 
     def right(retrieval):
         own = config.model_copy(update={"retrieval": retrieval})
         asked = attributes.questions(toy.dataset, own, False, 0)
         return np.mean([q.rendered.text.split("\n")[-2].endswith(truth[q.item_id]) for q in asked])
 
-    assert right(True) > 3 * right(False), "a film of the same saga is the example next to the question"
+    assert right(True) > 3 * right(False), (
+        "a film of the same saga is the example next to the question"
+    )
     wanted = load("toy", {"llm.tune.instructions": 1000})
     made = attribute_instructions(toy.dataset, wanted, 0)
     assert len(made) == 2 * (items["director"] != "").sum() and made["ask_id"].is_unique
     assert {a.strip() for a in made["answer"]} <= set(items["director"])
-    assert len(attribute_instructions(toy.dataset, load("toy", {"llm.tune.instructions": 20}), 0)) == 10
+    assert (
+        len(attribute_instructions(toy.dataset, load("toy", {"llm.tune.instructions": 20}), 0))
+        == 10
+    )
 
     def values(question):
-        return [line.rpartition(" ")[2] for line in question.rendered.text.split("\n")[:-1]] + [question.value]
+        return [line.rpartition(" ")[2] for line in question.rendered.text.split("\n")[:-1]] + [
+            question.value
+        ]
 
-    pairs = list(zip(*(attributes.questions(toy.dataset, config, True, 0, exchanged=e) for e in (False, True)), strict=True))
+    pairs = list(
+        zip(
+            *(
+                attributes.questions(toy.dataset, config, True, 0, exchanged=e)
+                for e in (False, True)
+            ),
+            strict=True,
+        )
+    )
     true, exchanged = ([values(q) for q in side] for side in zip(*pairs, strict=True))
     assert np.mean([t == e for t, e in zip(true, exchanged, strict=True)]) < 0.2
-    assert all([v == t[-1] for v in t] == [v == e[-1] for v in e] for t, e in zip(true, exchanged, strict=True)), (
-        "copying stays right"
-    )
+    assert all(
+        [v == t[-1] for v in t] == [v == e[-1] for v in e]
+        for t, e in zip(true, exchanged, strict=True)
+    ), "copying stays right"
 
 
 def test_attributes_without_a_known_value_are_not_asked_for(toy):
@@ -321,4 +429,6 @@ def test_attributes_without_a_known_value_are_not_asked_for(toy):
     config = load("toy").augment
     assert not len(attributes.prompts(told(0), config, 0))
     assert len(attributes.prompts(told(1), config, 0)) == len(toy.dataset.items) - 1
-    assert not list(attributes.questions(told(1), config, True, 0)), "its own value is never an example"
+    assert not list(attributes.questions(told(1), config, True, 0)), (
+        "its own value is never an example"
+    )

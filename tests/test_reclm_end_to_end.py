@@ -51,9 +51,19 @@ def run(tmp_path_factory):
     for stage, files, what in (
         ("llm.dialogue-*", "checkpoint_*", "a checkpoint of tuning"),
         ("llm.policy-*", "checkpoint_*", "a checkpoint of reinforcement learning"),
-        ("completions.users-*", "completions/[!k]*.parquet", "a profile"),  # known.parquet holds what an earlier wave was asked
+        (
+            "completions.users-*",
+            "completions/[!k]*.parquet",
+            "a profile",
+        ),  # known.parquet holds what an earlier wave was asked
     ):
-        kill_when(out, log, lambda s=stage, f=files: any((out / "scratch").glob(f"{s}/{f}")), what, command)
+        kill_when(
+            out,
+            log,
+            lambda s=stage, f=files: any((out / "scratch").glob(f"{s}/{f}")),
+            what,
+            command,
+        )
     return out, finish(out, log, command), log.read_text()
 
 
@@ -61,9 +71,13 @@ def test_a_killed_run_goes_on_where_it_was(run):
     _, report, log = run
     assert log.count("continuing from a checkpoint") >= 2
     assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log)
-    assert not re.search(r"worker \d+ failed", log), "what a retry would mend is a fault all the same"
+    assert not re.search(r"worker \d+ failed", log), (
+        "what a retry would mend is a fault all the same"
+    )
     (users,) = (s["facts"] for s in report["stages"] if s["name"] == "completions/users")
-    assert users["generated"] < users["rows"] - users["known"], "the speed told is of the part after the kill"
+    assert users["generated"] < users["rows"] - users["known"], (
+        "the speed told is of the part after the kill"
+    )
     assert all(s["seconds"] >= 0 for s in report["stages"])
 
 
@@ -73,7 +87,11 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     settings, metrics = ("full-shot", "zero-shot"), ("R@20", "R@40", "N@20", "N@40")
     wanted = {(s, "popularity", "base", m) for s in settings for m in metrics}
     wanted |= {
-        (s, b, r, m) for s in settings for b in ("light_gcn", "bias_mf") for r in ("base", "augment", "wo_user") for m in metrics
+        (s, b, r, m)
+        for s in settings
+        for b in ("light_gcn", "bias_mf")
+        for r in ("base", "augment", "wo_user")
+        for m in metrics
     }
     assert rows == wanted
     assert all(("p" in r) == (r["row"] != "base") for r in report["results"])
@@ -84,17 +102,31 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     (tuned,) = (s["facts"] for s in report["stages"] if s["name"] == "llm/dialogue")
     assert tuned["rows"] > 30 and tuned["too_long"] == 0
     smoothing = report["education"]["smoothing"]
-    assert smoothing["rows"] > 10 and all(-1 <= v <= 1 for at in ("before", "after") for v in smoothing[at].values())
+    assert smoothing["rows"] > 10 and all(
+        -1 <= v <= 1 for at in ("before", "after") for v in smoothing[at].values()
+    )
     assert len(smoothing["before"]) == len(smoothing["after"]) == 2
-    assert report["case"]["user"] == "u0003" and all(re.fullmatch(FORM, f" {report['case'][at]}") for at in ("before", "after"))
-    assert {w["name"] for w in report["llm"]["waves"]} == {"distilled", "users", "items-warm", "items-cold", "sample"}
+    assert report["case"]["user"] == "u0003" and all(
+        re.fullmatch(FORM, f" {report['case'][at]}") for at in ("before", "after")
+    )
+    assert {w["name"] for w in report["llm"]["waves"]} == {
+        "distilled",
+        "users",
+        "items-warm",
+        "items-cold",
+        "sample",
+    }
 
 
 def test_no_profile_is_malformed_and_each_is_kept_with_its_prompt_and_model(run):
     out, report, _ = run
     for wave in ("users", "items-warm", "items-cold"):
         made = pd.read_parquet(out / "profiles" / f"{wave}.parquet")
-        assert len(made) and made["prompt_hash"].str.len().eq(64).all() and made["model"].str.startswith("llm/").all()
+        assert (
+            len(made)
+            and made["prompt_hash"].str.len().eq(64).all()
+            and made["model"].str.startswith("llm/").all()
+        )
         fits = made["profile"].map(lambda p: bool(re.fullmatch(FORM, f" {p}")))
         assert fits.all(), made["profile"][~fits].tolist()
     for stage in report["stages"]:
@@ -116,23 +148,32 @@ def test_metrics_are_those_of_a_naive_loop(run):
         level = [sum(s >= scores[i] for s in scores.values()) for i in own["item_id"]]
         high.append(np.mean([a < 20 for a in above]))
         low.append(np.mean([n <= 20 for n in level]))
-    (got,) = (r["mean"] for r in report["results"]
-              if (r["setting"], r["backbone"], r["metric"]) == ("full-shot", "popularity", "R@20"))  # fmt: skip
+    (got,) = (
+        r["mean"]
+        for r in report["results"]
+        if (r["setting"], r["backbone"], r["metric"]) == ("full-shot", "popularity", "R@20")
+    )
     assert np.mean(low) - 1e-6 <= got <= np.mean(high) + 1e-6 and np.mean(high) > 0.1
 
 
 def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw(run):
-    from raypipe.serving.profiled import Newcomer, ProfiledRecommender
+    from raypipe.papers.reclm.recommender import Newcomer, ProfiledRecommender
 
     out, _, _ = run
     served = ProfiledRecommender(out / "bundle")
     user = str(served.source.users[0])
     known = served.recommend(user_id=user, k=5)
-    assert [i.rank for i in known.items] == [1, 2, 3, 4, 5] and not any(i.new for i in known.items) and known.profile
+    assert (
+        [i.rank for i in known.items] == [1, 2, 3, 4, 5]
+        and not any(i.new for i in known.items)
+        and known.profile
+    )
     seen = set(served.source.items[served.known.row(0)])
     assert not {i.item_id for i in known.items} & seen
     item = served.dataset.items.iloc[0]
-    new = Newcomer("brand-new", "A film that came yesterday", item["text"], (item["genre"], item["decade"]))
+    new = Newcomer(
+        "brand-new", "A film that came yesterday", item["text"], (item["genre"], item["decade"])
+    )
     everything = served.recommend(user_id=user, k=60, new_items=[new])
     (one,) = (i for i in everything.items if i.new)
     assert one.item_id == "brand-new" and re.fullmatch(FORM, f" {one.profile}")
@@ -150,28 +191,49 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
 
 def test_the_endpoint_answers_new_users_and_new_items_over_http(run):
     out, _, _ = run
-    new = {"item_id": "brand-new", "title": "Raven of the Crypt (2025)", "text": "genre: Horror", "features": ["Horror", "2020s"]}
+    new = {
+        "item_id": "brand-new",
+        "title": "Raven of the Crypt (2025)",
+        "text": "genre: Horror",
+        "features": ["Horror", "2020s"],
+    }
     with serving(out / "bundle", out.parent / "serve.log") as client:
-        got = client.post("/recommend", json={"history": ["m0000", "m0001"], "k": 59, "new_items": [new]}).json()
-        assert len(got["items"]) == 59 and got["profile_is_new"] and re.fullmatch(FORM, f" {got['profile']}")
+        got = client.post(
+            "/recommend", json={"history": ["m0000", "m0001"], "k": 59, "new_items": [new]}
+        ).json()
+        assert (
+            len(got["items"]) == 59
+            and got["profile_is_new"]
+            and re.fullmatch(FORM, f" {got['profile']}")
+        )
         (one,) = (i for i in got["items"] if i["new"])
         assert one["title"] == new["title"] and re.fullmatch(FORM, f" {one['profile']}")
         wrong = [
             ("/recommend", {"user_id": "nobody"}, 404, "nobody"),
             ("/recommend", {"history": ["m0000"], "task": "sequential"}, 404, "sequential"),
-            ("/recommend", {"user_id": "u0003", "new_items": [{**new, "item_id": "m0000"}]}, 400, "an id of its own"),
+            (
+                "/recommend",
+                {"user_id": "u0003", "new_items": [{**new, "item_id": "m0000"}]},
+                400,
+                "an id of its own",
+            ),
             ("/recommend", {"user_id": "u0003", "new_items": [{"item_id": "x"}]}, 422, "title"),
             ("/rate", {"user_id": "u0003", "item_id": "m0004"}, 404, "no rating model"),
         ]
         for path, body, code, word in wrong:
             answer = client.post(path, json=body)
-            assert answer.status_code == code and word in answer.json()["error"], (body, answer.text)
+            assert answer.status_code == code and word in answer.json()["error"], (
+                body,
+                answer.text,
+            )
 
 
 def test_a_second_run_asks_nothing_again(run):
     out, first, _ = run
     again = finish(out, out.parent / "again.log", command)
-    assert all(s["cached"] for s in again["stages"]) and json.dumps(again["results"]) == json.dumps(first["results"])
+    assert all(s["cached"] for s in again["stages"]) and json.dumps(again["results"]) == json.dumps(
+        first["results"]
+    )
 
 
 def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run):
@@ -181,12 +243,19 @@ def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run)
     folder = out.parent / "log"
     folder.mkdir()
     log = data.interactions[["user_id", "item_id", "timestamp"]]
-    data.items[["item_id", "title", "text", *data.item_features]].to_csv(folder / "items.csv", index=False)
+    data.items[["item_id", "title", "text", *data.item_features]].to_csv(
+        folder / "items.csv", index=False
+    )
     more = (
-        "data.name=folder", f"data.dir={folder}", "data.options={}", f"llm.keep={out / 'bundle'}", "case=null",
-        'rows=["augment"]', 'backbones=["bias_mf"]',
+        "data.name=folder",
+        f"data.dir={folder}",
+        "data.options={}",
+        f"llm.keep={out / 'bundle'}",
+        "case=null",
+        'rows=["augment"]',
+        'backbones=["bias_mf"]',
         'backbone_options={"light_gcn": {"epochs": 2}, "bias_mf": {"epochs": 2}}',
-    )  # fmt: skip
+    )
     asked, prompts = [], []
     for number in range(2):
         log.to_csv(folder / "interactions.csv", index=False)
@@ -194,17 +263,31 @@ def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run)
         report = finish(target, out.parent / f"refresh{number}.log", lambda to: command(to, more))
         wave = next(w for w in report["llm"]["waves"] if w["name"] == "users")
         asked.append((wave["rows"], wave["rows"] - wave["known"]))
-        prompts.append(pd.read_parquet(target / "profiles" / "users.parquet").set_index(["as_of", "id"])["prompt_hash"])
+        prompts.append(
+            pd.read_parquet(target / "profiles" / "users.parquet").set_index(["as_of", "id"])[
+                "prompt_hash"
+            ]
+        )
         names = {s["name"] for s in report["stages"]}
-        assert {"llm/kept-users", "llm/kept-items"} <= names and not names & {"llm/base", "llm/dialogue", "teacher/users"}
+        assert {"llm/kept-users", "llm/kept-items"} <= names and not names & {
+            "llm/base",
+            "llm/dialogue",
+            "teacher/users",
+        }
         assert str(out) not in json.dumps(report["run"]), "no folder of this machine is told"
         before = log[log["timestamp"] < 1.58e9]
         user = before["user_id"].iloc[0]
-        unseen = [i for i in before["item_id"].unique() if i not in set(log.loc[log["user_id"] == user, "item_id"])][:2]
+        unseen = [
+            i
+            for i in before["item_id"].unique()
+            if i not in set(log.loc[log["user_id"] == user, "item_id"])
+        ][:2]
         rows = pd.DataFrame({"user_id": user, "item_id": unseen, "timestamp": 1.58e9 - 1})
         log = pd.concat([log, rows])
     (all_first, asked_first), (_, asked_second) = asked
-    assert asked_first > 0.5 * all_first, "the LLMs never read these prompts: a folder's items are not called films"
+    assert asked_first > 0.5 * all_first, (
+        "the LLMs never read these prompts: a folder's items are not called films"
+    )
     before, after = prompts[0].align(prompts[1])
     changed = before.index[before != after]
     assert user in changed.get_level_values("id") and len(changed) < 0.3 * all_first

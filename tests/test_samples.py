@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raypipe.config import load
-from raypipe.reports.samples import samples
+from raypipe.papers.llama4rec.config import load
+from raypipe.papers.llama4rec.report.samples import samples
 
 COLUMNS = ["prompt_id", "template", "prompt", "mode", "options", "payload"]
 
@@ -17,18 +17,37 @@ def artifacts(toy, tmp_path):
     of("data").mkdir()
     toy.dataset.save(of("data"))
     asked = {
-        "augment": [("0/all/pair/u/0", "pair"), ("0/all/pair/u/1", "pair"), ("0/all/pair/u/2", "pair")],
-        "llama4rec": [(f"0/sasrec/listwise/sequential/test/{chunk}/{user}", "listwise") for user in ("a/b", "hurt", "still")
-                      for chunk in (0, 1)] + [(f"0/deepfm/pointwise/rating/test/{user}", "pointwise") for user in ("a/b", "hurt")],
+        "augment": [
+            ("0/all/pair/u/0", "pair"),
+            ("0/all/pair/u/1", "pair"),
+            ("0/all/pair/u/2", "pair"),
+        ],
+        "llama4rec": [
+            (f"0/sasrec/listwise/sequential/test/{chunk}/{user}", "listwise")
+            for user in ("a/b", "hurt", "still")
+            for chunk in (0, 1)
+        ]
+        + [(f"0/deepfm/pointwise/rating/test/{user}", "pointwise") for user in ("a/b", "hurt")],
         "llama4rec-pointwise": [],
-    }  # fmt: skip
+    }
     for wave, rows in asked.items():
         if rows:
-            made = [(i, template, f"about {i}", "score", [" x", " y"], ["1", "2"]) for i, template in rows]
+            made = [
+                (i, template, f"about {i}", "score", [" x", " y"], ["1", "2"])
+                for i, template in rows
+            ]
             (of(f"prompts/{wave}") / "prompts").mkdir(parents=True)
-            pd.DataFrame(made, columns=COLUMNS).to_parquet(of(f"prompts/{wave}") / "prompts" / "part.parquet")
+            pd.DataFrame(made, columns=COLUMNS).to_parquet(
+                of(f"prompts/{wave}") / "prompts" / "part.parquet"
+            )
         of(f"completions/{wave}").mkdir()
-        got = pd.DataFrame({"prompt_id": [i for i, _ in rows], "answer": "", "logprobs": [np.array([-2.0, -1.0]) for _ in rows]})
+        got = pd.DataFrame(
+            {
+                "prompt_id": [i for i, _ in rows],
+                "answer": "",
+                "logprobs": [np.array([-2.0, -1.0]) for _ in rows],
+            }
+        )
         got.to_parquet(of(f"completions/{wave}") / "completions.parquet")
     (of("evaluate") / "seed0").mkdir(parents=True)
     parts = []
@@ -38,39 +57,65 @@ def artifacts(toy, tmp_path):
         order = [*others[: final - 1], target, *others[final - 1 :]]
         place = {item: n + 1 for n, item in enumerate(order)}
         parts.append(
-            pd.DataFrame({"user_id": user, "item_id": ids, "rank": [place[i] for i in ids], "rank_rec": np.arange(1, 13),
-                          "rank_llm": [place[i] for i in ids], "alpha": 0.5, "target": target})
-        )  # fmt: skip
+            pd.DataFrame(
+                {
+                    "user_id": user,
+                    "item_id": ids,
+                    "rank": [place[i] for i in ids],
+                    "rank_rec": np.arange(1, 13),
+                    "rank_llm": [place[i] for i in ids],
+                    "alpha": 0.5,
+                    "target": target,
+                }
+            )
+        )
     pd.concat(parts).to_parquet(of("evaluate") / "seed0" / "sequential.sasrec.llama4rec.parquet")
     rated = [("a/b", ids[0], 4.5, 5.0, 3.0, 5.0), ("hurt", ids[1], 3.0, 4.0, 3.9, 2.0)]
     columns = ["user_id", "item_id", "prediction", "truth", "rec", "llm"]
-    pd.DataFrame(rated, columns=columns).assign(alpha=0.25).to_parquet(of("evaluate") / "seed0" / "rating.deepfm.llama4rec.parquet")
+    pd.DataFrame(rated, columns=columns).assign(alpha=0.25).to_parquet(
+        of("evaluate") / "seed0" / "rating.deepfm.llama4rec.parquet"
+    )
     return of
 
 
 def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifacts, toy):
-    chosen = [{"task": "sequential", "backbone": "sasrec", "ranking": "listwise"},
-              {"task": "rating", "backbone": "deepfm", "ranking": "pointwise"}]  # fmt: skip
+    chosen = [
+        {"task": "sequential", "backbone": "sasrec", "ranking": "listwise"},
+        {"task": "rating", "backbone": "deepfm", "ranking": "pointwise"},
+    ]
     got = samples(load("toy"), artifacts, chosen)
     assert [s["id"] for s in got] == [
-        "0/all/pair/u/0", "0/all/pair/u/1",
-        "0/sasrec/listwise/sequential/test/0/a/b", "0/sasrec/listwise/sequential/test/0/hurt",
-        "0/deepfm/pointwise/rating/test/a/b", "0/deepfm/pointwise/rating/test/hurt",
-    ]  # fmt: skip
+        "0/all/pair/u/0",
+        "0/all/pair/u/1",
+        "0/sasrec/listwise/sequential/test/0/a/b",
+        "0/sasrec/listwise/sequential/test/0/hurt",
+        "0/deepfm/pointwise/rating/test/a/b",
+        "0/deepfm/pointwise/rating/test/hurt",
+    ]
     assert [o["text"] for o in got[0]["options"]] == ["y", "x"], "the most probable first"
     up, down = got[2:4]
     assert up["about"] == "SASRec, whose target the LLM brought up most, the first of 2 prompts"
     titles = toy.dataset.items.set_index("item_id")["title"]
-    assert up["lines"][0] == (True, titles[toy.items[10]], 11, 1, 1, "0.50") and len(up["lines"]) == 10
-    assert [line[4] for line in down["lines"]] == [*range(1, 11), 12] and down["lines"][-1][0], "the target is shown wherever it is"
+    assert (
+        up["lines"][0] == (True, titles[toy.items[10]], 11, 1, 1, "0.50") and len(up["lines"]) == 10
+    )
+    assert [line[4] for line in down["lines"]] == [*range(1, 11), 12] and down["lines"][-1][0], (
+        "the target is shown wherever it is"
+    )
     helped = got[4]
     assert helped["lines"] == [(True, titles[toy.items[0]], "3.00", "5.00", "0.25", "4.50", "5")]
-    assert helped["about"].endswith("made smaller most") and got[5]["about"].endswith("made larger most")
+    assert helped["about"].endswith("made smaller most") and got[5]["about"].endswith(
+        "made larger most"
+    )
 
 
 def test_nobody_is_shown_where_the_llm_changed_nothing(artifacts):
     file = artifacts("evaluate") / "seed0" / "sequential.sasrec.llama4rec.parquet"
     frame = pd.read_parquet(file)
     frame.assign(rank=frame["rank_rec"]).to_parquet(file)
-    got = samples(load("toy"), artifacts, [{"task": "sequential", "backbone": "sasrec", "ranking": "listwise"}])
+    got = samples(
+        load("toy"),
+        artifacts,
+        [{"task": "sequential", "backbone": "sasrec", "ranking": "listwise"}],
+    )
     assert {s["id"].split("/")[2] for s in got} == {"pair"}

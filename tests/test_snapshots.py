@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.data.config import SnapshotConfig
 from raypipe.data.dataset import Dataset, read
 from raypipe.data.snapshot import Snapshots, make_snapshots
 from raypipe.errors import DataError
-from raypipe.sections import SnapshotConfig
 
 MIND = Path(__file__).parents[2] / "shared" / "data" / "mind-reclm"
 
@@ -25,9 +25,27 @@ def small():
         for t, i in enumerate(rng.choice(np.arange(10, 30), rng.integers(0, 4), replace=False)):
             rows.append((f"u{u:02d}", f"i{i:02d}", 1.0, 100 + t))
     rows.append(("u99", "i05", 1.0, 101))  # nothing is known of this user
-    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]).drop_duplicates(["user_id", "item_id"])
-    items = pd.DataFrame({"item_id": [f"i{i:02d}" for i in range(30)], "title": [f"T{i}" for i in range(30)], "text": ""})
-    return Dataset(log, items, pd.DataFrame({"user_id": log["user_id"].unique()}), "item", "saw", (), (), (), {})
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]).drop_duplicates(
+        ["user_id", "item_id"]
+    )
+    items = pd.DataFrame(
+        {
+            "item_id": [f"i{i:02d}" for i in range(30)],
+            "title": [f"T{i}" for i in range(30)],
+            "text": "",
+        }
+    )
+    return Dataset(
+        log,
+        items,
+        pd.DataFrame({"user_id": log["user_id"].unique()}),
+        "item",
+        "saw",
+        (),
+        (),
+        (),
+        {},
+    )
 
 
 CONFIG = SnapshotConfig(cut=100, validation_items=0.2, validation_users=0.7)
@@ -37,13 +55,17 @@ def test_validation_is_held_out_of_the_first_snapshot_and_test_is_the_second():
     dataset = small()
     made = make_snapshots(dataset.interactions, CONFIG, 0)
     log = made.rows.merge(dataset.interactions, on=["user_id", "item_id"])
-    assert ((log["part"] == "test") == (log["timestamp"] >= 100)).all() and "u99" not in set(log["user_id"])
+    assert ((log["part"] == "test") == (log["timestamp"] >= 100)).all() and "u99" not in set(
+        log["user_id"]
+    )
     train, validation, test = (made.part(part) for part in ("train", "validation", "test"))
     cold = set(validation.loc[validation["cold"], "item_id"])
     assert len(cold) >= 4 and not cold & set(train["item_id"])  # a fifth of some twenty items
     warm = validation[~validation["cold"]]
     assert len(warm) and warm["user_id"].is_unique and set(warm["user_id"]) <= set(train["user_id"])
-    assert set(test.loc[test["cold"], "item_id"]) == set(test["item_id"]) - set(train["item_id"]) - set(validation["item_id"])
+    assert set(test.loc[test["cold"], "item_id"]) == set(test["item_id"]) - set(
+        train["item_id"]
+    ) - set(validation["item_id"])
     assert made.rows.equals(make_snapshots(dataset.interactions, CONFIG, 0).rows)
     assert not made.rows.equals(make_snapshots(dataset.interactions, CONFIG, 1).rows)
 
@@ -51,7 +73,10 @@ def test_validation_is_held_out_of_the_first_snapshot_and_test_is_the_second():
 def test_a_log_that_grew_holds_out_nearly_the_same():
     log = small().interactions
     more = pd.DataFrame([("u03", "i25", 1.0, 90), ("u07", "i26", 1.0, 91)], columns=log.columns)
-    before, after = (make_snapshots(one, CONFIG, 0).part("validation") for one in (log, pd.concat([log, more], ignore_index=True)))
+    before, after = (
+        make_snapshots(one, CONFIG, 0).part("validation")
+        for one in (log, pd.concat([log, more], ignore_index=True))
+    )
     pairs = [set(zip(part["user_id"], part["item_id"], strict=True)) for part in (before, after)]
     assert len(pairs[0] ^ pairs[1]) < len(pairs[0]) / 3
 
@@ -70,10 +95,16 @@ def test_questions_are_about_known_users_and_rank_what_the_snapshot_has(part):
         assert list(tables.users[got.user]) == sorted(own["user_id"].unique())
         for n, user in enumerate(got.user):
             name = tables.users[user]
-            assert set(tables.items[got.targets.row(n)]) == set(own.loc[own["user_id"] == name, "item_id"])
-            assert set(tables.items[got.seen.row(n)]) == set(known.loc[known["user_id"] == name, "item_id"])
+            assert set(tables.items[got.targets.row(n)]) == set(
+                own.loc[own["user_id"] == name, "item_id"]
+            )
+            assert set(tables.items[got.seen.row(n)]) == set(
+                known.loc[known["user_id"] == name, "item_id"]
+            )
         first = made.part("train", "validation")["item_id"]
-        wanted = set(first) if (part, setting) == ("validation", "full-shot") else set(own["item_id"])
+        wanted = (
+            set(first) if (part, setting) == ("validation", "full-shot") else set(own["item_id"])
+        )
         assert set(tables.items[got.catalogue]) == wanted
     data = tables.fit_data(part, None)
     assert sorted(zip(tables.users[data.user], tables.items[data.item], strict=True)) == sorted(
@@ -97,13 +128,27 @@ def test_missing_files_of_mind_are_named(tmp_path):
         read(SnapshotConfig(name="mind_reclm", dir=str(tmp_path)))
 
 
-@pytest.mark.skipif(not MIND.is_dir(), reason="the MIND snapshots are not there: their licence forbids shipping them")
+@pytest.mark.skipif(
+    not MIND.is_dir(),
+    reason="the MIND snapshots are not there: their licence forbids shipping them",
+)
 def test_mind_has_the_counts_of_the_paper():
     config = SnapshotConfig(name="mind_reclm", dir=str(MIND), cut=86_400)
     dataset = read(config)
     facts = make_snapshots(dataset.interactions, config, 0).facts()
-    published = {"users": 57_128, "items in both": 1_020, "first items": 2_386, "first rows": 89_734, "second items": 2_461,
-                 "second rows": 87_974}  # fmt: skip
-    counted = {"full-shot users": 56_972, "zero-shot users": 20_394, "zero-shot items": 1_441, "zero-shot rows": 25_928}
+    published = {
+        "users": 57_128,
+        "items in both": 1_020,
+        "first items": 2_386,
+        "first rows": 89_734,
+        "second items": 2_461,
+        "second rows": 87_974,
+    }
+    counted = {
+        "full-shot users": 56_972,
+        "zero-shot users": 20_394,
+        "zero-shot items": 1_441,
+        "zero-shot rows": 25_928,
+    }
     assert facts | published | counted == facts
     assert dataset.quality["repeated user-item rows dropped"] == 388

@@ -30,7 +30,9 @@ class Adam:
         if dense:
             self.parts.append(torch.optim.Adam(dense, lr=learning_rate, fused=True))
         if lazy:
-            self.parts.append(torch.optim.SparseAdam([named[name] for name in lazy], lr=learning_rate))
+            self.parts.append(
+                torch.optim.SparseAdam([named[name] for name in lazy], lr=learning_rate)
+            )
 
     def zero_grad(self) -> None:
         for part in self.parts:
@@ -55,10 +57,14 @@ class Adam:
             state: dict[int, dict[str, torch.Tensor | int]] = {}
             for name, tensor in tensors.items():
                 at, index, key = name.split(".", 2)
-                if int(at) == n:  # SparseAdam counts its steps with a plain int, and rounds otherwise with a tensor
+                if (
+                    int(at) == n
+                ):  # SparseAdam counts its steps with a plain int, and rounds otherwise with a tensor
                     count = key == "step" and isinstance(part, torch.optim.SparseAdam)
                     state.setdefault(int(index), {})[key] = int(tensor) if count else tensor
-            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+            part.load_state_dict(
+                {"state": state, "param_groups": part.state_dict()["param_groups"]}
+            )
 
 
 def average(model: nn.Module, rank: int, world: int, add: Callable[[torch.Tensor], None]) -> None:
@@ -71,7 +77,9 @@ def average(model: nn.Module, rank: int, world: int, add: Callable[[torch.Tensor
     sparse = [p for p in owners if p.grad is not None and p.grad.is_sparse]
     dense = [p for p in owners if p.grad is None or not p.grad.is_sparse]
     if dense:
-        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in dense])
+        flat = torch.cat(
+            [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in dense]
+        )
         add(flat)
         for p, part in zip(dense, (flat / world).split([p.numel() for p in dense]), strict=True):
             p.grad = part.view_as(p)

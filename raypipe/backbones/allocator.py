@@ -6,7 +6,11 @@ import ctypes
 import functools
 
 #: glibc's malloc.h, mallopt(3): parameter -> value; a block of 32 MiB is the largest that the heap may hold
-SETTINGS = {-3: 32 << 20, -1: 2**31 - 1, -2: 64 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+SETTINGS = {
+    -3: 32 << 20,
+    -1: 2**31 - 1,
+    -2: 64 << 20,
+}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
 
 
 @functools.cache

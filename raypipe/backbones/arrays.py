@@ -30,7 +30,9 @@ class Ragged(NamedTuple):
         """[B, width] the last `width` values of each row, padded on the left."""
         offset = self.start[rows + 1][:, None] - np.arange(width, 0, -1)[None, :]
         inside = offset >= self.start[rows][:, None]
-        return np.where(inside, self.values[np.maximum(offset, 0)] if len(self.values) else padding, padding)
+        return np.where(
+            inside, self.values[np.maximum(offset, 0)] if len(self.values) else padding, padding
+        )
 
     def take(self, rows: np.ndarray) -> Ragged:
         """The lists of some rows, in their order."""
@@ -46,7 +48,9 @@ class Ragged(NamedTuple):
     @classmethod
     def of(cls, lists: list[np.ndarray]) -> Ragged:
         start = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64)
-        return cls(start, np.concatenate(lists).astype(np.int64) if lists else np.empty(0, np.int64))
+        return cls(
+            start, np.concatenate(lists).astype(np.int64) if lists else np.empty(0, np.int64)
+        )
 
 
 class Queries(NamedTuple):
@@ -77,7 +81,9 @@ class SetQueries(NamedTuple):
 
     def part(self, rows: np.ndarray) -> SetQueries:
         """Some of the questions."""
-        return SetQueries(self.user[rows], self.seen.take(rows), self.targets.take(rows), self.catalogue)
+        return SetQueries(
+            self.user[rows], self.seen.take(rows), self.targets.take(rows), self.catalogue
+        )
 
 
 class RatingQueries(NamedTuple):

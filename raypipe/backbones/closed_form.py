@@ -34,10 +34,14 @@ class ClosedRanker(contract.Ranker):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         ones = np.ones(len(data.user), dtype=np.float32)
-        self.rows = sparse.csr_matrix((ones, (data.user, data.item)), shape=(data.n_users, data.n_items))
+        self.rows = sparse.csr_matrix(
+            (ones, (data.user, data.item)), shape=(data.n_users, data.n_items)
+        )
         self.rows.data[:] = 1.0  # a pair counts once
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         return iter(())
 
     def taken(self, user_B: torch.Tensor) -> sparse.csr_matrix:
@@ -46,5 +50,7 @@ class ClosedRanker(contract.Ranker):
 
     def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
         """[U, 256] a random projection of the histories, whose cosines are near those of the histories themselves."""
-        signs = generator(0, "sketch").choice(np.array([-1.0, 1.0], dtype=np.float32), (self.n_items, SKETCH))
+        signs = generator(0, "sketch").choice(
+            np.array([-1.0, 1.0], dtype=np.float32), (self.n_items, SKETCH)
+        )
         return torch.from_numpy(np.asarray(self.rows @ signs))

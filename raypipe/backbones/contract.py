@@ -19,9 +19,19 @@ from pydantic import Field
 from torch import nn
 
 from raypipe.backbones.arrays import FitData, Queries, Ragged, RatingQueries, SetQueries
-from raypipe.sections import Config
+from raypipe.config import Config
 
-__all__ = ["Backbone", "FitData", "Options", "Queries", "Ragged", "Ranker", "Rater", "RatingQueries", "SetQueries"]
+__all__ = [
+    "Backbone",
+    "FitData",
+    "Options",
+    "Queries",
+    "Ragged",
+    "Ranker",
+    "Rater",
+    "RatingQueries",
+    "SetQueries",
+]
 
 #: batches that are drawn at once, so that they share the overhead of a draw
 AHEAD = 64
@@ -57,7 +67,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.options, self.n_users, self.n_items = options, data.n_users, data.n_items
 
-    def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """One epoch of training batches, drawn by `rng`, on the CPU.
 
         The first dimension of every tensor of a batch is the batch: several workers take a part of its rows each.

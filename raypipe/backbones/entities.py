@@ -55,7 +55,13 @@ class Entities(nn.Module):
     trained: torch.Tensor
 
     def __init__(
-        self, texts: Texts, n_users: int, size: int, init_std: float, trained: np.ndarray | None = None, residual: bool = False
+        self,
+        texts: Texts,
+        n_users: int,
+        size: int,
+        init_std: float,
+        trained: np.ndarray | None = None,
+        residual: bool = False,
     ) -> None:
         """
         Args:
@@ -86,9 +92,13 @@ class Entities(nn.Module):
                     nn.init.zeros_(last)
         for side, table in zip(("user", "item"), profiles, strict=True):
             if table is not None:  # many have the same profile, which goes through T_pro once
-                distinct, at = np.unique(np.ascontiguousarray(table, np.float32), axis=0, return_inverse=True)
+                distinct, at = np.unique(
+                    np.ascontiguousarray(table, np.float32), axis=0, return_inverse=True
+                )
                 self.register_buffer(f"profile_{side}", scaled(distinct), persistent=False)
-                self.register_buffer(f"of_{side}", torch.from_numpy(at.reshape(-1)), persistent=False)
+                self.register_buffer(
+                    f"of_{side}", torch.from_numpy(at.reshape(-1)), persistent=False
+                )
 
     def forward(self) -> torch.Tensor:
         """[N, size] users first."""
@@ -96,7 +106,9 @@ class Entities(nn.Module):
 
     def users(self, at_B: torch.Tensor | None = None) -> torch.Tensor:
         """[B, size] what some users begin with, or [U, size] all."""
-        return self._fused("user", self.user if at_B is None else nn.functional.embedding(at_B, self.user), at_B)
+        return self._fused(
+            "user", self.user if at_B is None else nn.functional.embedding(at_B, self.user), at_B
+        )
 
     def items(self) -> torch.Tensor:
         """[I, size] what items begin with."""

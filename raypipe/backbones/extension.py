@@ -30,7 +30,9 @@ class NewUser(NamedTuple):
     profile: np.ndarray | None
 
 
-def extended(model: Ranker, data: FitData, items: NewItems | None = None, user: NewUser | None = None) -> tuple[Ranker, FitData]:
+def extended(
+    model: Ranker, data: FitData, items: NewItems | None = None, user: NewUser | None = None
+) -> tuple[Ranker, FitData]:
     """A copy of `model` that also knows new items, numbered on from the last, and a new user, the last; with its arrays.
 
     Args:
@@ -44,7 +46,9 @@ def extended(model: Ranker, data: FitData, items: NewItems | None = None, user: 
         more = len(items.text)
         n_items += more
         profile = (
-            None if texts.item_profile is None or items.profile is None else np.concatenate([texts.item_profile, items.profile])
+            None
+            if texts.item_profile is None or items.profile is None
+            else np.concatenate([texts.item_profile, items.profile])
         )
         texts = Texts(np.concatenate([texts.item, items.text]), texts.user_profile, profile)
         offset = state["entities.offset"]
@@ -53,17 +57,34 @@ def extended(model: Ranker, data: FitData, items: NewItems | None = None, user: 
         own = np.asarray(user.history, np.int64)
         who, what = np.concatenate([who, np.full(len(own), n_users)]), np.concatenate([what, own])
         rating = np.concatenate([rating, np.ones(len(own), np.float32)])
-        sequences = Ragged(np.append(sequences.start, sequences.start[-1] + len(own)), np.concatenate([sequences.values, own]))
+        sequences = Ragged(
+            np.append(sequences.start, sequences.start[-1] + len(own)),
+            np.concatenate([sequences.values, own]),
+        )
         n_users += 1
         if texts.user_profile is not None:
-            vector = np.zeros(texts.user_profile.shape[1], np.float32) if user.profile is None else user.profile
+            vector = (
+                np.zeros(texts.user_profile.shape[1], np.float32)
+                if user.profile is None
+                else user.profile
+            )
             texts = texts._replace(user_profile=np.concatenate([texts.user_profile, vector[None]]))
         known = state["entities.user"]
-        state["entities.user"] = torch.cat([known, torch.from_numpy(like(data, own)).to(known) @ known])
+        state["entities.user"] = torch.cat(
+            [known, torch.from_numpy(like(data, own)).to(known) @ known]
+        )
     made = replace(
-        data, texts=texts, n_items=n_items, n_users=n_users, user=who, item=what, rating=rating, sequences=sequences,
-        user_codes=np.zeros((n_users, 0), np.int64), item_codes=np.zeros((n_items, 0), np.int64),
-    )  # fmt: skip
+        data,
+        texts=texts,
+        n_items=n_items,
+        n_users=n_users,
+        user=who,
+        item=what,
+        rating=rating,
+        sequences=sequences,
+        user_codes=np.zeros((n_users, 0), np.int64),
+        item_codes=np.zeros((n_items, 0), np.int64),
+    )
     larger = type(model)(made, model.options)
     larger.load_state_dict(state)
     return larger.eval(), made  # type: ignore[return-value]

@@ -49,7 +49,9 @@ class Fields(nn.Module):
         """[size] how often each row occurs in training."""
         sides = ((self.user_rows, data.user), (self.item_rows, data.item))
         columns = ((column.numpy(), ids) for rows, ids in sides for column in rows.T)
-        return torch.from_numpy(sum(np.bincount(column[ids], minlength=self.size) for column, ids in columns))
+        return torch.from_numpy(
+            sum(np.bincount(column[ids], minlength=self.size) for column, ids in columns)
+        )
 
 
 class Options(contract.Options):
@@ -59,7 +61,11 @@ class Options(contract.Options):
     epochs: int = Field(40, ge=1)
     batch_size: int = Field(1024, ge=1)
     reg: float = Field(0.02, ge=0, description="L2 penalty on the embeddings of the batch")
-    ridge: float = Field(0.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    ridge: float = Field(
+        0.0,
+        ge=0,
+        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+    )
     dropout: float = Field(0.2, ge=0, lt=1)
     patience: int = Field(4, ge=1)
 
@@ -86,7 +92,11 @@ class FieldRater(contract.Rater):
         nn.init.zeros_(self.table.weight[:, 0])
         nn.init.normal_(self.table.weight[:, 1:], std=0.05)
         if options.ridge:
-            self.register_buffer("pull", options.reg + options.ridge / self.fields.times(data).clamp(min=1), persistent=False)
+            self.register_buffer(
+                "pull",
+                options.reg + options.ridge / self.fields.times(data).clamp(min=1),
+                persistent=False,
+            )
             first = int(self.fields.item_rows[0, 0])
             item, user = (torch.from_numpy(w).float() for w in damped_means(data, options.ridge))
             self.table.weight.data[: self.n_users, 0] = user
@@ -106,10 +116,14 @@ class FieldRater(contract.Rater):
     def penalty(self, found_BFe: torch.Tensor, rows_BF: torch.Tensor) -> torch.Tensor:
         """Scalar L2 penalty on the batch's embeddings, per row."""
         if self.options.ridge:
-            return found_BFe.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten()) / len(rows_BF)
+            return found_BFe.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten()) / len(
+                rows_BF
+            )
         return self.options.reg * found_BFe.flatten().dot(found_BFe.flatten()) / len(rows_BF)
 
-    def batches(self, data: FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Rows of the table [B, F] and ratings [B]."""
         size = self.options.batch_size
         user, item = (r.cpu().numpy() for r in (self.fields.user_rows, self.fields.item_rows))
@@ -136,9 +150,13 @@ def damped_means(data: FitData, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     `ridge` ratings of no deviation were among them (Koren, "Factor in the Neighbors", ACM TKDD 2010).
     """
     left = data.rating - data.rating.mean(dtype=np.float64)
-    item = np.bincount(data.item, left, data.n_items) / (np.bincount(data.item, minlength=data.n_items) + ridge)
+    item = np.bincount(data.item, left, data.n_items) / (
+        np.bincount(data.item, minlength=data.n_items) + ridge
+    )
     left = left - item[data.item]
-    return item, np.bincount(data.user, left, data.n_users) / (np.bincount(data.user, minlength=data.n_users) + ridge)
+    return item, np.bincount(data.user, left, data.n_users) / (
+        np.bincount(data.user, minlength=data.n_users) + ridge
+    )
 
 
 def pair_sum(v_BFd: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,16 @@ from safetensors.torch import load_file, save_file
 
 from raypipe.backbones.adam import Adam, average
 from raypipe.backbones.allocator import keep_freed
-from raypipe.backbones.contract import Backbone, FitData, Options, Queries, Ranker, Rater, RatingQueries, SetQueries
+from raypipe.backbones.contract import (
+    Backbone,
+    FitData,
+    Options,
+    Queries,
+    Ranker,
+    Rater,
+    RatingQueries,
+    SetQueries,
+)
 from raypipe.backbones.scoring import predict, top_k, top_sets
 from raypipe.evaluation import metrics
 from raypipe.seeding import derive, generator
@@ -55,14 +64,18 @@ def validate(model: Backbone, data: FitData, seed: int, worker: Worker = Worker(
     return -(mean**0.5) if isinstance(asked, RatingQueries) else mean
 
 
-def per_question(model: Backbone, asked: Queries | RatingQueries | SetQueries, seed: int) -> np.ndarray:
+def per_question(
+    model: Backbone, asked: Queries | RatingQueries | SetQueries, seed: int
+) -> np.ndarray:
     """One value a question: its N@10, R@20 or squared error."""
     if isinstance(asked, RatingQueries):
         assert isinstance(model, Rater)
         return (predict(model, asked).astype(float) - asked.rating) ** 2
     assert isinstance(model, Ranker)
     if isinstance(asked, SetQueries):
-        return metrics.recall_of_sets(top_sets(model, asked, 20, seed)[1], np.diff(asked.targets.start), 20)
+        return metrics.recall_of_sets(
+            top_sets(model, asked, 20, seed)[1], np.diff(asked.targets.start), 20
+        )
     return metrics.ndcg(top_k(model, asked, 1, seed).target_rank, 10)
 
 
@@ -92,7 +105,9 @@ def fit(
     keep_freed()
     torch.manual_seed(derive(seed, "init"))
     model = build(data, options).to(worker.device)
-    half = torch.autocast(worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda")
+    half = torch.autocast(
+        worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda"
+    )
     if start is not None:
         model.load_state_dict(start)
     optimizer = Adam(model, model.lazy, options.learning_rate)
@@ -124,7 +139,9 @@ def fit(
         mean = float(total) / max(count * worker.world, 1)
         state.epoch += 1
         if not np.isfinite(mean):
-            raise FloatingPointError(f"the loss is not finite in epoch {state.epoch}; lower the learning rate")
+            raise FloatingPointError(
+                f"the loss is not finite in epoch {state.epoch}; lower the learning rate"
+            )
         if state.epoch % options.evaluate_every and state.epoch < options.epochs:
             continue
         value = validate(model, data, seed, worker)
@@ -146,7 +163,12 @@ def fit(
     return Fitted(model, state.curve)
 
 
-def can_start(start: dict[str, torch.Tensor], build: Callable[[FitData, Any], Backbone], data: FitData, options: Options) -> bool:
+def can_start(
+    start: dict[str, torch.Tensor],
+    build: Callable[[FitData, Any], Backbone],
+    data: FitData,
+    options: Options,
+) -> bool:
     """Whether a model of `data` can begin with the weights of another: all of the same shapes."""
     own = build(data, options).state_dict()
     return own.keys() == start.keys() and all(own[name].shape == start[name].shape for name in own)
@@ -155,19 +177,33 @@ def can_start(start: dict[str, torch.Tensor], build: Callable[[FitData, Any], Ba
 class Progress:
     """Where a fit stands."""
 
-    def __init__(self, epoch: int, best: float, best_epoch: int, waited: int, curve: list[dict[str, float]]) -> None:
-        self.epoch, self.best, self.best_epoch, self.waited, self.curve = epoch, best, best_epoch, waited, curve
+    def __init__(
+        self, epoch: int, best: float, best_epoch: int, waited: int, curve: list[dict[str, float]]
+    ) -> None:
+        self.epoch, self.best, self.best_epoch, self.waited, self.curve = (
+            epoch,
+            best,
+            best_epoch,
+            waited,
+            curve,
+        )
 
 
-def store(folder: Path, model: Backbone, optimizer: Adam, state: Progress, best: dict[str, torch.Tensor]) -> None:
+def store(
+    folder: Path, model: Backbone, optimizer: Adam, state: Progress, best: dict[str, torch.Tensor]
+) -> None:
     """Write a checkpoint: weights, best weights and Adam's moments as safetensors, the rest as JSON."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"best.{k}": v for k, v in best.items()}
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {
+        f"best.{k}": v for k, v in best.items()
+    }
     tensors |= {f"adam.{k}": v for k, v in optimizer.tensors().items()}
     save_file({k: v.clone().contiguous() for k, v in tensors.items()}, folder / "state.safetensors")
     (folder / "progress.json").write_text(json.dumps(vars(state)))
 
 
-def restore(folder: Path, model: Backbone, optimizer: Adam) -> tuple[Progress, dict[str, torch.Tensor]]:
+def restore(
+    folder: Path, model: Backbone, optimizer: Adam
+) -> tuple[Progress, dict[str, torch.Tensor]]:
     """Read a checkpoint into model and optimizer."""
     tensors = load_file(folder / "state.safetensors")
     groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "adam": {}}

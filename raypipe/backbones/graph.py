@@ -15,9 +15,14 @@ from torch_geometric.utils import to_torch_csr_tensor
 from raypipe.backbones.contract import FitData
 
 
-def normalised_adjacency(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> torch.Tensor:
+def normalised_adjacency(
+    user: np.ndarray, item: np.ndarray, n_users: int, n_items: int
+) -> torch.Tensor:
     """[N, N] symmetric D^-1/2 A D^-1/2 as sparse CSR, without self-loops."""
-    left, right = torch.tensor(user), torch.tensor(item) + n_users  # a copy: shared arrays are read-only
+    left, right = (
+        torch.tensor(user),
+        torch.tensor(item) + n_users,
+    )  # a copy: shared arrays are read-only
     edges = torch.stack([torch.cat([left, right]), torch.cat([right, left])])
     edges, weight = gcn_norm(edges, num_nodes=n_users + n_items, add_self_loops=False)
     with warnings.catch_warnings():
@@ -73,7 +78,11 @@ class Propagation(nn.Module):
     def __init__(self, data: FitData, depth: int) -> None:
         super().__init__()
         self.depth = depth
-        self.register_buffer("adjacency", normalised_adjacency(data.user, data.item, data.n_users, data.n_items), persistent=False)
+        self.register_buffer(
+            "adjacency",
+            normalised_adjacency(data.user, data.item, data.n_users, data.n_items),
+            persistent=False,
+        )
 
     def forward(
         self,
@@ -95,7 +104,9 @@ class Propagation(nn.Module):
             made.append(x if change is None else change(x))
         return made
 
-    def mean(self, start_Nd: torch.Tensor, steps: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
+    def mean(
+        self, start_Nd: torch.Tensor, steps: Sequence[torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """[N, d] mean of the embeddings before and after each step; `steps` as above."""
         steps = steps or [self.adjacency] * self.depth
         if all(step is steps[0] for step in steps):

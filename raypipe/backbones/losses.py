@@ -18,18 +18,26 @@ def bpr(margin: torch.Tensor) -> torch.Tensor:
 
 def squared_norm(*embeddings_Bd: torch.Tensor) -> torch.Tensor:
     """Half the squared norm of the batch's embeddings, divided by the batch size."""
-    return sum((e.pow(2).sum() for e in embeddings_Bd), torch.zeros(())) / (2 * len(embeddings_Bd[0]))
+    return sum((e.pow(2).sum() for e in embeddings_Bd), torch.zeros(())) / (
+        2 * len(embeddings_Bd[0])
+    )
 
 
-def info_nce(one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor, temperature: float) -> torch.Tensor:
+def info_nce(
+    one_Bd: torch.Tensor, two_Bd: torch.Tensor, others_Nd: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """Contrast of two views: mean of -log exp(cos(one, two) / t) / sum over others of exp(cos(one, other) / t).
 
     `others` holds the second views of all candidates, the positive among them (SGL eq. 10, SimGCL eq. 2).
     """
     one, two, others = (F.normalize(x, dim=-1) for x in (one_Bd, two_Bd, others_Nd))
     one = one / temperature  # before the product, whose B x N entries are many more
-    safe = temperature > 1 / 60 and not torch.is_autocast_enabled(one.device.type)  # a sum of halves would lose its last places
-    total = _MeanLogSumExp.apply(one, others) if safe else torch.logsumexp(one @ others.T, dim=1).mean()
+    safe = temperature > 1 / 60 and not torch.is_autocast_enabled(
+        one.device.type
+    )  # a sum of halves would lose its last places
+    total = (
+        _MeanLogSumExp.apply(one, others) if safe else torch.logsumexp(one @ others.T, dim=1).mean()
+    )
     return total - (one * two).sum(1).mean()
 
 
@@ -71,7 +79,11 @@ def two_views(one_Bd: torch.Tensor, two_Bd: torch.Tensor, temperature: float) ->
 
 
 def node_contrast(
-    one_Nd: torch.Tensor, two_Nd: torch.Tensor, user_B: torch.Tensor, item_B: torch.Tensor, temperature: float
+    one_Nd: torch.Tensor,
+    two_Nd: torch.Tensor,
+    user_B: torch.Tensor,
+    item_B: torch.Tensor,
+    temperature: float,
 ) -> torch.Tensor:
     """Contrast of two views of the graph over the distinct users and, apart from them, the distinct items of a batch."""
     total = torch.zeros((), device=one_Nd.device)

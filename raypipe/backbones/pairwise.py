@@ -23,9 +23,16 @@ class Options(contract.Options):
 
     learning_rate: float = Field(5e-3, gt=0)
     patience: int = Field(20, ge=1)
-    negatives: int = Field(1, ge=1, description="negatives drawn a positive, each uniform over items not in the user's training")
+    negatives: int = Field(
+        1,
+        ge=1,
+        description="negatives drawn a positive, each uniform over items not in the user's training",
+    )
     init_std: float = Field(0.1, gt=0, description="standard deviation of the first embeddings")
-    residual: bool = Field(True, description="profiles add to what users and items begin with; false: they are fused with it (R7)")
+    residual: bool = Field(
+        True,
+        description="profiles add to what users and items begin with; false: they are fused with it (R7)",
+    )
 
 
 class Triples:
@@ -36,7 +43,9 @@ class Triples:
         self.user = np.concatenate([data.user, data.pairs[:, 0]])
         self.positive = np.concatenate([data.item, data.pairs[:, 1]])
 
-    def batches(self, size: int, negatives: int, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, size: int, negatives: int, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """user [B], positive [B], negative [B, S], judged [B]; a judged row repeats the item that the LLM put second."""
         order = rng.permutation(len(self.user))
         at_once = size * contract.AHEAD
@@ -63,10 +72,17 @@ class DotRanker(contract.Ranker):
         self.entities = None
         if data.texts is not None:
             self.entities = Entities(
-                data.texts, data.n_users, options.embedding_size, options.init_std, data.item, options.residual
+                data.texts,
+                data.n_users,
+                options.embedding_size,
+                options.init_std,
+                data.item,
+                options.residual,
             )
         else:
-            self.embedding = nn.Parameter(torch.empty(data.n_users + data.n_items, options.embedding_size))
+            self.embedding = nn.Parameter(
+                torch.empty(data.n_users + data.n_items, options.embedding_size)
+            )
             nn.init.normal_(self.embedding, std=options.init_std)
             looked_up = options.batch_size * (2 + options.negatives)
             untouched = not self.propagates and type(self).scored is DotRanker.scored
@@ -94,9 +110,13 @@ class DotRanker(contract.Ranker):
 
     def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:
         """Final embeddings with the offsets of items that begin as texts."""
-        return final_Nd if self.entities is None else with_offsets(final_Nd, self.entities.offsets())
+        return (
+            final_Nd if self.entities is None else with_offsets(final_Nd, self.entities.offsets())
+        )
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
@@ -108,7 +128,9 @@ class DotRanker(contract.Ranker):
             start = self.start()
         return self.pair_loss(start, self.scored(self.final(start)), *batch)
 
-    def pair_loss(self, start_Nd: torch.Tensor, final_Nd: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
+    def pair_loss(
+        self, start_Nd: torch.Tensor, final_Nd: torch.Tensor, *batch: torch.Tensor
+    ) -> torch.Tensor:
         """BPR over final embeddings, and the L2 penalty on what users and items begin with (first negative only).
 
         Args:
@@ -118,7 +140,9 @@ class DotRanker(contract.Ranker):
         b, s = negative_BS.shape
         users = len(start_Nd) - self.n_items
         nodes = torch.cat([user_B, positive_B + users, negative_BS.T.flatten() + users])
-        rows = F.embedding(nodes, final_Nd, sparse=bool(self.lazy))  # one gather, so one scatter on the way back
+        rows = F.embedding(
+            nodes, final_Nd, sparse=bool(self.lazy)
+        )  # one gather, so one scatter on the way back
         user, positive, negative = rows.split([b, b, b * s])
         margin = (user * (positive - negative.view(s, b, -1))).sum(-1)
         raw = rows if final_Nd is start_Nd else F.embedding(nodes[: 3 * b], start_Nd)
@@ -165,7 +189,11 @@ class GraphRanker(DotRanker):
 
     def ended(self, start_Nd: torch.Tensor, mean_Nd: torch.Tensor) -> torch.Tensor:
         """[U + I, d] final embeddings from the mean over the layers."""
-        return mean_Nd if self.entities is None else torch.cat([mean_Nd[: self.n_users], start_Nd[self.n_users :]])
+        return (
+            mean_Nd
+            if self.entities is None
+            else torch.cat([mean_Nd[: self.n_users], start_Nd[self.n_users :]])
+        )
 
     def view(self, start_Nd: torch.Tensor) -> torch.Tensor:
         """[U + I, d] mean over the layers."""

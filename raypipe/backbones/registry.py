@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from raypipe import discovery
+from raypipe import plugins
 from raypipe.backbones import contract, direct, rating, sequential
 from raypipe.config import validate
 from raypipe.errors import ConfigError
@@ -15,12 +15,12 @@ FOLDERS = {"direct": direct, "sequential": sequential, "rating": rating}
 
 def names(task: str) -> list[str]:
     """The backbones of a task."""
-    return discovery.names(FOLDERS[task])
+    return plugins.names(FOLDERS[task])
 
 
 def find(task: str, name: str) -> ModuleType:
     """The backbone's module; ConfigError lists what there is."""
-    return discovery.find(FOLDERS[task], name, f"{task} backbone")
+    return plugins.find(FOLDERS[task], name, f"{task} backbone")
 
 
 def title(name: str) -> str:

@@ -36,11 +36,19 @@ def top_k(model: Ranker, queries: Queries, k: int, seed: int, chunk: int = 1024)
     for rows in _chunks(len(queries.user), chunk):
         width = max(model.context, 1)
         history = torch.from_numpy(queries.history.last(rows, width, model.n_items))
-        scores = model.score(torch.from_numpy(queries.user[rows]).to(device), history.to(device)).float()
+        scores = model.score(
+            torch.from_numpy(queries.user[rows]).to(device), history.to(device)
+        ).float()
         if queries.masked:
-            line = np.repeat(np.arange(len(rows)), queries.history.start[rows + 1] - queries.history.start[rows])
-            seen = queries.history.values[queries.history.start[rows[0]] : queries.history.start[rows[-1] + 1]]
-            scores[torch.from_numpy(line).to(device), torch.from_numpy(seen).to(device)] = -torch.inf
+            line = np.repeat(
+                np.arange(len(rows)), queries.history.start[rows + 1] - queries.history.start[rows]
+            )
+            seen = queries.history.values[
+                queries.history.start[rows[0]] : queries.history.start[rows[-1] + 1]
+            ]
+            scores[
+                torch.from_numpy(line).to(device), torch.from_numpy(seen).to(device)
+            ] = -torch.inf
         key = _ordered(scores, place)
         own = key.gather(1, torch.from_numpy(queries.target[rows]).to(device)[:, None])
         best = key.topk(min(k, model.n_items), dim=1).indices
@@ -49,7 +57,9 @@ def top_k(model: Ranker, queries: Queries, k: int, seed: int, chunk: int = 1024)
 
 
 @torch.inference_mode()
-def top_sets(model: Ranker, queries: SetQueries, k: int, seed: int, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+def top_sets(
+    model: Ranker, queries: SetQueries, k: int, seed: int, chunk: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
     """The first k items [Q, k] of the catalogue for each question, what was seen left out, and whether each is right [Q, k].
 
     Equal scores are ordered by a random permutation of the items (seeded).
@@ -65,13 +75,17 @@ def top_sets(model: Ranker, queries: SetQueries, k: int, seed: int, chunk: int =
     items, right = [], []
     for rows in _chunks(len(queries.user), chunk):
         none = torch.full((len(rows), 1), model.n_items, device=device)
-        scores = model.score(torch.from_numpy(queries.user[rows]).to(device), none).float()[:, catalogue]
+        scores = model.score(torch.from_numpy(queries.user[rows]).to(device), none).float()[
+            :, catalogue
+        ]
         marks = []
         for lists in (queries.seen, queries.targets):
             own = lists.take(rows)
             at = column[own.values]
             line = np.repeat(np.arange(len(rows)), np.diff(own.start))[at >= 0]
-            marks.append((torch.from_numpy(line).to(device), torch.from_numpy(at[at >= 0]).to(device)))
+            marks.append(
+                (torch.from_numpy(line).to(device), torch.from_numpy(at[at >= 0]).to(device))
+            )
         scores[marks[0]] = -torch.inf
         best = _best(scores, place, k)
         true = torch.zeros(scores.shape, dtype=torch.bool, device=device)
@@ -106,7 +120,11 @@ def predict(model: Rater, queries: RatingQueries, chunk: int = 65536) -> np.ndar
     model.eval()
     model.begin_scoring()
     parts = [
-        model.predict(*(torch.from_numpy(a[rows]).to(model.device) for a in (queries.user, queries.item))).cpu().numpy()
+        model.predict(
+            *(torch.from_numpy(a[rows]).to(model.device) for a in (queries.user, queries.item))
+        )
+        .cpu()
+        .numpy()
         for rows in _chunks(len(queries.user), chunk)
     ]
     return np.concatenate(parts)
@@ -114,13 +132,17 @@ def predict(model: Rater, queries: RatingQueries, chunk: int = 65536) -> np.ndar
 
 def similar_users(embeddings_Ud: torch.Tensor, chunk: int = 2048) -> np.ndarray:
     """[U] the most similar other user of each by cosine (eq. 3, L14); the first in user order among equals."""
-    return np.concatenate([cosine.argmax(1).cpu().numpy() for cosine in _likeness(embeddings_Ud, chunk)])
+    return np.concatenate(
+        [cosine.argmax(1).cpu().numpy() for cosine in _likeness(embeddings_Ud, chunk)]
+    )
 
 
 def nearest_users(embeddings_Ud: torch.Tensor, n: int, chunk: int = 2048) -> np.ndarray:
     """[U, n] the most similar other users of each by cosine, the nearest first (RecLM R11)."""
     n = min(n, len(embeddings_Ud) - 1)
-    return np.concatenate([cosine.topk(n, dim=1).indices.cpu().numpy() for cosine in _likeness(embeddings_Ud, chunk)])
+    return np.concatenate(
+        [cosine.topk(n, dim=1).indices.cpu().numpy() for cosine in _likeness(embeddings_Ud, chunk)]
+    )
 
 
 def _likeness(embeddings_Ud: torch.Tensor, chunk: int) -> Iterator[torch.Tensor]:

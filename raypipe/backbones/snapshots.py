@@ -23,13 +23,15 @@ class SnapshotTables:
         self.dataset = dataset
         self.users, self.items = pd.Index(dataset.users[USER]), pd.Index(dataset.items[ITEM])
         rows = snapshots.rows
-        self.rows = rows.assign(u=self.users.get_indexer(rows[USER]), i=self.items.get_indexer(rows[ITEM])).sort_values(
-            "u", kind="stable"
-        )
+        self.rows = rows.assign(
+            u=self.users.get_indexer(rows[USER]), i=self.items.get_indexer(rows[ITEM])
+        ).sort_values("u", kind="stable")
 
     def known(self, part: str) -> pd.DataFrame:
         """What models that answer the questions of a part were fitted on."""
-        return self.rows[self.rows["part"].isin([TRAIN] if part == VALIDATION else [TRAIN, VALIDATION])]
+        return self.rows[
+            self.rows["part"].isin([TRAIN] if part == VALIDATION else [TRAIN, VALIDATION])
+        ]
 
     def questions(self, part: str, setting: Literal["full-shot", "zero-shot"]) -> SetQueries:
         """The questions of validation or test: users of whom something is known and who have a right answer.
@@ -42,9 +44,13 @@ class SnapshotTables:
             asked = asked[asked["cold"]]
             catalogue = asked["i"]
         else:
-            catalogue = asked["i"] if part == TEST else self.rows.loc[self.rows["part"] != TEST, "i"]
+            catalogue = (
+                asked["i"] if part == TEST else self.rows.loc[self.rows["part"] != TEST, "i"]
+            )
         users = np.sort(asked["u"].unique())
-        return SetQueries(users, _lists(known, users), _lists(asked, users), np.sort(catalogue.unique()))
+        return SetQueries(
+            users, _lists(known, users), _lists(asked, users), np.sort(catalogue.unique())
+        )
 
     def fit_data(self, part: str, texts: Texts | None) -> FitData:
         """Training arrays of models that answer the questions of a part.

@@ -27,7 +27,9 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, inner * width), nn.Linear(inner * width, width)
 
-    def forward(self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor, last: bool = False) -> torch.Tensor:
+    def forward(
+        self, x_BTd: torch.Tensor, mask_BTT: torch.Tensor, last: bool = False
+    ) -> torch.Tensor:
         """[B, T, d]; mask_BTT is True where row may look at column. With `last` [B, 1, d], the last position alone, to which the
         others only lend their keys and values.
         """
@@ -39,14 +41,28 @@ class Block(nn.Module):
         w_q, w_kv = self.qkv.weight.split([d, 2 * d])
         b_q, b_kv = self.qkv.bias.split([d, 2 * d])
         q = F.linear(asked_BQd, w_q, b_q).view(b, -1, self.heads, d // self.heads).transpose(1, 2)
-        k, v = F.linear(normed_BTd, w_kv, b_kv).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        if self.training and self.dropout and x_BTd.device.type == "cpu":  # the fused kernel draws its mask slowly there
-            share = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).masked_fill(~mask_BTT[:, None], -torch.inf).softmax(-1)
+        k, v = (
+            F.linear(normed_BTd, w_kv, b_kv)
+            .view(b, t, 2, self.heads, d // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+        if (
+            self.training and self.dropout and x_BTd.device.type == "cpu"
+        ):  # the fused kernel draws its mask slowly there
+            share = (
+                (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5)
+                .masked_fill(~mask_BTT[:, None], -torch.inf)
+                .softmax(-1)
+            )
             seen = dropout(share, self.dropout, True) @ v
         else:
             rate = self.dropout if self.training else 0.0
-            seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BTT[:, None], dropout_p=rate)
-        x_BTd = x_BTd + dropout(self.out(seen.transpose(1, 2).reshape(b, -1, d)), self.dropout, self.training)
+            seen = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask_BTT[:, None], dropout_p=rate
+            )
+        x_BTd = x_BTd + dropout(
+            self.out(seen.transpose(1, 2).reshape(b, -1, d)), self.dropout, self.training
+        )
         hidden = dropout(F.relu(self.up(self.norm_2(x_BTd))), self.dropout, self.training)
         return x_BTd + dropout(self.down(hidden), self.dropout, self.training)
 
@@ -74,12 +90,16 @@ class Options(contract.Options):
     layers: int = Field(2, ge=1)
     heads: int = Field(1, ge=1)
     dropout: float = Field(0.3, ge=0, lt=1)
-    negatives: int = Field(0, ge=0, description="items drawn a batch that each target is told from; 0 = all items")
+    negatives: int = Field(
+        0, ge=0, description="items drawn a batch that each target is told from; 0 = all items"
+    )
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Options:
         if self.embedding_size % self.heads:
-            raise ValueError(f"embedding_size {self.embedding_size} cannot be divided by {self.heads} heads")
+            raise ValueError(
+                f"embedding_size {self.embedding_size} cannot be divided by {self.heads} heads"
+            )
         return self
 
 
@@ -100,13 +120,19 @@ class SequenceRanker(contract.Ranker):
         self.places = nn.Parameter(torch.empty(options.context, options.embedding_size))
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.places, std=0.02)
-        self.blocks = nn.ModuleList(Block(options.embedding_size, options.heads, options.dropout) for _ in range(options.layers))
+        self.blocks = nn.ModuleList(
+            Block(options.embedding_size, options.heads, options.dropout)
+            for _ in range(options.layers)
+        )
         self.norm = nn.LayerNorm(options.embedding_size, eps=1e-8)
 
     def forward(self, history_BT: torch.Tensor, last: bool = False) -> torch.Tensor:
         """[B, T, d] states at each position of the padded history; with `last` [B, 1, d], that of the last alone."""
         known = history_BT != self.n_items
-        x = self.items(history_BT) * self.options.embedding_size**0.5 + self.places[-history_BT.shape[1] :]
+        x = (
+            self.items(history_BT) * self.options.embedding_size**0.5
+            + self.places[-history_BT.shape[1] :]
+        )
         x = dropout(x * known[..., None], self.options.dropout, self.training)
         mask = causal_mask(known) if self.causal else two_sided_mask(known)
         for number, block in enumerate(self.blocks, 1):
@@ -122,8 +148,15 @@ class SequenceRanker(contract.Ranker):
         table_Id = self.items.weight[: self.n_items]
         if 0 < self.options.negatives < self.n_items - 1:
             cross = self.sampled_cross_entropy(state_Nd, item_N)
-        elif state_Nd.device.type == "cpu":  # in pieces that stay in the cache, with their gradients: a third faster there
-            cross = F.linear_cross_entropy(state_Nd, table_Id, item_N, options=nn.LinearCrossEntropyOptions(batch_chunk_size=512))
+        elif (
+            state_Nd.device.type == "cpu"
+        ):  # in pieces that stay in the cache, with their gradients: a third faster there
+            cross = F.linear_cross_entropy(
+                state_Nd,
+                table_Id,
+                item_N,
+                options=nn.LinearCrossEntropyOptions(batch_chunk_size=512),
+            )
         else:
             cross = F.cross_entropy(state_Nd @ table_Id.T, item_N)
         return cross + self.options.reg * self.items.weight.pow(2).sum() / 2 / len(item_N)
@@ -136,11 +169,17 @@ class SequenceRanker(contract.Ranker):
         """
         drawn_S = torch.randint(self.n_items, (self.options.negatives,), device=item_N.device)
         own = (state_Nd * self.items(item_N)).sum(-1, keepdim=True)
-        others = torch.addmm(state_Nd.new_tensor(np.log((self.n_items - 1) / len(drawn_S))), state_Nd, self.items(drawn_S).T)
+        others = torch.addmm(
+            state_Nd.new_tensor(np.log((self.n_items - 1) / len(drawn_S))),
+            state_Nd,
+            self.items(drawn_S).T,
+        )
         others = others.masked_fill(item_N[:, None] == drawn_S, -torch.inf)
         return F.cross_entropy(torch.cat([own, others], dim=1), torch.zeros_like(item_N))
 
-    def windows(self, data: contract.FitData, width: int, stride: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def windows(
+        self, data: contract.FitData, width: int, stride: int, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
         """Batches [B, width] of padded windows that cover every sequence of two items or more from its end."""
         rows, ends = [], []
         for u, length in enumerate(np.diff(data.sequences.start)):
@@ -161,7 +200,10 @@ class SequenceRanker(contract.Ranker):
         """The state after the training sequence: these models have no user table (LO20)."""
         users = np.arange(self.n_users)
         parts = np.array_split(users, max(1, len(users) // 1024))
-        padded = (torch.from_numpy(data.sequences.last(p, self.context, self.n_items)).to(self.device) for p in parts)
+        padded = (
+            torch.from_numpy(data.sequences.last(p, self.context, self.n_items)).to(self.device)
+            for p in parts
+        )
         return torch.cat([self.last_state(p) for p in padded]).detach()
 
     def last_state(self, history_BT: torch.Tensor) -> torch.Tensor:

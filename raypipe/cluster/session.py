@@ -68,7 +68,9 @@ def places(devices: int = 1) -> int:
     A process lies on one node.
     """
     kind = "GPU" if gpus() else "CPU"
-    fit = sum(int(node["Resources"].get(kind, 0)) // devices for node in ray.nodes() if node["Alive"])
+    fit = sum(
+        int(node["Resources"].get(kind, 0)) // devices for node in ray.nodes() if node["Alive"]
+    )
     return fit or int(devices == 1)  # a cluster that has none yet may grow
 
 
@@ -87,7 +89,9 @@ def address() -> str:
         recorded = record.read_text().strip()
     except OSError:
         return "local"
-    return recorded if listens(recorded) else "local"  # a killed head leaves its record, and Ray would try for minutes
+    return (
+        recorded if listens(recorded) else "local"
+    )  # a killed head leaves its record, and Ray would try for minutes
 
 
 def listens(head: str) -> bool:
@@ -109,7 +113,9 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         log_to_driver: also forward all worker output, for debugging.
     """
     os.environ.update(QUIET)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the C++ core writes its hints to the terminal
+    os.environ.setdefault(
+        "RAY_BACKEND_LOG_LEVEL", "fatal"
+    )  # the C++ core writes its hints to the terminal
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     head = address()
     try:
@@ -129,11 +135,16 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         ) from error
     except ray.exceptions.AuthenticationError as error:
         raise ConfigError(
-            "the Ray cluster wants a token, and none that it takes is here", f"RAY_ADDRESS={head}",
+            "the Ray cluster wants a token, and none that it takes is here",
+            f"RAY_ADDRESS={head}",
             "set RAY_AUTH_TOKEN or ~/.ray/auth_token to what `ray get-auth-token` tells on its head; where it has none, set "
             "RAY_AUTH_MODE=disabled",
-        ) from error  # fmt: skip
-    board: Any = ray.remote(Board).options(name=BOARD, get_if_exists=True, num_cpus=0, max_concurrency=4).remote()
+        ) from error
+    board: Any = (
+        ray.remote(Board)
+        .options(name=BOARD, get_if_exists=True, num_cpus=0, max_concurrency=4)
+        .remote()
+    )
     stop = threading.Event()
 
     def show() -> None:
@@ -172,7 +183,9 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def in_worker(function: Callable[..., Any], *arguments: Any, cpus: float = 1, gpu: bool = False) -> Any:
+def in_worker(
+    function: Callable[..., Any], *arguments: Any, cpus: float = 1, gpu: bool = False
+) -> Any:
     """Run a function in one Ray worker, so that the driver holds no data; three tries if the worker is lost.
 
     Args:

@@ -25,7 +25,9 @@ class _Turns:
         return next(self._next[group])
 
 
-def run(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], of: int, scratch: str) -> None:
+def run(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], of: int, scratch: str
+) -> None:
     """Call `function(*job)` for each job, in Ray Train workers that share nothing: at most one a GPU, or one a CPU.
 
     Many short trainings cost one start of processes. A worker that is done with a job takes the next of the list, so that no worker

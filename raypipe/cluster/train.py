@@ -21,11 +21,18 @@ import ray
 import ray.train
 import torch
 from pyarrow import fs
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    UserCallback,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raypipe.cluster import session
-from raypipe.cluster.tables import place
+from raypipe.cluster.ray_data import place
 from raypipe.errors import ConfigError
 
 FINAL = "final"
@@ -51,7 +58,9 @@ class Session:
             return time.monotonic() - self._last >= self._every
         if step % 5:
             return False
-        old = torch.tensor([float(time.monotonic() - self._last >= self._every)], device=self.device)
+        old = torch.tensor(
+            [float(time.monotonic() - self._last >= self._every)], device=self.device
+        )
         torch.distributed.broadcast(old, 0)
         return bool(old.item())
 
@@ -83,7 +92,9 @@ class Session:
         told: list[Any] = [[(str(p.relative_to(folder)), p.stat().st_size) for p in own]]
         torch.distributed.broadcast_object_list(told, 0, device=self.device)
         for name, size in told[0]:
-            held = np.fromfile(folder / name, np.uint8) if self.rank == 0 else np.empty(size, np.uint8)
+            held = (
+                np.fromfile(folder / name, np.uint8) if self.rank == 0 else np.empty(size, np.uint8)
+            )
             data = torch.from_numpy(held).to(self.device)
             torch.distributed.broadcast(data, 0)
             if self.rank:
@@ -98,7 +109,9 @@ class Session:
             yield None
             return
         with checkpoint.as_directory() as folder:
-            session.post(f"    continuing from a checkpoint ({ray.train.get_context().get_experiment_name()})")
+            session.post(
+                f"    continuing from a checkpoint ({ray.train.get_context().get_experiment_name()})"
+            )
             yield Path(folder)
 
     def finished(self) -> bool:
@@ -140,7 +153,12 @@ class Alone:
         with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
             write(Path(folder))
             self._files.create_dir(target, recursive=True)
-            fs.copy_files(folder, target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._files)
+            fs.copy_files(
+                folder,
+                target,
+                source_filesystem=fs.LocalFileSystem(),
+                destination_filesystem=self._files,
+            )
         with self._files.open_output_stream(f"{self._root}/latest.new") as stream:
             stream.write(target.rpartition("/")[2].encode())
         self._files.move(f"{self._root}/latest.new", f"{self._root}/latest")
@@ -164,7 +182,10 @@ class Alone:
             return
         with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
             fs.copy_files(
-                f"{self._root}/{latest}", folder, source_filesystem=self._files, destination_filesystem=fs.LocalFileSystem()
+                f"{self._root}/{latest}",
+                folder,
+                source_filesystem=self._files,
+                destination_filesystem=fs.LocalFileSystem(),
             )
             session.post(f"    continuing from a checkpoint ({self._root.rpartition('/')[2]})")
             yield Path(folder)
@@ -251,7 +272,9 @@ def on_workers(
     variables = {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
     if not crew.gpu:
         variables["DS_ACCELERATOR"] = "cpu"
-    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    variables["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )
     parent, _, name = scratch.rpartition("/")
     trainer = TorchTrainer(
         body,

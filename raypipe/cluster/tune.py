@@ -104,20 +104,29 @@ def search(
     trainable = tune.with_resources(tune.with_parameters(body, data=data), {"CPU": 1})
     space = {"point": tune.grid_search(points)}
     if tune.Tuner.can_restore(scratch):
-        tuner = tune.Tuner.restore(scratch, trainable, param_space=space, resume_unfinished=True, restart_errored=True)
+        tuner = tune.Tuner.restore(
+            scratch, trainable, param_space=space, resume_unfinished=True, restart_errored=True
+        )
     else:
         scheduler = ASHAScheduler(max_t=100_000, grace_period=patience, reduction_factor=3)
         tuner = tune.Tuner(
             trainable,
             param_space=space,
             tune_config=tune.TuneConfig(metric="validation", mode="max", scheduler=scheduler),
-            run_config=tune.RunConfig(name=name, storage_path=parent, verbose=0, callbacks=[_Progress("search", len(points), say)]),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=parent,
+                verbose=0,
+                callbacks=[_Progress("search", len(points), say)],
+            ),
         )
     rows = []
     for result in _finished(tuner):
         assert result.config is not None and result.metrics_dataframe is not None
         curve = result.metrics_dataframe["validation"]
-        rows.append({**result.config["point"], "validation": float(curve.max()), "reports": len(curve)})
+        rows.append(
+            {**result.config["point"], "validation": float(curve.max()), "reports": len(curve)}
+        )
     return sorted(rows, key=lambda row: -row["validation"])
 
 

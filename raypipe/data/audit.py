@@ -27,9 +27,17 @@ def audit(split: Split) -> dict[str, float]:
         assert not repeated + several + early + held, (name, repeated, several, early, held)
         found[f"{name}: pairs in two parts"] = repeated
         found[f"{name}: validation or test rows older than a training row of their user"] = early
-        found[f"{name}: test rows that share a timestamp with another row of their user, share"] = _ties(frame)
-        found[f"{name}: training rows of all users that are later than a test row, mean share"] = _later(frame)
-    secret = set(zip(*topk.loc[topk["part"] != "train", [USER, ITEM]].to_numpy().T, strict=True)) if len(topk) else set()
+        found[f"{name}: test rows that share a timestamp with another row of their user, share"] = (
+            _ties(frame)
+        )
+        found[f"{name}: training rows of all users that are later than a test row, mean share"] = (
+            _later(frame)
+        )
+    secret = (
+        set(zip(*topk.loc[topk["part"] != "train", [USER, ITEM]].to_numpy().T, strict=True))
+        if len(topk)
+        else set()
+    )
     open_to_llm = rating[(rating["part"] == "train") & ~rating["hidden"]]
     shown = sum(pair in secret for pair in zip(open_to_llm[USER], open_to_llm[ITEM], strict=True))
     assert not shown, shown

@@ -20,12 +20,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raypipe import discovery
-from raypipe.config import validate
+from raypipe import plugins
+from raypipe.config import Config, validate
 from raypipe.data import sources
+from raypipe.data.config import OriginConfig
 from raypipe.errors import DataError
 from raypipe.schema import INTERACTIONS, ITEM, ITEMS, RATING, TEXT, TIME, TITLE, USER, USERS
-from raypipe.sections import Config, OriginConfig
 
 TITLE_LENGTH = 120
 
@@ -90,15 +90,24 @@ class Dataset:
 
     def save(self, folder: Path) -> None:
         for contract in (INTERACTIONS, ITEMS, USERS):
-            pq.write_table(contract.of(getattr(self, contract.name), "the cleaned dataset"), folder / f"{contract.name}.parquet")
-        facts = {k: getattr(self, k) for k in ("noun", "verb", "item_features", "user_features", "quality", "published_as")}
+            pq.write_table(
+                contract.of(getattr(self, contract.name), "the cleaned dataset"),
+                folder / f"{contract.name}.parquet",
+            )
+        facts = {
+            k: getattr(self, k)
+            for k in ("noun", "verb", "item_features", "user_features", "quality", "published_as")
+        }
         facts["attributes"] = [asdict(a) for a in self.attributes]
         (folder / "dataset.json").write_text(json.dumps(facts, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
         facts = json.loads((folder / "dataset.json").read_text())
-        frames = {n: pq.read_table(folder / f"{n}.parquet").to_pandas() for n in ("interactions", "items", "users")}
+        frames = {
+            n: pq.read_table(folder / f"{n}.parquet").to_pandas()
+            for n in ("interactions", "items", "users")
+        }
         return cls(
             **frames,
             noun=facts["noun"],
@@ -118,13 +127,13 @@ class Dataset:
 
 def source_options(config: OriginConfig) -> Config:
     """The checked options of the configured source; raises ConfigError for an unknown source or option."""
-    module = discovery.find(sources, config.name, "dataset")
+    module = plugins.find(sources, config.name, "dataset")
     return validate(module.Options, config.options, f"data.options of the dataset {config.name}")
 
 
 def truth_of(config: OriginConfig) -> dict[str, dict[str, str]]:
     """attribute -> item_id -> true value, of a source that knows more than it shows (its function `truth`); for judging alone."""
-    module = discovery.find(sources, config.name, "dataset")
+    module = plugins.find(sources, config.name, "dataset")
     return module.truth(source_options(config)) if hasattr(module, "truth") else {}
 
 
@@ -135,7 +144,7 @@ def read(config: OriginConfig) -> Dataset:
         ConfigError: unknown dataset or option. DataError: what is wrong in the files, with file, line and column.
     """
     options = source_options(config)
-    module = discovery.find(sources, config.name, "dataset")
+    module = plugins.find(sources, config.name, "dataset")
     return clean(module.read(Path(config.dir) if config.dir else None, options), config)
 
 
@@ -147,7 +156,9 @@ def clean_title(title: str) -> str:
 def clean(raw: Raw, config: OriginConfig) -> Dataset:
     """Apply the rules in the head of this file and count each."""
     where = f"dataset {config.name}"
-    log = replace(INTERACTIONS, key=()).check(raw.interactions, where).to_pandas()  # repeated pairs are a rule below
+    log = (
+        replace(INTERACTIONS, key=()).check(raw.interactions, where).to_pandas()
+    )  # repeated pairs are a rule below
     quality = {"rows read": len(log)}
     log["_line"] = range(len(log))
     log = log.sort_values([USER, TIME, "_line"], kind="stable")
@@ -159,17 +170,23 @@ def clean(raw: Raw, config: OriginConfig) -> Dataset:
     quality["rows dropped with them"] = len(kept) - len(log)
     if log.empty:
         raise DataError(
-            f"no user has {config.min_interactions} or more interactions", where, "lower data.min_interactions or add data"
+            f"no user has {config.min_interactions} or more interactions",
+            where,
+            "lower data.min_interactions or add data",
         )
     items = ITEMS.check(raw.items, where).to_pandas()
     absent = sorted(set(log[ITEM]) - set(items[ITEM]))
     quality["items without a row in the items table"] = len(absent)
     if absent:
-        filler = pd.DataFrame({ITEM: absent, TITLE: [f"Unknown item {i}" for i in absent], TEXT: ""})
+        filler = pd.DataFrame(
+            {ITEM: absent, TITLE: [f"Unknown item {i}" for i in absent], TEXT: ""}
+        )
         items = pd.concat([items, filler], ignore_index=True)
         items = items.fillna({c: "" for c in items.columns})
     cleaned = items[TITLE].map(clean_title)
-    quality["titles with delimiters, breaks or overlength mended"] = int((cleaned != items[TITLE]).sum())
+    quality["titles with delimiters, breaks or overlength mended"] = int(
+        (cleaned != items[TITLE]).sum()
+    )
     number = cleaned.groupby(cleaned).cumcount()
     quality["equal titles numbered"] = int((number > 0).sum())
     items[TITLE] = cleaned.where(number == 0, cleaned + " [" + (number + 1).astype(str) + "]")

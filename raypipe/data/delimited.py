@@ -14,10 +14,18 @@ from raypipe.errors import DataError
 def need_folder(folder: Path | None, dataset: str, *files: str) -> Path:
     """The dataset's folder with all `files` in it, or a DataError that says what is missing."""
     if folder is None:
-        raise DataError(f"the dataset {dataset} is read from a folder, and none is given", "--data-dir", "give its folder")
+        raise DataError(
+            f"the dataset {dataset} is read from a folder, and none is given",
+            "--data-dir",
+            "give its folder",
+        )
     absent = [f for f in files if not (folder / f).is_file()]
     if absent:
-        raise DataError(f"the dataset {dataset} needs {', '.join(absent)}", str(folder), "check --data-dir, or put the files there")
+        raise DataError(
+            f"the dataset {dataset} needs {', '.join(absent)}",
+            str(folder),
+            "check --data-dir, or put the files there",
+        )
     return folder
 
 
@@ -46,7 +54,11 @@ def read_delimited(
     try:
         raw.decode(encoding)
     except LookupError as error:
-        raise DataError(f"{encoding!r} is not a known encoding", str(path), "name one such as utf-8 or iso-8859-1") from error
+        raise DataError(
+            f"{encoding!r} is not a known encoding",
+            str(path),
+            "name one such as utf-8 or iso-8859-1",
+        ) from error
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -77,18 +89,27 @@ def read_delimited(
     try:
         table = csv.read_csv(
             pa.py_buffer(raw),
-            read_options=csv.ReadOptions(column_names=columns, encoding=encoding, use_threads=False),
+            read_options=csv.ReadOptions(
+                column_names=columns, encoding=encoding, use_threads=False
+            ),
             # MovieLens' files hold bare quotes inside fields; a file with a header follows the usual CSV quoting
             parse_options=csv.ParseOptions(
-                delimiter=single, quote_char=False if columns else '"', escape_char=escape or False, ignore_empty_lines=False
+                delimiter=single,
+                quote_char=False if columns else '"',
+                escape_char=escape or False,
+                ignore_empty_lines=False,
             ),
             convert_options=csv.ConvertOptions(
-                column_types={c: pa.string() for c in (columns or head.replace('"', "").split(delimiter))},
+                column_types={
+                    c: pa.string() for c in (columns or head.replace('"', "").split(delimiter))
+                },
                 strings_can_be_null=False,
             ),
         )
     except pa.ArrowInvalid as error:
-        raise DataError(f"a line does not have the expected columns: {error}", str(path), "mend that line") from error
+        raise DataError(
+            f"a line does not have the expected columns: {error}", str(path), "mend that line"
+        ) from error
     frame = table.to_pandas()
     for column in filled:
         if column in frame:
@@ -112,7 +133,9 @@ def need_columns(frame: pd.DataFrame, path: Path, *columns: str) -> None:
         )
 
 
-def _refuse(bad: pd.Series, values: pd.Series, path: Path, column: str, first: int, fault: str) -> None:
+def _refuse(
+    bad: pd.Series, values: pd.Series, path: Path, column: str, first: int, fault: str
+) -> None:
     if bad.any():
         row = int(bad.to_numpy().argmax())
         raise DataError(

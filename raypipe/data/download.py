@@ -47,7 +47,10 @@ def _fetch(dataset: str, archive: Archive, target: Path, files: tuple[str, ...])
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         path = Path(scratch) / "archive.zip"
         try:
-            with urllib.request.urlopen(archive.url, timeout=60) as source, open(path, "wb") as sink:
+            with (
+                urllib.request.urlopen(archive.url, timeout=60) as source,
+                open(path, "wb") as sink,
+            ):
                 shutil.copyfileobj(source, sink)
         except (urllib.error.URLError, OSError) as error:
             raise DataError(
@@ -58,13 +61,16 @@ def _fetch(dataset: str, archive: Archive, target: Path, files: tuple[str, ...])
         got = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         if got != archive.md5:
             raise DataError(
-                f"the archive of {dataset} has the checksum {got}, expected {archive.md5}", archive.url,
+                f"the archive of {dataset} has the checksum {got}, expected {archive.md5}",
+                archive.url,
                 "it is broken or has changed; get it yourself, and give its folder by --data-dir",
-            )  # fmt: skip
+            )
         out = Path(scratch) / "out"
         out.mkdir()
         with zipfile.ZipFile(path) as packed:
-            for member in packed.infolist():  # by their bare names: a path in the archive leads nowhere
+            for (
+                member
+            ) in packed.infolist():  # by their bare names: a path in the archive leads nowhere
                 name = Path(member.filename).name
                 if name in files:
                     (out / name).write_bytes(packed.read(member))

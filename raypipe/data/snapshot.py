@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from raypipe.data.config import SnapshotConfig
 from raypipe.errors import DataError
 from raypipe.schema import ITEM, TIME, USER
-from raypipe.sections import SnapshotConfig
 from raypipe.seeding import uniform
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -58,7 +58,9 @@ class Snapshots:
             "zero-shot items": new[ITEM].nunique(),
             "zero-shot rows": len(new),
             "validation rows": int((self.rows["part"] == VALIDATION).sum()),
-            "validation rows of held-out items": int(((self.rows["part"] == VALIDATION) & self.rows["cold"]).sum()),
+            "validation rows of held-out items": int(
+                ((self.rows["part"] == VALIDATION) & self.rows["cold"]).sum()
+            ),
         }
 
 
@@ -73,7 +75,9 @@ def make_snapshots(log: pd.DataFrame, config: SnapshotConfig, seed: int) -> Snap
     where = float(np.quantile(log[TIME], 0.8)) if config.cut is None else config.cut
     later = log[TIME] >= where
     rows = log[[USER, ITEM]].assign(part=np.where(later, TEST, TRAIN))
-    rows = rows[(rows["part"] == TRAIN) | rows[USER].isin(set(rows.loc[rows["part"] == TRAIN, USER]))].reset_index(drop=True)
+    rows = rows[
+        (rows["part"] == TRAIN) | rows[USER].isin(set(rows.loc[rows["part"] == TRAIN, USER]))
+    ].reset_index(drop=True)
     first, second = (rows[rows["part"] == part] for part in (TRAIN, TEST))
     if first.empty or second.empty:
         raise DataError(
@@ -84,13 +88,17 @@ def make_snapshots(log: pd.DataFrame, config: SnapshotConfig, seed: int) -> Snap
     # each draw belongs to its item, row or user: a log that grew holds out nearly the same
     items = first[ITEM].unique()
     draw = pd.Series([uniform(seed, "held-out item", i) for i in items], items)
-    held = first[ITEM].isin(draw.nsmallest(max(1, round(config.validation_items * len(items)))).index)
+    held = first[ITEM].isin(
+        draw.nsmallest(max(1, round(config.validation_items * len(items)))).index
+    )
     warm = first[~held]
     several = warm[warm.groupby(USER)[ITEM].transform("size") > 1]
     names = zip(several[USER], several[ITEM], strict=True)
     drawn = several.assign(draw=[uniform(seed, "held-out row", u, i) for u, i in names])
     drawn = drawn.sort_values("draw", kind="stable").drop_duplicates(USER)  # one row a user
-    asked = drawn.index[[uniform(seed, "user of validation", u) < config.validation_users for u in drawn[USER]]]
+    asked = drawn.index[
+        [uniform(seed, "user of validation", u) < config.validation_users for u in drawn[USER]]
+    ]
     rows.loc[held.index[held], "part"] = VALIDATION
     rows.loc[asked, "part"] = VALIDATION
     cold = pd.Series(False, rows.index)

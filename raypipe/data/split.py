@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from raypipe.data.config import DataConfig
 from raypipe.schema import ITEM, RATING, TIME, USER
-from raypipe.sections import DataConfig
 
 PARTS = ("train", "validation", "test")
 #: a row that is neither trained on nor asked about
@@ -50,7 +50,11 @@ class Split:
     @classmethod
     def load(cls, folder: Path) -> Split:
         facts = json.loads((folder / "split.json").read_text())
-        return cls(pd.read_parquet(folder / "topk.parquet"), pd.read_parquet(folder / "rating.parquet"), facts["masked"])
+        return cls(
+            pd.read_parquet(folder / "topk.parquet"),
+            pd.read_parquet(folder / "rating.parquet"),
+            facts["masked"],
+        )
 
     def table(self, task: str) -> pd.DataFrame:
         """The split of a task: `rating` for rating prediction, else `topk`."""
@@ -61,7 +65,9 @@ def leave_one_out(log: pd.DataFrame, holdout: int) -> pd.DataFrame:
     """Split a log sorted by user and time; users with fewer than three rows are left out."""
     log = log[log.groupby(USER)[ITEM].transform("size") >= 3].reset_index(drop=True)
     left = log.groupby(USER).cumcount(ascending=False)
-    return _marked(log.assign(part=np.select([left == 0, left == 1], ["test", "validation"], "train")), holdout)
+    return _marked(
+        log.assign(part=np.select([left == 0, left == 1], ["test", "validation"], "train")), holdout
+    )
 
 
 def temporal(log: pd.DataFrame, cuts: tuple[float, float], holdout: int) -> pd.DataFrame:
@@ -70,7 +76,11 @@ def temporal(log: pd.DataFrame, cuts: tuple[float, float], holdout: int) -> pd.D
     first, second = np.quantile(log[TIME], cuts, method="lower") if len(log) else (0, 0)
     era = np.select([log[TIME] <= first, log[TIME] <= second], [0, 1], 2)
     earliest = ~log.assign(era=era).duplicated([USER, "era"])
-    part = np.select([era == 0, earliest & (era == 1), earliest & (era == 2)], ["train", "validation", "test"], BETWEEN)
+    part = np.select(
+        [era == 0, earliest & (era == 1), earliest & (era == 2)],
+        ["train", "validation", "test"],
+        BETWEEN,
+    )
     return _marked(log.assign(part=part), holdout)
 
 
@@ -86,9 +96,17 @@ def make_split(interactions: pd.DataFrame, config: DataConfig, holdout: int) -> 
     """Both splits of a cleaned log."""
 
     def cut(log: pd.DataFrame) -> pd.DataFrame:
-        return temporal(log, config.temporal_cuts, holdout) if config.split == "temporal" else leave_one_out(log, holdout)
+        return (
+            temporal(log, config.temporal_cuts, holdout)
+            if config.split == "temporal"
+            else leave_one_out(log, holdout)
+        )
 
-    positives = interactions if config.protocol == "all" else interactions[interactions[RATING] >= config.liked_from]
+    positives = (
+        interactions
+        if config.protocol == "all"
+        else interactions[interactions[RATING] >= config.liked_from]
+    )
     topk, rating = cut(positives), cut(interactions)
     secret = topk.loc[topk["part"] != "train", [USER, ITEM]].assign(hidden=True)
     rating = rating.merge(secret, on=[USER, ITEM], how="left")
@@ -104,7 +122,9 @@ def evaluated_users(topk: pd.DataFrame, task: str) -> pd.DataFrame:
     train = topk[topk["part"] == "train"]
     target = topk[topk["part"].isin(PARTS[1:])][[USER, "part", ITEM]]
     if task == "direct":
-        target = target[target[ITEM].isin(train[ITEM].unique()) & target[USER].isin(train[USER].unique())]
+        target = target[
+            target[ITEM].isin(train[ITEM].unique()) & target[USER].isin(train[USER].unique())
+        ]
     else:
         sizes = train.groupby(USER).size()
         target = target[target[USER].isin(sizes[sizes >= 2].index)]

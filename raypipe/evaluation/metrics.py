@@ -23,7 +23,12 @@ def ndcg(rank_U: np.ndarray, k: int) -> np.ndarray:
 
 def ranking(rank_U: np.ndarray) -> dict[str, np.ndarray]:
     """Per-user values [U] of H@3, N@3, H@5 and N@5."""
-    return {"H@3": hit(rank_U, 3), "N@3": ndcg(rank_U, 3), "H@5": hit(rank_U, 5), "N@5": ndcg(rank_U, 5)}
+    return {
+        "H@3": hit(rank_U, 3),
+        "N@3": ndcg(rank_U, 3),
+        "H@5": hit(rank_U, 5),
+        "N@5": ndcg(rank_U, 5),
+    }
 
 
 def rating(prediction_U: np.ndarray, truth_U: np.ndarray) -> dict[str, float]:

@@ -42,13 +42,17 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     if s > 1:
         by_seed = delta_SU.mean(1)
         seeds = u * float(by_seed.var(ddof=1))
-        rest = float(((delta_SU - by_seed[:, None] - by_user + mean) ** 2).sum()) / ((s - 1) * (u - 1))
+        rest = float(((delta_SU - by_seed[:, None] - by_user + mean) ** 2).sum()) / (
+            (s - 1) * (u - 1)
+        )
         if seeds > rest:  # else the seeds show no variance of their own
             parts = both**2 / (u - 1) + seeds**2 / (s - 1) + rest**2 / ((s - 1) * (u - 1))
             both += seeds - rest
             freedom = both**2 / parts
     error = (both / (s * u)) ** 0.5
-    return Paired(mean, float(2 * stats.t.sf(abs(mean) / error, freedom)), mean / spread, POWER_80 * error)
+    return Paired(
+        mean, float(2 * stats.t.sf(abs(mean) / error, freedom)), mean / spread, POWER_80 * error
+    )
 
 
 def contrast(values: np.ndarray, first_U: np.ndarray, second_U: np.ndarray) -> Paired:
@@ -73,7 +77,11 @@ def contrast(values: np.ndarray, first_U: np.ndarray, second_U: np.ndarray) -> P
 
 def caution(seeds: int) -> str:
     """What a reader of p values has to know where there is but one seed; else empty."""
-    return " With one seed p speaks of the users alone, and not of what another fit would show." if seeds == 1 else ""
+    return (
+        " With one seed p speaks of the users alone, and not of what another fit would show."
+        if seeds == 1
+        else ""
+    )
 
 
 def printed(p: float) -> str:

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from raypipe.sections import EmbeddedConfig
+from raypipe.llm.config import EmbeddedConfig
 from raypipe.seeding import derive
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]
@@ -24,7 +24,9 @@ WORDS = Regex(r' ?"[^"\n]*"| ?[^\W\d]+| ?\d| ?[^\w\s"]+|\s+|"')
 CONTEXT = 1024
 
 
-def build_tokenizer(corpus: Iterable[str], titles: Sequence[str], config: EmbeddedConfig) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    corpus: Iterable[str], titles: Sequence[str], config: EmbeddedConfig
+) -> PreTrainedTokenizerFast:
     """Train the tokenizer.
 
     Args:
@@ -33,7 +35,9 @@ def build_tokenizer(corpus: Iterable[str], titles: Sequence[str], config: Embedd
     """
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = Tokenizer(models.BPE(ignore_merges=True, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(WORDS, "isolated"), to_bytes])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(WORDS, "isolated"), to_bytes]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.pieces,
@@ -77,7 +81,9 @@ def build_model(vocabulary: int, config: EmbeddedConfig, seed: int) -> LlamaForC
     )
 
 
-def build(corpus: Sequence[str], titles: Sequence[str], config: EmbeddedConfig, seed: int, folder: Path) -> dict[str, int]:
+def build(
+    corpus: Sequence[str], titles: Sequence[str], config: EmbeddedConfig, seed: int, folder: Path
+) -> dict[str, int]:
     """Write tokenizer and untrained model to `folder`; returns their sizes."""
     tokenizer = build_tokenizer(corpus, titles, config)
     model = build_model(len(tokenizer), config, seed)

@@ -38,7 +38,9 @@ class Encoder:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """[N, dt] vectors, float32."""
-        made = self.model.encode(texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True)
+        made = self.model.encode(
+            texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
+        )
         return np.asarray(made, np.float32)
 
 

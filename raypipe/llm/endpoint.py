@@ -16,8 +16,8 @@ import pandas as pd
 from pydantic import SecretStr
 
 from raypipe.errors import ConfigError
+from raypipe.llm.config import EndpointConfig
 from raypipe.llm.engine import completion
-from raypipe.sections import EndpointConfig
 
 
 class _Asker:
@@ -63,7 +63,11 @@ class _Asker:
                 temperature=0,
                 max_tokens=self.config.max_tokens,
             )
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+        except (
+            openai.AuthenticationError,
+            openai.PermissionDeniedError,
+            openai.NotFoundError,
+        ) as error:
             raise ConfigError(
                 f"the endpoint refuses: {type(error).__name__}, status {error.status_code}",
                 f"{self.config.url}, model {self.config.model}",

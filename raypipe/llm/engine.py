@@ -8,10 +8,9 @@ Prompts that do not fit the context come back with an empty answer and no log-pr
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Protocol
 
-from raypipe.sections import EngineConfig
+from raypipe.llm.config import EngineConfig
 
 #: log-probabilities are rounded, so that the last bits of a sum, which depend on the batch, do not reach a result
 DECIMALS = 4
@@ -28,10 +27,22 @@ class Engine(Protocol):
 
 def make(model: str, config: EngineConfig) -> Engine:
     """The configured engine; heavy imports happen here and not before."""
-    return importlib.import_module(f"raypipe.llm.{config.name}").Engine(model, config)
+    if config.name == "vllm":
+        from raypipe.llm import vllm
+
+        return vllm.Engine(model, config)
+    if config.name == "transformers":
+        from raypipe.llm import transformers
+
+        return transformers.Engine(model, config)
+    from raypipe.llm import scripted
+
+    return scripted.Engine(model, config)
 
 
-def completion(prompt_id: str, answer: str, logprobs: list[float], tokens_in: int, tokens_out: int, at: float) -> dict[str, Any]:
+def completion(
+    prompt_id: str, answer: str, logprobs: list[float], tokens_in: int, tokens_out: int, at: float
+) -> dict[str, Any]:
     """A COMPLETIONS row."""
     return {
         "prompt_id": prompt_id,

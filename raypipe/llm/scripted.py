@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from raypipe.llm.config import EngineConfig
 from raypipe.llm.engine import completion
-from raypipe.sections import EngineConfig
 from raypipe.seeding import derive
 
 
@@ -17,12 +17,23 @@ def script(row: Any) -> dict[str, Any]:
     """Pseudo-random but fixed log-probabilities of each option."""
     scores = [-(derive(0, row.prompt, o) % 10_000) / 1000 for o in row.options]
     words = len(row.prompt.split())
-    if row.mode == "form" and len(row.options) > 1:  # written.py: some of the options behind the form, the best first
+    if (
+        row.mode == "form" and len(row.options) > 1
+    ):  # written.py: some of the options behind the form, the best first
         named = 1 + int(row.options[0].rpartition("{")[2][:-1])
         order = sorted(range(1, len(scores)), key=lambda n: -scores[n])[:named]
-        return completion(row.prompt_id, ",".join(row.options[n] for n in order), [], words, len(order), time.time())
+        return completion(
+            row.prompt_id,
+            ",".join(row.options[n] for n in order),
+            [],
+            words,
+            len(order),
+            time.time(),
+        )
     if row.mode == "form":
-        return completion(row.prompt_id, formed(row.prompt, row.options[0]), [], words, 8, time.time())
+        return completion(
+            row.prompt_id, formed(row.prompt, row.options[0]), [], words, 8, time.time()
+        )
     if row.mode == "choose":
         best = max(range(len(scores)), key=scores.__getitem__)
         return completion(row.prompt_id, row.options[best], [], words, 1, time.time())
@@ -31,9 +42,14 @@ def script(row: Any) -> dict[str, Any]:
 
 def formed(prompt: str, form: str) -> str:
     """An answer in the form of profiles.pattern, with words of the prompt."""
-    known = sorted({w for w in re.findall(r"[a-z]{4,12}", prompt.lower())}, key=lambda w: derive(0, prompt, w)) or ["anything"]
+    known = sorted(
+        {w for w in re.findall(r"[a-z]{4,12}", prompt.lower())}, key=lambda w: derive(0, prompt, w)
+    ) or ["anything"]
     head, _, tail = form.replace("\\.", ".").partition("; ")
-    parts = [part[: part.index("[")] + ", ".join(known[n : n + 2] or known[:1]) for n, part in enumerate((head, tail))]
+    parts = [
+        part[: part.index("[")] + ", ".join(known[n : n + 2] or known[:1])
+        for n, part in enumerate((head, tail))
+    ]
     return "; ".join(parts) + "."
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
 
+from raypipe.llm.config import EngineConfig
 from raypipe.llm.engine import FORM_TOKENS, completion
-from raypipe.llm.options import tokenizer, tokens
-from raypipe.sections import EngineConfig
+from raypipe.llm.tokens import tokenizer, tokens
 
 
 class Question(NamedTuple):
@@ -61,7 +61,9 @@ class Scorer:
         prompt = tokens(self.source, question.prompt, [], "choose").prompt
         best, most = "", -float("inf")
         for option in question.options:
-            answer = encode(question.prompt + option, add_special_tokens=False)["input_ids"][len(prompt) - 1 :]
+            answer = encode(question.prompt + option, add_special_tokens=False)["input_ids"][
+                len(prompt) - 1 :
+            ]
             if len(prompt) + len(answer) >= self.context:
                 continue
             ids = torch.tensor([[*prompt, *answer]], device=self.device)
@@ -83,14 +85,22 @@ class Scorer:
         if room < 1:
             return ""
         if self._grammars is None:
-            known = xgrammar.TokenizerInfo.from_huggingface(encode, vocab_size=self.model.config.vocab_size)
+            known = xgrammar.TokenizerInfo.from_huggingface(
+                encode, vocab_size=self.model.config.vocab_size
+            )
             self._grammars = xgrammar.GrammarCompiler(known)
         allowed = LogitsProcessor(self._grammars.compile_regex(form))
         asked = torch.tensor([ids], device=self.device)
         made = self.model.generate(
-            asked, attention_mask=torch.ones_like(asked), max_new_tokens=room, do_sample=False, logits_processor=[allowed],
-            pad_token_id=encode.pad_token_id if encode.pad_token_id is not None else encode.eos_token_id,
-        )  # fmt: skip
+            asked,
+            attention_mask=torch.ones_like(asked),
+            max_new_tokens=room,
+            do_sample=False,
+            logits_processor=[allowed],
+            pad_token_id=encode.pad_token_id
+            if encode.pad_token_id is not None
+            else encode.eos_token_id,
+        )
         return str(encode.decode(made[0, len(ids) :], skip_special_tokens=True))
 
     def _last(self, prompts: list[list[int]]) -> torch.Tensor:
@@ -100,7 +110,9 @@ class Scorer:
         mask = torch.zeros(len(prompts), width, dtype=torch.long)
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)], mask[row, : len(prompt)] = torch.tensor(prompt), 1
-        hidden = self.model.model(ids.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state
+        hidden = self.model.model(
+            ids.to(self.device), attention_mask=mask.to(self.device)
+        ).last_hidden_state
         at = torch.arange(len(prompts)), mask.sum(1) - 1
         return torch.log_softmax(self.model.lm_head(hidden[at]).float(), -1)
 
@@ -112,7 +124,9 @@ class _Worker:
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         rows = []
         scored = batch[batch["mode"] == "score"]
-        answers = self.scorer.score([Question(r.prompt, list(r.options)) for r in scored.itertuples()])
+        answers = self.scorer.score(
+            [Question(r.prompt, list(r.options)) for r in scored.itertuples()]
+        )
         for row, values in zip(scored.itertuples(), answers, strict=True):
             size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)
             rows.append(completion(row.prompt_id, "", values, size, int(bool(values)), time.time()))
@@ -122,7 +136,9 @@ class _Worker:
             else:
                 answer = self.scorer.choose(Question(row.prompt, list(row.options), "choose"))
             size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)
-            rows.append(completion(row.prompt_id, answer, [], size, len(answer.split()), time.time()))
+            rows.append(
+                completion(row.prompt_id, answer, [], size, len(answer.split()), time.time())
+            )
         return pd.DataFrame(rows)
 
 

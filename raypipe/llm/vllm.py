@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from raypipe.llm.config import EngineConfig
 from raypipe.llm.engine import FORM_TOKENS, completion
-from raypipe.llm.options import tokens_of
-from raypipe.sections import EngineConfig
+from raypipe.llm.tokens import tokens_of
 
 
 def context_of(model: str, most: int = 2048) -> int:
@@ -33,7 +33,10 @@ def tokenized(batch: pa.Table, model: str) -> pa.Table:
     """PROMPTS as token ids, away from the engine, which goes on meanwhile."""
     made = tokens_of(model, *(batch[name].to_pylist() for name in ("prompt", "options", "mode")))
     rows = batch.select(["prompt_id", "mode", "options"])
-    for name, values in (("tokens", [t.prompt for t in made]), ("option_tokens", [t.options for t in made])):
+    for name, values in (
+        ("tokens", [t.prompt for t in made]),
+        ("option_tokens", [t.options for t in made]),
+    ):
         rows = rows.append_column(name, pa.array(values, pa.list_(pa.int32())))
     return rows
 
@@ -50,7 +53,10 @@ class Replica:
         from vllm import EngineArgs, LLMEngine, SamplingParams
         from vllm.sampling_params import StructuredOutputsParams
 
-        self.sampling, self.form = SamplingParams, StructuredOutputsParams  # to import them for each prompt would take time
+        self.sampling, self.form = (
+            SamplingParams,
+            StructuredOutputsParams,
+        )  # to import them for each prompt would take time
         self.context = int(settings["max_model_len"])
         self.engine = LLMEngine.from_engine_args(EngineArgs(model=model, **settings))
         self.requests = itertools.count()
@@ -66,7 +72,9 @@ class Replica:
                 if output.finished:
                     self.finished[output.request_id] = output, time.time()
             await asyncio.sleep(0)
-        return pa.Table.from_pylist([self._row(row, request) for row, request in zip(rows, asked, strict=True)])
+        return pa.Table.from_pylist(
+            [self._row(row, request) for row, request in zip(rows, asked, strict=True)]
+        )
 
     def _ask(self, row: dict[str, Any]) -> str:
         """The number of a new request; empty where the prompt does not fit the context."""
@@ -75,12 +83,18 @@ class Replica:
             return ""
         if row["mode"] == "score":
             wanted = sorted(set(row["option_tokens"]))
-            parameters = self.sampling(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=wanted)
+            parameters = self.sampling(
+                temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=wanted
+            )
         elif row["mode"] == "form":
             form = self.form(regex=row["options"][0])
-            parameters = self.sampling(temperature=0.0, max_tokens=min(FORM_TOKENS, room), structured_outputs=form)
+            parameters = self.sampling(
+                temperature=0.0, max_tokens=min(FORM_TOKENS, room), structured_outputs=form
+            )
         else:
-            parameters = self.sampling(temperature=0.0, max_tokens=32, structured_outputs=self.form(choice=row["options"]))
+            parameters = self.sampling(
+                temperature=0.0, max_tokens=32, structured_outputs=self.form(choice=row["options"])
+            )
         request = str(next(self.requests))
         self.engine.add_request(request, {"prompt_token_ids": row["tokens"]}, parameters)
         return request
@@ -91,7 +105,9 @@ class Replica:
         output, at = self.finished.pop(request)
         (made,) = output.outputs
         scores = [made.logprobs[0][t].logprob for t in row["option_tokens"]]
-        return completion(row["prompt_id"], made.text, scores, len(row["tokens"]), len(made.token_ids), at)
+        return completion(
+            row["prompt_id"], made.text, scores, len(row["tokens"]), len(made.token_ids), at
+        )
 
 
 class Engine:
@@ -110,7 +126,9 @@ class Engine:
             "enable_prefix_caching": True,
             "dtype": config.dtype if gpu or config.dtype != "auto" else "float32",
             "tensor_parallel_size": config.tensor_parallel,
-            "distributed_executor_backend": "uni" if config.tensor_parallel == 1 else "mp",  # an actor has devices of one node
+            "distributed_executor_backend": "uni"
+            if config.tensor_parallel == 1
+            else "mp",  # an actor has devices of one node
             "seed": 0,
             "disable_log_stats": True,
             # its masks for the form of profiles take a third of xgrammar's time, and these are most of what an engine does for a
@@ -130,7 +148,10 @@ class Engine:
         if gpu:
             return {}
         # engines take all cores: at this stage nothing else computes
-        variables = {"VLLM_CPU_KVCACHE_SPACE": str(self.config.kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
+        variables = {
+            "VLLM_CPU_KVCACHE_SPACE": str(self.config.kv_cache_gib),
+            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+        }
         if self.config.tensor_parallel == 1:
             # scheduler and model in one process: as two, the one spins on a core while it waits for the other
             variables |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(cpus)}
@@ -140,20 +161,24 @@ class Engine:
         from ray.data import ActorPoolStrategy
 
         from raypipe.cluster import session
-        from raypipe.cluster.tables import blocks
+        from raypipe.cluster.ray_data import blocks
 
         config, gpu = self.config, session.gpus() > 0
         variables = self.variables(gpu, session.cpus_each(config.concurrency))
         # an engine has as many blocks as it computes at once, one to go on with, and one whose answers are being written
         at_once = blocks(config.max_num_seqs) + 2
-        asked = prompts.map_batches(tokenized, fn_kwargs={"model": self.model}, batch_format="pyarrow", batch_size=None)
+        asked = prompts.map_batches(
+            tokenized, fn_kwargs={"model": self.model}, batch_format="pyarrow", batch_size=None
+        )
         return asked.map_batches(
             Replica,
             fn_constructor_args=(self.model, self.settings(gpu)),
             batch_format="pyarrow",
             batch_size=None,
             compute=ActorPoolStrategy(
-                size=config.concurrency, max_tasks_in_flight_per_actor=at_once, max_concurrent_calls_per_actor=at_once
+                size=config.concurrency,
+                max_tasks_in_flight_per_actor=at_once,
+                max_concurrent_calls_per_actor=at_once,
             ),
             # half a CPU: where engines are as many as CPUs, the tasks that feed them still have a place
             **({"num_gpus": config.tensor_parallel} if gpu else {"num_cpus": 0.5}),

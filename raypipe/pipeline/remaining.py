@@ -27,16 +27,23 @@ def guesses(missing: Iterable[Stage], done: Iterable[tuple[Stage, float]]) -> li
     for stage, seconds in done:
         for kind in kinds(stage):
             known.setdefault(kind, []).append(seconds)
-    return [next((fmean(known[kind]) for kind in kinds(stage) if kind in known), None) for stage in missing]
+    return [
+        next((fmean(known[kind]) for kind in kinds(stage) if kind in known), None)
+        for stage in missing
+    ]
 
 
 def longest_first(stages: Sequence[Stage], done: Iterable[tuple[Stage, float]]) -> list[Stage]:
     """The order in which stages that run side by side end soonest; first those of which nothing is known, as they are."""
     seconds = [math.inf if g is None else g for g in guesses(stages, done)]
-    return [stage for _, stage in sorted(zip(seconds, stages, strict=True), key=lambda pair: -pair[0])]
+    return [
+        stage for _, stage in sorted(zip(seconds, stages, strict=True), key=lambda pair: -pair[0])
+    ]
 
 
-def remaining(missing: Sequence[Stage], done: Iterable[tuple[Stage, float]], overlap: float = 1.0) -> tuple[float, bool]:
+def remaining(
+    missing: Sequence[Stage], done: Iterable[tuple[Stage, float]], overlap: float = 1.0
+) -> tuple[float, bool]:
     """Seconds that the missing stages will take, and whether that counts all of them.
 
     Args:
@@ -44,7 +51,11 @@ def remaining(missing: Sequence[Stage], done: Iterable[tuple[Stage, float]], ove
         overlap: seconds that pass for each second of a trainer, which run side by side; all else runs alone.
     """
     guessed = guesses(missing, done)
-    known = [g * (overlap if s.place == "trainer" else 1) for s, g in zip(missing, guessed, strict=True) if g is not None]
+    known = [
+        g * (overlap if s.place == "trainer" else 1)
+        for s, g in zip(missing, guessed, strict=True)
+        if g is not None
+    ]
     return sum(known), None not in guessed
 
 

@@ -38,19 +38,31 @@ class Planned:
 Job = tuple[Store, Stage, str, dict[str, tuple[str, str]]]
 
 
-def perform(store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def perform(
+    store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]
+) -> dict[str, Any]:
     """Run one body and commit its output; may be called in any process that reaches the store."""
     started = time.time()
-    manifest: dict[str, Any] = {"name": stage.name, "key": key, "config": stage.config, "inputs": inputs}
+    manifest: dict[str, Any] = {
+        "name": stage.name,
+        "key": key,
+        "config": stage.config,
+        "inputs": inputs,
+    }
     manifest["resumed"] = store.has_scratch(stage.name, key)
     with store.writing(stage.name, key, manifest) as out:
-        facts = stage.run(Context(store, stage.name, key, out, store.scratch(stage.name, key), inputs)) or {}
+        facts = (
+            stage.run(Context(store, stage.name, key, out, store.scratch(stage.name, key), inputs))
+            or {}
+        )
         manifest["facts"] = facts
         manifest["seconds"] = time.time() - started
     return manifest
 
 
-def perform_missing(store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]) -> None:
+def perform_missing(
+    store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]
+) -> None:
     """`perform`, unless the artifact is there: a trainer that was lost is given all its jobs again."""
     if store.manifest(stage.name, key) is None:
         perform(store, stage, key, inputs)
@@ -82,7 +94,13 @@ class Runner:
         train: Callable[[Sequence[Job], int], None] = one_by_one,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.stages, self.store, self.submit, self.train, self.say = list(stages), store, submit, train, say
+        self.stages, self.store, self.submit, self.train, self.say = (
+            list(stages),
+            store,
+            submit,
+            train,
+            say,
+        )
         self.keys: dict[str, str] = {}
         for stage in self.stages:
             absent = set(stage.inputs.values()) - set(self.keys)
@@ -92,13 +110,22 @@ class Runner:
 
     def plan(self) -> list[Planned]:
         """Every stage with its key and whether it is done."""
-        return [Planned(s, self.keys[s.name], self.store.manifest(s.name, self.keys[s.name]) is not None) for s in self.stages]
+        return [
+            Planned(
+                s, self.keys[s.name], self.store.manifest(s.name, self.keys[s.name]) is not None
+            )
+            for s in self.stages
+        ]
 
     def matching(self, name: str, option: str) -> set[str]:
         """Names of the stages that `name` selects: a whole name, or the part after the seed."""
         chosen = {s.name for s in self.stages if name in (s.name, s.name.partition("/")[2])}
         if not chosen:
-            raise ConfigError(f"there is no stage {name!r}", option, f"choose one of {', '.join(s.name for s in self.stages)}")
+            raise ConfigError(
+                f"there is no stage {name!r}",
+                option,
+                f"choose one of {', '.join(s.name for s in self.stages)}",
+            )
         return chosen
 
     def run(self, start: str | None = None, only: str | None = None) -> list[Done]:
@@ -118,23 +145,36 @@ class Runner:
         for stage in self.stages:
             if stage.name in chosen & again:
                 self.store.forget(stage.name, self.keys[stage.name])
-        found = {s.name: manifest for s in self.stages if (manifest := self._manifest(s)) is not None}
+        found = {
+            s.name: manifest for s in self.stages if (manifest := self._manifest(s)) is not None
+        }
         there = set(found)
-        passed, worked = 0.0, 0.0  # in trainers: by the clock, and added up over those that run side by side
+        passed, worked = (
+            0.0,
+            0.0,
+        )  # in trainers: by the clock, and added up over those that run side by side
         record: list[Done] = []
         for number, stage in enumerate(self.stages):
             if stage.name not in chosen:
                 continue
             fresh = [stage] if stage.name not in found else []
             if fresh and stage.place == "trainer":
-                later = [s for s in self.stages[number + 1 :] if s.name in chosen and s.place == "trainer"]
-                fresh += [s for s in later if s.name not in found and set(s.inputs.values()) <= set(found)]
+                later = [
+                    s
+                    for s in self.stages[number + 1 :]
+                    if s.name in chosen and s.place == "trainer"
+                ]
+                fresh += [
+                    s for s in later if s.name not in found and set(s.inputs.values()) <= set(found)
+                ]
             for one in fresh:
                 self.say(f"{self._label(one)} ...")
             if fresh and stage.place == "trainer":
                 began = time.monotonic()
                 order = remaining.longest_first(fresh, self._seconds(found))
-                self.train([self._job(s) for s in order], sum(s.place == "trainer" for s in self.stages))
+                self.train(
+                    [self._job(s) for s in order], sum(s.place == "trainer" for s in self.stages)
+                )
                 passed += time.monotonic() - began
             elif fresh:
                 (perform if stage.place == "driver" else self.submit)(*self._job(stage))
@@ -149,7 +189,16 @@ class Runner:
                 left = self._remaining(chosen, found, remaining.overlap(passed, worked))
                 told += f"; {left}" if left else ""
             self.say(f"{self._label(stage)}: {told}")
-            record.append(Done(stage.name, self.keys[stage.name], seconds, cached, facts, found[stage.name].get("resumed", False)))
+            record.append(
+                Done(
+                    stage.name,
+                    self.keys[stage.name],
+                    seconds,
+                    cached,
+                    facts,
+                    found[stage.name].get("resumed", False),
+                )
+            )
         return record
 
     def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], overlap: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -10,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from raypipe.pipeline.code_version import code_version
 from raypipe.pipeline.store import Store
-
-PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,6 @@ class Stage:
         run: body; gets a Context and returns facts for the manifest (rows, counts, seconds by kind).
         inputs: local name -> name of the stage that makes it.
         config: the settings that decide its output; anything JSON can hold.
-        code: files and folders of the package, relative to it, whose change invalidates the output.
         place: "worker": the body runs in one Ray worker. "driver": it only orchestrates Ray Data, Train or Tune. "trainer": it
             trains alone, and those that are ready run side by side.
         resources: shown by --dry-run, e.g. "2 x 1 CPU".
@@ -57,27 +54,15 @@ class Stage:
     run: Callable[[Context], dict[str, Any]]
     inputs: Mapping[str, str] = field(default_factory=dict)
     config: Any = None
-    code: tuple[str, ...] = ()
     place: Literal["worker", "driver", "trainer"] = "worker"
     resources: str = "1 CPU"
 
     def key(self, input_keys: Mapping[str, str]) -> str:
-        """The content key: a hash of name, settings, code and the keys of the inputs."""
+        """The content key: a hash of name, settings, the code of the body and of all that it imports, and the keys of the inputs."""
         facts = {
             "name": self.name,
             "config": self.config,
             "inputs": {local: input_keys[stage] for local, stage in sorted(self.inputs.items())},
-            "code": {path: code_version(path) for path in self.code},
+            "code": code_version(self.run),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-@functools.cache
-def code_version(path: str) -> str:
-    """A hash of the source below `path`, relative to the package."""
-    root = PACKAGE / path
-    files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]

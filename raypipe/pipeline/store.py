@@ -44,7 +44,11 @@ class Store:
                 stream.write(b"raypipe")
             self.filesystem.delete_file(probe)
         except OSError as error:
-            raise ConfigError(f"the output cannot be written: {error}", f"--out {self.uri}", "choose another place") from error
+            raise ConfigError(
+                f"the output cannot be written: {error}",
+                f"--out {self.uri}",
+                "choose another place",
+            ) from error
 
     def check_space(self, gib: float) -> None:
         """Raise ConfigError where a local output has less than `gib` GiB free."""
@@ -52,7 +56,9 @@ class Store:
             free = shutil.disk_usage(self.root).free / 2**30
             if free < gib:
                 raise ConfigError(
-                    f"{free:.1f} GiB are free, {gib:g} are needed", f"--out {self.uri}", "make room, or choose another place"
+                    f"{free:.1f} GiB are free, {gib:g} are needed",
+                    f"--out {self.uri}",
+                    "make room, or choose another place",
                 )
 
     def path(self, name: str, key: str) -> str:
@@ -79,7 +85,9 @@ class Store:
         """The artifact as a local folder; fetched once per machine from an object store."""
         source = self.path(name, key)
         if self.manifest(name, key) is None:
-            raise ArtifactError(f"the output of stage {name} is missing", source, "run the stage, or drop --only")
+            raise ArtifactError(
+                f"the output of stage {name} is missing", source, "run the stage, or drop --only"
+            )
         if self.is_local:
             return Path(source)
         digest = hashlib.sha256(f"{self.uri}\n{name}\n{key}".encode()).hexdigest()[:24]
@@ -87,7 +95,12 @@ class Store:
         if not cached.exists():
             aside = cached.with_name(f"{cached.name}.{uuid.uuid4().hex}")
             aside.mkdir(parents=True)
-            fs.copy_files(source, str(aside), source_filesystem=self.filesystem, destination_filesystem=fs.LocalFileSystem())
+            fs.copy_files(
+                source,
+                str(aside),
+                source_filesystem=self.filesystem,
+                destination_filesystem=fs.LocalFileSystem(),
+            )
             try:
                 aside.rename(cached)
             except OSError:  # another worker of this machine was first
@@ -111,7 +124,12 @@ class Store:
                 held = aside / MANIFEST
                 text = held.read_bytes()
                 held.unlink()
-                fs.copy_files(str(aside), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self.filesystem)
+                fs.copy_files(
+                    str(aside),
+                    target,
+                    source_filesystem=fs.LocalFileSystem(),
+                    destination_filesystem=self.filesystem,
+                )
                 with self.filesystem.open_output_stream(f"{target}/{MANIFEST}") as stream:
                     stream.write(text)
         finally:
@@ -119,7 +137,11 @@ class Store:
         self.remove(self.scratch(name, key))
 
     def _put_manifest(self, folder: Path, manifest: dict[str, Any]) -> None:
-        files = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+        files = {
+            str(p.relative_to(folder)): p.stat().st_size
+            for p in sorted(folder.rglob("*"))
+            if p.is_file()
+        }
         text = json.dumps({**manifest, "files": files}, indent=1, default=str)
         with open(folder / MANIFEST, "w") as stream:
             stream.write(text)
@@ -152,5 +174,10 @@ class Store:
     def publish(self, folder: Path, to: str) -> str:
         """Copy a local folder to `to` below the store's root (the run folder's user-facing files); returns its URI."""
         target = f"{self.root}/{to}".rstrip("/")
-        fs.copy_files(str(folder), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self.filesystem)
+        fs.copy_files(
+            str(folder),
+            target,
+            source_filesystem=fs.LocalFileSystem(),
+            destination_filesystem=self.filesystem,
+        )
         return f"{self.uri}/{to}"

@@ -101,9 +101,13 @@ def choices(titles: Sequence[str], style: Style) -> tuple[str, tuple[str, ...]]:
     if style != "label":
         return quoted(titles) if style == "listed" else "", tuple(f' "{t}"' for t in titles)
     if len(titles) > len(LABELS):
-        raise ValueError(f"{len(titles)} candidates are more than the {len(LABELS)} labels; lower rerank.k_prime")
+        raise ValueError(
+            f"{len(titles)} candidates are more than the {len(LABELS)} labels; lower rerank.k_prime"
+        )
     named = list(zip(LABELS, titles, strict=False))
-    return ", ".join(f'({label}) "{t}"' for label, t in named), tuple(f" {label}" for label, _ in named)
+    return ", ".join(f'({label}) "{t}"' for label, t in named), tuple(
+        f" {label}" for label, _ in named
+    )
 
 
 def log_probabilities(completion: Completion, options: Sequence[str]) -> np.ndarray | Rejected:
@@ -114,7 +118,9 @@ def log_probabilities(completion: Completion, options: Sequence[str]) -> np.ndar
     return values if np.isfinite(values).all() else Rejected("no_answer")
 
 
-def best_option(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> str | Rejected:
+def best_option(
+    completion: Completion, options: Sequence[str], payload: Sequence[str]
+) -> str | Rejected:
     """The payload of the most probable option, the first among equals; or of the option that was written."""
     if len(completion.logprobs):
         values = log_probabilities(completion, options)

@@ -15,7 +15,10 @@ from raypipe.prompts.contract import Rejected
 IDENTITY, INTERESTS = "User identity: ", "User interests: "
 #: what every answer begins with, and the mark that ends it and stands nowhere else in it
 OPENING, END = f" {IDENTITY.rstrip()}", "."
-_FORM = re.compile(r"user identity:(?P<identity>[^;]*);\s*user interests:(?P<interests>.*)", re.IGNORECASE | re.DOTALL)
+_FORM = re.compile(
+    r"user identity:(?P<identity>[^;]*);\s*user interests:(?P<interests>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Profile(NamedTuple):
@@ -64,12 +67,19 @@ def parse(answer: str, phrases: int, longest: int) -> Profile | Rejected:
     return Profile(*parts)
 
 
-def made(identities: Iterable[str], interests: Iterable[str], phrases: int, longest: int) -> Profile:
+def made(
+    identities: Iterable[str], interests: Iterable[str], phrases: int, longest: int
+) -> Profile:
     """A profile from phrases, in its form."""
-    return Profile(*(_phrases(", ".join(words), phrases, longest) for words in (identities, interests)))
+    return Profile(
+        *(_phrases(", ".join(words), phrases, longest) for words in (identities, interests))
+    )
 
 
 def _phrases(listed: str, most: int, longest: int) -> tuple[str, ...]:
     clean = (" ".join(re.sub(r'[;:."\n\[\]]', " ", one).split()) for one in listed.split(","))
-    cut = (one if len(one) <= longest else one[: longest + 1].rpartition(" ")[0] or one[:longest] for one in clean)
+    cut = (
+        one if len(one) <= longest else one[: longest + 1].rpartition(" ")[0] or one[:longest]
+        for one in clean
+    )
     return tuple(dict.fromkeys(one for one in cut if len(one) > 1))[:most]

@@ -13,8 +13,8 @@ from ray import serve
 
 from raypipe import __version__
 from raypipe.errors import ArtifactError, UnknownError
-from raypipe.serving.profiled import Newcomer, ProfiledRecommender
-from raypipe.serving.recommender import MOST, Recommender, read_head
+from raypipe.papers.llama4rec.recommender import MOST, Recommender, read_head
+from raypipe.papers.reclm.recommender import Newcomer, ProfiledRecommender
 
 
 class NewItem(BaseModel):
@@ -24,7 +24,9 @@ class NewItem(BaseModel):
     item_id: str
     title: str = Field(min_length=1)
     text: str = ""
-    features: list[str] = Field(default_factory=list, description="as in training, e.g. category and subcategory")
+    features: list[str] = Field(
+        default_factory=list, description="as in training, e.g. category and subcategory"
+    )
 
 
 class RecommendRequest(BaseModel):
@@ -35,7 +37,9 @@ class RecommendRequest(BaseModel):
     history: list[str] | None = Field(None, max_length=1000)
     k: int = Field(10, ge=1, le=MOST)
     task: Literal["direct", "sequential"] | None = None
-    new_items: list[NewItem] = Field(default_factory=list, max_length=MOST, description="RecLM bundles only")
+    new_items: list[NewItem] = Field(
+        default_factory=list, max_length=MOST, description="RecLM bundles only"
+    )
 
 
 class RateRequest(BaseModel):
@@ -46,7 +50,9 @@ class RateRequest(BaseModel):
     item_id: str
 
 
-api = FastAPI(title="raypipe", version=__version__, description="LLM-augmented recommendations from a bundle.")
+api = FastAPI(
+    title="raypipe", version=__version__, description="LLM-augmented recommendations from a bundle."
+)
 
 
 def sentence(text: str) -> str:
@@ -57,7 +63,9 @@ def sentence(text: str) -> str:
 @api.exception_handler(RequestValidationError)
 async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
     """422 with one sentence that names each bad field."""
-    faults = "; ".join(f"{'.'.join(str(p) for p in e['loc'][1:]) or 'body'}: {e['msg']}" for e in error.errors())
+    faults = "; ".join(
+        f"{'.'.join(str(p) for p in e['loc'][1:]) or 'body'}: {e['msg']}" for e in error.errors()
+    )
     return JSONResponse({"error": f"The request is malformed: {faults}."}, 422)
 
 
@@ -80,7 +88,11 @@ def deployment(bundle: Path) -> Any:
         ArtifactError: there is no bundle, said before any replica starts.
     """
     if not (bundle / "bundle.json").is_file():
-        raise ArtifactError(f"there is no bundle in {bundle}", "RAYPIPE_BUNDLE", "run `make pipeline` first, or set RAYPIPE_BUNDLE")
+        raise ArtifactError(
+            f"there is no bundle in {bundle}",
+            "RAYPIPE_BUNDLE",
+            "run `make pipeline` first, or set RAYPIPE_BUNDLE",
+        )
     return Service.bind(str(bundle.resolve()))  # type: ignore[attr-defined]
 
 
@@ -92,7 +104,9 @@ class Service:
     def __init__(self, bundle: str) -> None:
         folder = Path(bundle)
         profiled = read_head(folder).get("paper") == "reclm"
-        self.recommender: Recommender | ProfiledRecommender = ProfiledRecommender(folder) if profiled else Recommender(folder)
+        self.recommender: Recommender | ProfiledRecommender = (
+            ProfiledRecommender(folder) if profiled else Recommender(folder)
+        )
         self.recommender.check()
 
     def check_health(self) -> None:
@@ -104,22 +118,30 @@ class Service:
         """The best items: with the rank that each model gave and the weight alpha of the LLM, or, of RecLM, with profiles."""
         if isinstance(self.recommender, ProfiledRecommender):
             if request.task == "sequential":
-                raise UnknownError("a RecLM bundle has no sequential model", "task", "leave the task out")
+                raise UnknownError(
+                    "a RecLM bundle has no sequential model", "task", "leave the task out"
+                )
             new = [Newcomer(**one.model_dump()) for one in request.new_items]
             told = self.recommender.recommend(request.user_id, request.history, request.k, new)
             return {**told._asdict(), "items": [i._asdict() for i in told.items]}
         if request.new_items:
             raise UnknownError(
-                "this bundle knows items by id only", "new_items", "serve a bundle of RecLM for items without a history"
+                "this bundle knows items by id only",
+                "new_items",
+                "serve a bundle of RecLM for items without a history",
             )
-        answer = self.recommender.recommend(request.user_id, request.history, request.k, request.task)
+        answer = self.recommender.recommend(
+            request.user_id, request.history, request.k, request.task
+        )
         return {**answer._asdict(), "items": [i._asdict() for i in answer.items]}
 
     @api.post("/rate")
     def rate(self, request: RateRequest) -> dict[str, Any]:
         """The predicted rating, its two parts and alpha."""
         if isinstance(self.recommender, ProfiledRecommender):
-            raise UnknownError("a RecLM bundle has no rating model", "/rate", "serve a bundle of the task rating")
+            raise UnknownError(
+                "a RecLM bundle has no rating model", "/rate", "serve a bundle of the task rating"
+            )
         return self.recommender.rate(request.user_id, request.item_id)._asdict()
 
     @api.get("/healthz")

@@ -23,18 +23,26 @@ def instruction(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) ->
     """Prompt and answer (with its leading space) as one sequence, closed by the end token."""
     whole = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    assert whole[: len(before)] == before, "the prompt's tokens must not change when the answer follows"
+    assert whole[: len(before)] == before, (
+        "the prompt's tokens must not change when the answer follows"
+    )
     head = [tokenizer.bos_token_id]
     return Example([*head, *whole, tokenizer.eos_token_id], len(before) + 1)
 
 
 def document(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int) -> list[Example]:
     """A text for language-modelling, cut into pieces of at most `max_length` tokens."""
-    ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    ids = [
+        tokenizer.bos_token_id,
+        *tokenizer(text, add_special_tokens=False)["input_ids"],
+        tokenizer.eos_token_id,
+    ]
     return [Example(ids[i : i + max_length], 1) for i in range(0, len(ids) - 1, max_length - 1)]
 
 
-def collate(batch: Sequence[Example], padding: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def collate(
+    batch: Sequence[Example], padding: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(ids, attention mask, labels), each [B, T], padded on the right; labels are IGNORED where there is no loss."""
     width = max(len(e.ids) for e in batch)
     ids = np.full((len(batch), width), padding)
@@ -51,12 +59,19 @@ def learned_tokens(batch: Sequence[Example]) -> int:
     return sum(len(e.ids) - max(e.learn_from, 1) for e in batch)
 
 
-def batches(examples: Sequence[Example], batch_size: int, rng: np.random.Generator) -> list[list[Example]]:
+def batches(
+    examples: Sequence[Example], batch_size: int, rng: np.random.Generator
+) -> list[list[Example]]:
     """One epoch: random batches of examples of similar length, so that little is padded."""
-    return [[examples[i] for i in rows] for rows in by_length([len(e.ids) for e in examples], batch_size, rng)]
+    return [
+        [examples[i] for i in rows]
+        for rows in by_length([len(e.ids) for e in examples], batch_size, rng)
+    ]
 
 
-def by_length(lengths: Sequence[int], batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+def by_length(
+    lengths: Sequence[int], batch_size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
     """Row numbers in random batches of similar length; one batch is shorter where the rows do not come out even."""
     order = rng.permutation(len(lengths))
     window = batch_size * 32

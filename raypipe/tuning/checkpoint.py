@@ -8,7 +8,12 @@ from typing import Any
 
 from raypipe.errors import ConfigError
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+)
 
 
 def check_source(source: str) -> None:
@@ -18,10 +23,16 @@ def check_source(source: str) -> None:
         ConfigError: what is missing in the folder.
     """
     path = Path(source).expanduser()
-    if source == "embedded" or (not path.exists() and source.count("/") == 1 and not source.startswith((".", "/", "~"))):
+    if source == "embedded" or (
+        not path.exists() and source.count("/") == 1 and not source.startswith((".", "/", "~"))
+    ):
         return
     if not path.is_dir():
-        raise ConfigError(f"there is no LLM folder {source}", "--llm", "give 'embedded', a folder, or a hub id such as org/name")
+        raise ConfigError(
+            f"there is no LLM folder {source}",
+            "--llm",
+            "give 'embedded', a folder, or a hub id such as org/name",
+        )
     lacking = []
     if not (path / "config.json").is_file():
         lacking.append("config.json")
@@ -30,7 +41,11 @@ def check_source(source: str) -> None:
     if not list(path.glob("*.safetensors")):
         lacking.append("*.safetensors (weights as pickles are not read)")
     if lacking:
-        raise ConfigError(f"{source} is not an LLM folder: it lacks {', '.join(lacking)}", "--llm", "check the path")
+        raise ConfigError(
+            f"{source} is not an LLM folder: it lacks {', '.join(lacking)}",
+            "--llm",
+            "check the path",
+        )
 
 
 def save(model: Any, state: dict[str, Any], tokenizer_from: Path, folder: Path) -> None:

@@ -20,7 +20,9 @@ class Labelled(NamedTuple):
     labels: list[int]
 
 
-def tokens(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], loss: Loss = "responses") -> Labelled:
+def tokens(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], loss: Loss = "responses"
+) -> Labelled:
     """(query, response) turns as one sequence; the end token closes it and is part of the last response.
 
     With `first_turn` the sequence ends after the first response.
@@ -32,7 +34,9 @@ def tokens(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]],
     for number, (query, response) in enumerate(turns):
         last = number == len(turns) - 1
         asked = tokenizer(query, add_special_tokens=False)["input_ids"]
-        said = tokenizer(response, add_special_tokens=False)["input_ids"] + ([tokenizer.eos_token_id] if last else [])
+        said = tokenizer(response, add_special_tokens=False)["input_ids"] + (
+            [tokenizer.eos_token_id] if last else []
+        )
         learnt = last or loss != "last_turn"
         ids += [*asked, *said]
         labels += asked if loss == "all_tokens" else [IGNORED] * len(asked)

@@ -49,9 +49,16 @@ class Policy(NamedTuple):
 
 
 def reinforce(
-    tuned: str, judge: str, prompts: Sequence[str], settings: Policy, adapter: Adapter, crew: Crew,
-    report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
-) -> list[dict[str, float]]:  # fmt: skip
+    tuned: str,
+    judge: str,
+    prompts: Sequence[str],
+    settings: Policy,
+    adapter: Adapter,
+    crew: Crew,
+    report: Callable[[dict[str, float]], None],
+    resume: Path | None,
+    folder: Path,
+) -> list[dict[str, float]]:
     """Improve the tuned LLM by the judge's rewards; worker 0 writes the policy to `folder`; returns one line a logged step.
 
     Args:
@@ -74,7 +81,9 @@ def reinforce(
         for number in range(done, settings.rounds):
             asked = [prompts[i] for i in parts[number]]
             place = Path(scratch) / f"round{number}"
-            lines = run(tuned, start, value, judge, asked, tokenizer, settings, adapter, crew, number, place)
+            lines = run(
+                tuned, start, value, judge, asked, tokenizer, settings, adapter, crew, number, place
+            )
             curve += [{**line, "round": number + 1} for line in lines]
             if lines:
                 report({"round": number + 1, "rounds": settings.rounds, **lines[-1]})
@@ -101,10 +110,27 @@ def _reached(folder: Path, judge: str) -> tuple[str, str]:
     return str(folder / "policy"), str(value) if value.is_dir() else judge
 
 
-def _arguments(cls: Any, settings: Policy, crew: Crew, folder: str, number: int, **more: Any) -> Any:
+def _arguments(
+    cls: Any, settings: Policy, crew: Crew, folder: str, number: int, **more: Any
+) -> Any:
     """Arguments of one of TRL's trainers in a round: one epoch at a constant rate."""
-    own = sft.Settings(1, settings.learning_rate, settings.batch_size, 0, settings.zero_stage, settings.seed + number)
-    return arguments(cls, own, crew, folder, lr_scheduler_type="constant", temperature=settings.temperature, **more)
+    own = sft.Settings(
+        1,
+        settings.learning_rate,
+        settings.batch_size,
+        0,
+        settings.zero_stage,
+        settings.seed + number,
+    )
+    return arguments(
+        cls,
+        own,
+        crew,
+        folder,
+        lr_scheduler_type="constant",
+        temperature=settings.temperature,
+        **more,
+    )
 
 
 def stopping(tokenizer: Any, stop: str) -> Any:
@@ -139,24 +165,46 @@ def _save(model: Any, to: Path, tokenizer: Any, ends: tuple[Any, Any] | None = N
 
 
 def _ppo(
-    tuned: str, start: str, value: str, judge: str, prompts: Sequence[str], tokenizer: Any, settings: Policy, adapter: Adapter,
-    crew: Crew, number: int, place: Path,
-) -> list[dict[str, float]]:  # fmt: skip
+    tuned: str,
+    start: str,
+    value: str,
+    judge: str,
+    prompts: Sequence[str],
+    tokenizer: Any,
+    settings: Policy,
+    adapter: Adapter,
+    crew: Crew,
+    number: int,
+    place: Path,
+) -> list[dict[str, float]]:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-    ids = [[tokenizer.bos_token_id, *tokenizer(p, add_special_tokens=False)["input_ids"]] for p in prompts]
+    ids = [
+        [tokenizer.bos_token_id, *tokenizer(p, add_special_tokens=False)["input_ids"]]
+        for p in prompts
+    ]
     data = Dataset.from_dict({"input_ids": ids})
     score = {"num_labels": 1, "pad_token_id": tokenizer.pad_token_id}
     model = load(AutoModelForCausalLM, start, crew.device)
     ends = _ends(model)
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = _arguments(
-            PPOConfig, settings, crew, scratch, number, total_episodes=len(prompts), response_length=settings.length,
-            stop_token="eos", missing_eos_penalty=1.0, kl_coef=settings.beta, world_size=crew.world, num_sample_generations=0,
+            PPOConfig,
+            settings,
+            crew,
+            scratch,
+            number,
+            total_episodes=len(prompts),
+            response_length=settings.length,
+            stop_token="eos",
+            missing_eos_penalty=1.0,
+            kl_coef=settings.beta,
+            world_size=crew.world,
+            num_sample_generations=0,
             local_rollout_forward_batch_size=max(1, settings.batch_size // crew.world),
-        )  # fmt: skip
+        )
         trainer = PPOTrainer(
             args=args,
             processing_class=stopping(tokenizer, settings.stop),
@@ -174,13 +222,26 @@ def _ppo(
             _save(made.policy, place / "policy", tokenizer, ends)
             _save(made.value_model, place / "value", tokenizer)
         names = {"objective/scores": "score", "objective/kl": "kl", "objective/entropy": "entropy"}
-        return [{to: float(line[of]) for of, to in names.items()} for line in trainer.state.log_history if "objective/kl" in line]
+        return [
+            {to: float(line[of]) for of, to in names.items()}
+            for line in trainer.state.log_history
+            if "objective/kl" in line
+        ]
 
 
 def _grpo(
-    tuned: str, start: str, value: str, judge: str, prompts: Sequence[str], tokenizer: Any, settings: Policy, adapter: Adapter,
-    crew: Crew, number: int, place: Path,
-) -> list[dict[str, float]]:  # fmt: skip
+    tuned: str,
+    start: str,
+    value: str,
+    judge: str,
+    prompts: Sequence[str],
+    tokenizer: Any,
+    settings: Policy,
+    adapter: Adapter,
+    crew: Crew,
+    number: int,
+    place: Path,
+) -> list[dict[str, float]]:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
@@ -197,9 +258,15 @@ def _grpo(
     data = Dataset.from_dict({"prompt": begun(tokenizer, prompts)})
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = _arguments(
-            GRPOConfig, settings, crew, scratch, number, num_generations=settings.group, max_completion_length=settings.length,
+            GRPOConfig,
+            settings,
+            crew,
+            scratch,
+            number,
+            num_generations=settings.group,
+            max_completion_length=settings.length,
             beta=settings.beta,
-        )  # fmt: skip
+        )
         trainer = GRPOTrainer(
             model=model,
             reward_funcs=reward,
@@ -208,15 +275,26 @@ def _grpo(
             processing_class=stopping(tokenizer, settings.stop),
             peft_config=lora(adapter, "CAUSAL_LM"),
         )
-        if start != tuned and settings.beta:  # TRL takes the divergence from the weights that it starts with
+        if (
+            start != tuned and settings.beta
+        ):  # TRL takes the divergence from the weights that it starts with
             reference = load(AutoModelForCausalLM, tuned, crew.device)
             trainer.ref_model = prepare_deepspeed(reference, trainer.accelerator)
         trainer.train()
         if crew.rank == 0:
-            _save(trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer, ends)
+            _save(
+                trainer.accelerator.unwrap_model(trainer.model), place / "policy", tokenizer, ends
+            )
         history = trainer.state.log_history
-        return [{"score": float(h["reward"]), "kl": float(h.get("kl", 0.0)), "entropy": float(h.get("entropy", 0.0))}
-                for h in history if "reward" in h]  # fmt: skip
+        return [
+            {
+                "score": float(h["reward"]),
+                "kl": float(h.get("kl", 0.0)),
+                "entropy": float(h.get("entropy", 0.0)),
+            }
+            for h in history
+            if "reward" in h
+        ]
 
 
 def begun(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
@@ -234,14 +312,23 @@ class Judge:
         self.tokenizer = padded(AutoTokenizer.from_pretrained(folder, padding_side="right"))
         more = {"num_labels": 1, "pad_token_id": self.tokenizer.pad_token_id}
         self.device = device
-        self.model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32", **more).to(device).eval()
+        self.model = (
+            AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32", **more)
+            .to(device)
+            .eval()
+        )
 
     @torch.inference_mode()
-    def score(self, prompts: Sequence[str], answers: Sequence[str], at_once: int = 64) -> list[float]:
+    def score(
+        self, prompts: Sequence[str], answers: Sequence[str], at_once: int = 64
+    ) -> list[float]:
         """r(query, answer) of each pair."""
         made: list[float] = []
         for begin in range(0, len(prompts), at_once):
-            ids = [tokens(self.tokenizer, p, a) for p, a in zip(prompts[begin : begin + at_once], answers[begin : begin + at_once])]
+            ids = [
+                tokens(self.tokenizer, p, a)
+                for p, a in zip(prompts[begin : begin + at_once], answers[begin : begin + at_once])
+            ]
             width = max(map(len, ids))
             table = torch.full((len(ids), width), self.tokenizer.pad_token_id)
             mask = torch.zeros(len(ids), width, dtype=torch.long)
@@ -254,5 +341,8 @@ class Judge:
 
 def tokens(tokenizer: Any, prompt: str, answer: str) -> list[int]:
     """A query and its answer as the reward model reads them: to where the answer ends."""
-    said = tokenizer(prompt, add_special_tokens=False)["input_ids"] + tokenizer(answer, add_special_tokens=False)["input_ids"]
+    said = (
+        tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        + tokenizer(answer, add_special_tokens=False)["input_ids"]
+    )
     return [tokenizer.bos_token_id, *said]

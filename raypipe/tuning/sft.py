@@ -52,12 +52,16 @@ class AnswerLoss(nn.Module):
         super().__init__()
         self.model, self.dropout = model, dropout
 
-    def forward(self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, labels_BT: torch.Tensor
+    ) -> torch.Tensor:
         embedded = F.dropout(self.model.get_input_embeddings()(ids_BT), self.dropout, self.training)
         hidden = self.model.model(inputs_embeds=embedded, attention_mask=mask_BT).last_hidden_state
         learn = labels_BT[:, 1:] != chat.IGNORED
         chosen = F.dropout(hidden[:, :-1][learn], self.dropout, self.training)
-        return F.cross_entropy(self.model.lm_head(chosen).float(), labels_BT[:, 1:][learn], reduction="sum")
+        return F.cross_entropy(
+            self.model.lm_head(chosen).float(), labels_BT[:, 1:][learn], reduction="sum"
+        )
 
 
 def cosine(step: int, steps: int, warmup: int, peak: float) -> float:
@@ -156,7 +160,10 @@ def tune(
         _, client = engine.load_checkpoint(str(resume), tag="state")
         done = client["step"]
     step, steps, shown, tokens, summed = 0, 0, time.perf_counter(), 0, 0.0
-    plan = [chat.batches(examples, settings.batch_size, generator(settings.seed, "order", e)) for e in range(settings.epochs)]
+    plan = [
+        chat.batches(examples, settings.batch_size, generator(settings.seed, "order", e))
+        for e in range(settings.epochs)
+    ]
     steps = sum(map(len, plan))
     every = max(1, steps // 20)
     count = 0
@@ -171,15 +178,28 @@ def tune(
                 group["lr"] = cosine(step - 1, steps, settings.warmup_steps, settings.learning_rate)
             own = batch[worker.rank :: worker.world]
             learned = chat.learned_tokens(batch)
-            ids, mask, labels = (t.to(worker.device) for t in chat.collate(own or batch[:1], padding))
+            ids, mask, labels = (
+                t.to(worker.device) for t in chat.collate(own or batch[:1], padding)
+            )
             loss = engine(ids, mask, labels) * (worker.world / learned) * (1.0 if own else 0.0)
             engine.backward(loss)
             engine.step()
-            summed, count, tokens = summed + float(loss.detach()), count + 1, tokens + sum(len(e.ids) for e in batch)
+            summed, count, tokens = (
+                summed + float(loss.detach()),
+                count + 1,
+                tokens + sum(len(e.ids) for e in batch),
+            )
             if step % every == 0 or step == steps:
                 now = time.perf_counter()
-                report({"step": step, "steps": steps, "epoch": -(-step // per_epoch), "loss": summed / count,
-                        "tokens_per_second": tokens / (now - shown)})  # fmt: skip
+                report(
+                    {
+                        "step": step,
+                        "steps": steps,
+                        "epoch": -(-step // per_epoch),
+                        "loss": summed / count,
+                        "tokens_per_second": tokens / (now - shown),
+                    }
+                )
                 shown, tokens, summed, count = now, 0, 0.0, 0
             save(functools.partial(_checkpoint, engine=engine, step=step), step)
     if settings.zero_stage == 3:

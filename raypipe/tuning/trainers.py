@@ -44,7 +44,9 @@ class Adapter(NamedTuple):
 
 def load(cls: Any, model: str, device: torch.device, **more: Any) -> Any:
     """A model of a transformers class, in the precision that its device trains in."""
-    return cls.from_pretrained(model, dtype="bfloat16" if device.type == "cuda" else "float32", **more)
+    return cls.from_pretrained(
+        model, dtype="bfloat16" if device.type == "cuda" else "float32", **more
+    )
 
 
 def padded(tokenizer: Any) -> Any:
@@ -61,7 +63,11 @@ def lora(adapter: Adapter, task: str) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, task_type=task, target_modules="all-linear"
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        task_type=task,
+        target_modules="all-linear",
     )
 
 
@@ -112,9 +118,18 @@ def keeper(crew: Crew, report: Callable[[dict[str, float]], None]) -> Any:
             crew.keep(lambda to: shutil.copytree(made, to, dirs_exist_ok=True))
             shutil.rmtree(made, ignore_errors=True)
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any
+        ) -> None:
             if logs and "loss" in logs:
-                report({"step": state.global_step, "steps": state.max_steps, "loss": float(logs["loss"]), **_accuracy(logs)})
+                report(
+                    {
+                        "step": state.global_step,
+                        "steps": state.max_steps,
+                        "loss": float(logs["loss"]),
+                        **_accuracy(logs),
+                    }
+                )
 
     return Keeper()
 
@@ -135,8 +150,14 @@ class ByLength(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        made = by_length(self.lengths, self.settings.batch_size, generator(self.settings.seed, "order", self.epoch))
-        for rows in sorted(made, key=len, reverse=True):  # the short one last: it would shift the batches after it
+        made = by_length(
+            self.lengths,
+            self.settings.batch_size,
+            generator(self.settings.seed, "order", self.epoch),
+        )
+        for rows in sorted(
+            made, key=len, reverse=True
+        ):  # the short one last: it would shift the batches after it
             yield from rows.tolist()
 
     def set_epoch(self, epoch: int) -> None:
@@ -145,9 +166,15 @@ class ByLength(torch.utils.data.Sampler[int]):
 
 
 def dialogues(
-    model: str, examples: Sequence[Labelled], settings: sft.Settings, adapter: Adapter, crew: Crew,
-    report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
-) -> None:  # fmt: skip
+    model: str,
+    examples: Sequence[Labelled],
+    settings: sft.Settings,
+    adapter: Adapter,
+    crew: Crew,
+    report: Callable[[dict[str, float]], None],
+    resume: Path | None,
+    folder: Path,
+) -> None:
     """Tune a causal LLM with TRL's SFTTrainer on labelled tokens; worker 0 writes the tuned LLM to `folder`.
 
     Args:
@@ -165,13 +192,32 @@ def dialogues(
         # the loss over all logits: TRL's default takes a model for sharded by ZeRO-3 wherever a configuration is there
         args = arguments(SFTConfig, settings, crew, scratch, max_length=None, loss_type="nll")
         peft = lora(adapter, "CAUSAL_LM")
-        _train(Trainer, args, AutoModelForCausalLM, {}, model, columns, peft, crew, report, resume, folder)
+        _train(
+            Trainer,
+            args,
+            AutoModelForCausalLM,
+            {},
+            model,
+            columns,
+            peft,
+            crew,
+            report,
+            resume,
+            folder,
+        )
 
 
 def rewards(
-    model: str, chosen: Sequence[list[int]], rejected: Sequence[list[int]], settings: sft.Settings, adapter: Adapter, crew: Crew,
-    report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
-) -> None:  # fmt: skip
+    model: str,
+    chosen: Sequence[list[int]],
+    rejected: Sequence[list[int]],
+    settings: sft.Settings,
+    adapter: Adapter,
+    crew: Crew,
+    report: Callable[[dict[str, float]], None],
+    resume: Path | None,
+    folder: Path,
+) -> None:
     """Train a reward model with TRL's RewardTrainer: -log sigmoid(r(chosen) - r(rejected)) (RecLM R19)."""
     from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
@@ -180,14 +226,34 @@ def rewards(
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = arguments(RewardConfig, settings, crew, scratch, max_length=None)
         peft = lora(adapter, "SEQ_CLS")
-        _train(RewardTrainer, args, AutoModelForSequenceClassification, {"num_labels": 1}, model, columns, peft, crew, report,
-               resume, folder)  # fmt: skip
+        _train(
+            RewardTrainer,
+            args,
+            AutoModelForSequenceClassification,
+            {"num_labels": 1},
+            model,
+            columns,
+            peft,
+            crew,
+            report,
+            resume,
+            folder,
+        )
 
 
 def _train(
-    trainer_of: Any, args: Any, network_of: Any, shape: dict[str, Any], model: str, columns: dict[str, Any], peft: Any,
-    crew: Crew, report: Callable[[dict[str, float]], None], resume: Path | None, folder: Path,
-) -> None:  # fmt: skip
+    trainer_of: Any,
+    args: Any,
+    network_of: Any,
+    shape: dict[str, Any],
+    model: str,
+    columns: dict[str, Any],
+    peft: Any,
+    crew: Crew,
+    report: Callable[[dict[str, float]], None],
+    resume: Path | None,
+    folder: Path,
+) -> None:
     from datasets import Dataset
     from transformers import AutoTokenizer
 
@@ -205,7 +271,15 @@ def _train(
     hand_over(trainer, model, network_of, more, tokenizer, crew, folder)
 
 
-def hand_over(trainer: Any, base: str, cls: Any, more: dict[str, Any], tokenizer: Any, crew: Crew, folder: Path) -> None:
+def hand_over(
+    trainer: Any,
+    base: str,
+    cls: Any,
+    more: dict[str, Any],
+    tokenizer: Any,
+    crew: Crew,
+    folder: Path,
+) -> None:
     """Gather the weights of all workers; worker 0 writes the whole model, adapters merged, and the tokenizer."""
     with tempfile.TemporaryDirectory(prefix="raypipe-") as aside:
         trainer.save_model(aside)  # all workers take part
@@ -215,8 +289,15 @@ def hand_over(trainer: Any, base: str, cls: Any, more: dict[str, Any], tokenizer
         if adapted:
             from peft import PeftModel
 
-            merged = PeftModel.from_pretrained(load(cls, base, torch.device("cpu"), **more), aside).merge_and_unload()
+            merged = PeftModel.from_pretrained(
+                load(cls, base, torch.device("cpu"), **more), aside
+            ).merge_and_unload()
             merged.save_pretrained(folder)
         else:
-            shutil.copytree(aside, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.bin", "checkpoint-*"))
+            shutil.copytree(
+                aside,
+                folder,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("*.bin", "checkpoint-*"),
+            )
         tokenizer.save_pretrained(folder)

@@ -19,7 +19,9 @@ class Options(closed_form.Options):
 
     embedding_size: int = Field(128, ge=1)
     reg: float = Field(3.3, ge=0)
-    alpha: float = Field(1.3, gt=0, description="confidence of a training row above that of a missing one")
+    alpha: float = Field(
+        1.3, gt=0, description="confidence of a training row above that of a missing one"
+    )
     iterations: int = Field(20, ge=1)
 
 
@@ -35,7 +37,9 @@ class Model(closed_form.ClosedRanker):
         try:
             from implicit.cpu.als import AlternatingLeastSquares
         except ImportError as error:
-            raise ConfigError("the library implicit is not installed", "backbone als", "pip install implicit") from error
+            raise ConfigError(
+                "the library implicit is not installed", "backbone als", "pip install implicit"
+            ) from error
         model = AlternatingLeastSquares(
             factors=options.embedding_size,
             regularization=options.reg,

@@ -32,9 +32,10 @@ class Model(closed_form.ClosedRanker):
         super().__init__(data, options)
         if data.n_items > MOST:
             raise DataError(
-                f"EASE inverts a matrix of items x items, and there are {data.n_items:,} items", "backbone ease",
+                f"EASE inverts a matrix of items x items, and there are {data.n_items:,} items",
+                "backbone ease",
                 f"it takes at most {MOST:,}; use item_knn or a trained backbone",
-            )  # fmt: skip
+            )
         gram = torch.from_numpy((self.rows.T @ self.rows).toarray())
         gram.diagonal().add_(options.reg)
         inverse = torch.linalg.inv(gram.double())

@@ -33,7 +33,10 @@ class Model(closed_form.ClosedRanker):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         k = min(options.neighbours, data.n_items)
-        near, like = np.zeros((data.n_items, k), dtype=np.int64), np.zeros((data.n_items, k), dtype=np.float32)
+        near, like = (
+            np.zeros((data.n_items, k), dtype=np.int64),
+            np.zeros((data.n_items, k), dtype=np.float32),
+        )
         columns = self.rows.tocsc()
         root = np.sqrt(np.asarray(columns.sum(0)).ravel())
         for first in range(0, data.n_items, 512):
@@ -49,7 +52,9 @@ class Model(closed_form.ClosedRanker):
     def begin_scoring(self) -> None:
         start = np.arange(self.n_items + 1) * self.near.shape[1]
         near, like = self.near.cpu().numpy().ravel(), self.like.cpu().numpy().ravel()
-        self._to_user = sparse.csr_matrix((like, near, start), shape=(self.n_items, self.n_items)).T.tocsr()
+        self._to_user = sparse.csr_matrix(
+            (like, near, start), shape=(self.n_items, self.n_items)
+        ).T.tocsr()
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy((self.taken(user_B) @ self._to_user).toarray()).to(self.device)

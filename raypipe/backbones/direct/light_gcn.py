@@ -22,7 +22,11 @@ from raypipe.backbones import contract, pairwise
 class Options(pairwise.GraphOptions):
     """Hyper-parameters of LightGCN."""
 
-    steps: int = Field(64, ge=1, description="batches an epoch at most; where there are more rows, the batches are larger")
+    steps: int = Field(
+        64,
+        ge=1,
+        description="batches an epoch at most; where there are more rows, the batches are larger",
+    )
 
 
 class Model(pairwise.GraphRanker):
@@ -30,6 +34,8 @@ class Model(pairwise.GraphRanker):
 
     options: Options
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         size = max(self.options.batch_size, -(-len(self._triples.user) // self.options.steps))
         return self._triples.batches(size, self.options.negatives, rng)

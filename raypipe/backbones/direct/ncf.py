@@ -43,16 +43,23 @@ class Model(contract.Ranker):
         d = options.embedding_size
         self.entities = None
         if data.texts is not None:
-            self.entities = Entities(data.texts, data.n_users, 2 * d, 0.01, data.item, options.residual)
+            self.entities = Entities(
+                data.texts, data.n_users, 2 * d, 0.01, data.item, options.residual
+            )
         else:
             looked_up = options.batch_size * (2 + options.negatives)
             lazy = adam.pays(data.n_users + data.n_items, looked_up)
-            self.user, self.item = (nn.Embedding(n, 2 * d, sparse=lazy) for n in (data.n_users, data.n_items))
+            self.user, self.item = (
+                nn.Embedding(n, 2 * d, sparse=lazy) for n in (data.n_users, data.n_items)
+            )
             self.lazy = ("user.weight", "item.weight") if lazy else ()
             for table in (self.user, self.item):
                 nn.init.normal_(table.weight, std=0.01)
         # the MLP's first layer over [user, item] is the sum of one layer on each: scoring all items needs I + B of them, not I B
-        self.first_user, self.first_item = nn.Linear(d, options.hidden[0]), nn.Linear(d, options.hidden[0], bias=False)
+        self.first_user, self.first_item = (
+            nn.Linear(d, options.hidden[0]),
+            nn.Linear(d, options.hidden[0], bias=False),
+        )
         self.rest = features.mlp(options.hidden[0], options.hidden[1:], options.dropout)
         self.out = nn.Linear(d + options.hidden[-1], 1)
         self._triples = pairwise.Triples(data)
@@ -68,7 +75,9 @@ class Model(contract.Ranker):
         product = (p_item @ (p_user * w_product)[..., None]).squeeze(-1)
         return product + deep @ w_deep + self.out.bias
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
@@ -81,11 +90,17 @@ class Model(contract.Ranker):
             user, items = self.entities.users(user_B), F.embedding(shown_BS, self.entities.items())
             y = self(user, items) + self.entities.offsets()[shown_BS]
         penalty = losses.squared_norm(user, items[:, 0], items[:, 1])
-        return F.softplus(-y[:, 0]).mean() + F.softplus(y[:, 1:]).sum(1).mean() + self.options.reg * penalty
+        return (
+            F.softplus(-y[:, 0]).mean()
+            + F.softplus(y[:, 1:]).sum(1).mean()
+            + self.options.reg * penalty
+        )
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         width = max(2 * self.options.embedding_size, *self.options.hidden)
-        at_once = max(1, 2**22 // (self.n_items * width))  # numbers in the largest layer: some MB stay near the processor
+        at_once = max(
+            1, 2**22 // (self.n_items * width)
+        )  # numbers in the largest layer: some MB stay near the processor
         users, items = self._final
         parts = [self(users[u], items[None]) for u in user_B.split(at_once)]
         return torch.cat(parts) + (0.0 if self.entities is None else self.entities.offsets())

@@ -20,7 +20,10 @@ class Model(closed_form.ClosedRanker):
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        self.register_buffer("count", torch.from_numpy(np.bincount(data.item, minlength=data.n_items).astype(np.float32)))
+        self.register_buffer(
+            "count",
+            torch.from_numpy(np.bincount(data.item, minlength=data.n_items).astype(np.float32)),
+        )
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         return self.count.repeat(len(user_B), 1)

@@ -43,20 +43,33 @@ class Model(pairwise.GraphRanker):
     def thinned(self, data: contract.FitData, rng: np.random.Generator) -> torch.Tensor:
         """The adjacency of a random part of the graph."""
         if self.options.view == "node":
-            users, items = (rng.random(n) >= self.options.drop for n in (self.n_users, self.n_items))
+            users, items = (
+                rng.random(n) >= self.options.drop for n in (self.n_users, self.n_items)
+            )
             keep = users[data.user] & items[data.item]
         else:
             keep = rng.random(len(data.user)) >= self.options.drop
-        return graph.normalised_adjacency(data.user[keep], data.item[keep], self.n_users, self.n_items).to(self.device)
+        return graph.normalised_adjacency(
+            data.user[keep], data.item[keep], self.n_users, self.n_items
+        ).to(self.device)
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         depth = self.options.layers
         graphs = depth if self.options.view == "walk" else 1
-        self._views = [[self.thinned(data, rng) for _ in range(graphs)] * (depth // graphs) for _ in range(2)]
+        self._views = [
+            [self.thinned(data, rng) for _ in range(graphs)] * (depth // graphs) for _ in range(2)
+        ]
         yield from super().batches(data, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         start = self.start()
         one, two = (self.graph.mean(start, view) for view in self._views)
-        contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
-        return self.pair_loss(start, self.scored(self.final(start)), *batch) + self.options.contrast * contrast
+        contrast = losses.node_contrast(
+            one, two, batch[0], batch[1] + self.n_users, self.options.temperature
+        )
+        return (
+            self.pair_loss(start, self.scored(self.final(start)), *batch)
+            + self.options.contrast * contrast
+        )

@@ -30,7 +30,9 @@ class Model(pairwise.GraphRanker):
 
     options: Options
 
-    def view(self, start_Nd: torch.Tensor, noisy: bool = False, first_Nd: torch.Tensor | None = None) -> torch.Tensor:
+    def view(
+        self, start_Nd: torch.Tensor, noisy: bool = False, first_Nd: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """[U + I, d] mean over the layers 1 to L; `first`: layer 1 without noise, where it is known."""
         if noisy:
             return graph.layer_mean(self.graph(start_Nd, self.disturbed, first=first_Nd)[1:])
@@ -41,15 +43,21 @@ class Model(pairwise.GraphRanker):
         """[N, d] with noise added, of the sign of what it is added to."""
         with torch.no_grad():
             noise = torch.rand_like(x_Nd)
-            noise.mul_(self.options.noise / torch.linalg.vector_norm(noise, dim=1, keepdim=True)).copysign_(x_Nd)
+            noise.mul_(
+                self.options.noise / torch.linalg.vector_norm(noise, dim=1, keepdim=True)
+            ).copysign_(x_Nd)
         return x_Nd + noise
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         start = self.start()
         first = graph.propagate(self.graph.adjacency, start)  # the same for all three
         one, two = (self.view(start, noisy=True, first_Nd=first) for _ in range(2))
-        contrast = losses.node_contrast(one, two, batch[0], batch[1] + self.n_users, self.options.temperature)
+        contrast = losses.node_contrast(
+            one, two, batch[0], batch[1] + self.n_users, self.options.temperature
+        )
         return (
-            self.pair_loss(start, self.scored(self.ended(start, self.view(start, first_Nd=first))), *batch)
+            self.pair_loss(
+                start, self.scored(self.ended(start, self.view(start, first_Nd=first))), *batch
+            )
             + self.options.contrast * contrast
         )

@@ -25,7 +25,11 @@ class Options(features.Options):
     embedding_size: int = Field(8, ge=1)
     learning_rate: float = Field(4.5e-3, gt=0)
     reg: float = Field(2.3e-4, ge=0, description="L2 penalty on the embeddings of the batch")
-    ridge: float = Field(10.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    ridge: float = Field(
+        10.0,
+        ge=0,
+        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+    )
     dropout: float = Field(0.07, ge=0, lt=1)
     attention_size: int = Field(16, ge=1)
 
@@ -47,7 +51,9 @@ class Model(features.FieldRater):
         self.project = nn.Parameter(torch.ones(options.embedding_size))
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        v_FBd = v_BFd.transpose(0, 1).contiguous()  # whole fields are then taken and summed, not single vectors
+        v_FBd = v_BFd.transpose(
+            0, 1
+        ).contiguous()  # whole fields are then taken and summed, not single vectors
         pairs_PBd = v_FBd.index_select(0, self.one) * v_FBd.index_select(0, self.two)
         share_PB = self.weigh(F.relu(self.attend(pairs_PBd))).squeeze(-1).softmax(0)
         pooled_Bd = (share_PB[..., None] * pairs_PBd).sum(0) * len(self.one)

@@ -22,17 +22,25 @@ class Options(features.Options):
     embedding_size: int = Field(32, ge=1)
     learning_rate: float = Field(1.85e-3, gt=0)
     reg: float = Field(4.1e-4, ge=0, description="L2 penalty on the embeddings of the batch")
-    ridge: float = Field(3.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    ridge: float = Field(
+        3.0,
+        ge=0,
+        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+    )
     dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
-    attention_size: int = Field(16, ge=1, description="width of a layer's output, all heads together")
+    attention_size: int = Field(
+        16, ge=1, description="width of a layer's output, all heads together"
+    )
     hidden: tuple[int, ...] = (64, 32)
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Options:
         if self.attention_size % self.heads:
-            raise ValueError(f"attention_size {self.attention_size} cannot be divided by {self.heads} heads")
+            raise ValueError(
+                f"attention_size {self.attention_size} cannot be divided by {self.heads} heads"
+            )
         return self
 
 
@@ -51,7 +59,12 @@ class Attention(nn.Module):
         _, f, b = x_wFB.shape
         made = (self.project.weight @ x_wFB.flatten(1)).view(4, self.heads, -1, f, b)
         q_HdFB, k_HdFB, v_HdFB, residual_HdFB = made.unbind()
-        share_HFFB = (q_HdFB[:, :, :, None] * k_HdFB[:, :, None]).sum(1).mul((self.size // self.heads) ** -0.5).softmax(2)
+        share_HFFB = (
+            (q_HdFB[:, :, :, None] * k_HdFB[:, :, None])
+            .sum(1)
+            .mul((self.size // self.heads) ** -0.5)
+            .softmax(2)
+        )
         seen_HdFB = (share_HFFB[:, None] * v_HdFB[:, :, None]).sum(3)
         return F.relu(seen_HdFB + residual_HdFB).view(self.size, f, b)
 
@@ -64,7 +77,9 @@ class Model(features.FieldRater):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         widths = [options.embedding_size] + [options.attention_size] * options.layers
-        self.attention = nn.Sequential(*(Attention(w, options.attention_size, options.heads) for w in widths[:-1]))
+        self.attention = nn.Sequential(
+            *(Attention(w, options.attention_size, options.heads) for w in widths[:-1])
+        )
         self.attended = nn.Linear(self.fields.count * options.attention_size, 1)
         width = self.fields.count * options.embedding_size
         self.deep = features.mlp(width, options.hidden, options.dropout)

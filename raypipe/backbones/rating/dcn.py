@@ -21,7 +21,11 @@ class Options(features.Options):
     embedding_size: int = Field(32, ge=1)
     learning_rate: float = Field(1.9e-3, gt=0)
     reg: float = Field(4.1e-4, ge=0, description="L2 penalty on the embeddings of the batch")
-    ridge: float = Field(3.0, ge=0, description="each embedding is pulled to zero as by so many ratings: rare ones more")
+    ridge: float = Field(
+        3.0,
+        ge=0,
+        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+    )
     dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1, description="cross layers")
     hidden: tuple[int, ...] = (64, 32)
@@ -55,5 +59,7 @@ class Model(features.FieldRater):
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
         x = v_BFd.flatten(1)
-        for_cross, for_deep = self.out.weight[0].split([x.shape[1], self.out.in_features - x.shape[1]])
+        for_cross, for_deep = self.out.weight[0].split(
+            [x.shape[1], self.out.in_features - x.shape[1]]
+        )
         return self.cross(x, for_cross) + self.deep(x) @ for_deep + self.out.bias

@@ -32,7 +32,9 @@ class Model(features.FieldRater):
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
         widths = (self.fields.count * options.embedding_size, *options.hidden)
-        self.deep = nn.Sequential(*features.mlp(widths[0], options.hidden, options.dropout), nn.Linear(widths[-1], 1))
+        self.deep = nn.Sequential(
+            *features.mlp(widths[0], options.hidden, options.dropout), nn.Linear(widths[-1], 1)
+        )
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
         return features.pair_sum(v_BFd).sum(-1) + self.deep(v_BFd.flatten(1)).squeeze(-1)

@@ -35,7 +35,9 @@ class Model(features.FieldRater):
         super().__init__(data, options)
         widths = (options.embedding_size, *options.hidden)
         deep = features.mlp(widths[0], options.hidden, options.dropout)
-        self.deep = nn.Sequential(Dropout(options.dropout), *deep, nn.Linear(widths[-1], 1, bias=False))
+        self.deep = nn.Sequential(
+            Dropout(options.dropout), *deep, nn.Linear(widths[-1], 1, bias=False)
+        )
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
         return self.deep(features.pair_sum(v_BFd)).squeeze(-1)

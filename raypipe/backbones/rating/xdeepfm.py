@@ -31,7 +31,8 @@ class Model(features.FieldRater):
         count = self.fields.count
         before = (count, *options.maps)
         self.compress = nn.ModuleList(
-            nn.Linear(left * count, right, bias=False) for left, right in zip(before, options.maps, strict=False)
+            nn.Linear(left * count, right, bias=False)
+            for left, right in zip(before, options.maps, strict=False)
         )
         width = count * options.embedding_size
         self.deep = features.mlp(width, options.hidden, options.dropout)
@@ -48,4 +49,6 @@ class Model(features.FieldRater):
         return torch.cat(sums, dim=1)
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        return self.out(torch.cat([self.cin(v_BFd), self.deep(v_BFd.flatten(1))], dim=1)).squeeze(-1)
+        return self.out(torch.cat([self.cin(v_BFd), self.deep(v_BFd.flatten(1))], dim=1)).squeeze(
+            -1
+        )

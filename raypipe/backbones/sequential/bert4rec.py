@@ -22,9 +22,15 @@ from raypipe.backbones import contract, transformer
 class Options(transformer.Options):
     """Hyper-parameters of BERT4Rec."""
 
-    masked: float = Field(0.3, gt=0, lt=1, description="share of the items that is masked in training")
-    last: float = Field(0.3, ge=0, le=1, description="share of the windows of which only the last item is masked")
-    stride: float = Field(0.5, gt=0, le=1, description="distance of two windows of a sequence, in contexts")
+    masked: float = Field(
+        0.3, gt=0, lt=1, description="share of the items that is masked in training"
+    )
+    last: float = Field(
+        0.3, ge=0, le=1, description="share of the windows of which only the last item is masked"
+    )
+    stride: float = Field(
+        0.5, gt=0, le=1, description="distance of two windows of a sequence, in contexts"
+    )
 
 
 class Model(transformer.SequenceRanker):
@@ -34,7 +40,9 @@ class Model(transformer.SequenceRanker):
     special = 2
     causal = False
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Windows of `context` items, and where they are masked."""
         stride = max(1, int(self.context * self.options.stride))
         for window in self.windows(data, self.context, stride, rng):

@@ -27,7 +27,9 @@ class Options(transformer.Options):
     temperature: float = Field(1.0, gt=0)
     crop: float = Field(0.6, gt=0, le=1, description="share of the sequence that cropping keeps")
     mask: float = Field(0.3, gt=0, le=1, description="share of the items that masking hides")
-    reorder: float = Field(0.6, gt=0, le=1, description="share of the sequence that reordering shuffles")
+    reorder: float = Field(
+        0.6, gt=0, le=1, description="share of the sequence that reordering shuffles"
+    )
 
 
 class Model(transformer.SequenceRanker):
@@ -36,7 +38,9 @@ class Model(transformer.SequenceRanker):
     options: Options
     special = 2
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Windows of context + 1 items, and two views of each."""
         for window in self.windows(data, self.context + 1, self.context, rng):
             views = (self.view(window[:, 1:], rng) for _ in range(2))
@@ -46,7 +50,9 @@ class Model(transformer.SequenceRanker):
         """[B, T] each row cropped, masked or reordered, at random."""
         b, t = window_BT.shape
         count = (window_BT != self.n_items).sum(1)
-        place = np.arange(t)[None, :] - (t - count)[:, None]  # 0 at the first item, negative at padding
+        place = (
+            np.arange(t)[None, :] - (t - count)[:, None]
+        )  # 0 at the first item, negative at padding
         kind = rng.integers(0, 3, (b, 1))
         share = np.array([self.options.crop, self.options.mask, self.options.reorder])[kind[:, 0]]
         size = np.maximum(1, np.floor(share * count)).astype(int)[:, None]
@@ -69,4 +75,6 @@ class Model(transformer.SequenceRanker):
         one_Bd, two_Bd = self(torch.cat([one_BT, two_BT]), last=True)[:, -1].chunk(2)
         learn = (window_BT[:, :-1] != self.n_items) & (window_BT[:, 1:] != self.n_items)
         following = self.item_loss(state[learn], window_BT[:, 1:][learn])
-        return following + self.options.contrast * losses.two_views(one_Bd, two_Bd, self.options.temperature)
+        return following + self.options.contrast * losses.two_views(
+            one_Bd, two_Bd, self.options.temperature
+        )

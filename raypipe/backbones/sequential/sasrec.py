@@ -26,7 +26,9 @@ class Model(transformer.SequenceRanker):
 
     options: Options
 
-    def batches(self, data: contract.FitData, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:
+    def batches(
+        self, data: contract.FitData, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Windows of context + 1 items."""
         for window in self.windows(data, self.context + 1, self.context, rng):
             yield (torch.from_numpy(window),)

@@ -39,7 +39,10 @@ def films(table: pd.DataFrame) -> pd.DataFrame:
         {
             "item_id": table["item_id"],
             "title": table["title"],
-            "text": [f"genres: {g}; year: {y or 'unknown'}" for g, y in zip(table["genres"], year, strict=True)],
+            "text": [
+                f"genres: {g}; year: {y or 'unknown'}"
+                for g, y in zip(table["genres"], year, strict=True)
+            ],
             "genre": table["genres"].str.split(", ").str[0],
             "genres": table["genres"],
             "decade": year.map(lambda y: y[:3] + "0s" if y else "unknown"),
@@ -57,9 +60,13 @@ def raw(log: pd.DataFrame, items: pd.DataFrame, people: pd.DataFrame, published_
         return {t if t in titles else LONG_TITLES.get(t, t): value for t, value in examples.items()}
 
     return Raw(
-        pa.Table.from_pandas(log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False),
+        pa.Table.from_pandas(
+            log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
+        ),
         pa.Table.from_pandas(items, preserve_index=False),
-        pa.Table.from_pandas(people[["user_id", "gender", "age_group", "occupation", "region"]], preserve_index=False),
+        pa.Table.from_pandas(
+            people[["user_id", "gender", "age_group", "occupation", "region"]], preserve_index=False
+        ),
         noun="film",
         verb="watched",
         item_features=("genre", "genres", "decade"),

@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
+from raypipe.config import Config
 from raypipe.data.dataset import Attribute, Raw
 from raypipe.data.delimited import need_columns, need_folder, read_delimited
 from raypipe.data.kcore import k_core
-from raypipe.sections import Config
 from raypipe.seeding import generator
 
 #: worked examples for the LLM: facts about well-known books
@@ -40,7 +40,9 @@ LENGTHS = {
 class Options(Config):
     """How the log is cut and ordered."""
 
-    core: int = Field(5, ge=1, description="users and items with fewer interactions are removed, again and again")
+    core: int = Field(
+        5, ge=1, description="users and items with fewer interactions are removed, again and again"
+    )
     seed: int = Field(0, ge=0, description="of the random order of each history")
 
 
@@ -55,13 +57,25 @@ def read(folder: Path | None, options: Options) -> Raw:
         need_columns(frame, path, *columns)
         return frame[list(columns)].rename(columns=columns)
 
-    log = table(names[0], {"User-ID": "user_id", "ISBN": "item_id", "Book-Rating": "rating"}, ("Book-Rating",))
-    log = k_core(log[log["rating"] > 0].drop_duplicates(["user_id", "item_id"], keep="last"), options.core)
+    log = table(
+        names[0],
+        {"User-ID": "user_id", "ISBN": "item_id", "Book-Rating": "rating"},
+        ("Book-Rating",),
+    )
+    log = k_core(
+        log[log["rating"] > 0].drop_duplicates(["user_id", "item_id"], keep="last"), options.core
+    )
     log["timestamp"] = _random_order(log["user_id"], options.seed)
     kept = ("ISBN", "Book-Title", "Book-Author", "Year-Of-Publication", "Publisher")
-    books = table(names[1], dict(zip(kept, ("item_id", "title", "author", "year", "publisher"), strict=True)))
-    books = books[books["item_id"].isin(set(log["item_id"])) & (books["title"].str.strip() != "")].drop_duplicates("item_id")
-    books["decade"] = books["year"].map(lambda y: y[:3] + "0s" if len(y) == 4 and y[0] in "12" else "unknown")
+    books = table(
+        names[1], dict(zip(kept, ("item_id", "title", "author", "year", "publisher"), strict=True))
+    )
+    books = books[
+        books["item_id"].isin(set(log["item_id"])) & (books["title"].str.strip() != "")
+    ].drop_duplicates("item_id")
+    books["decade"] = books["year"].map(
+        lambda y: y[:3] + "0s" if len(y) == 4 and y[0] in "12" else "unknown"
+    )
     books["text"] = [
         f"author: {a}; publisher: {p}; year: {y}"
         for a, p, y in zip(books["author"], books["publisher"], books["year"], strict=True)
@@ -69,11 +83,18 @@ def read(folder: Path | None, options: Options) -> Raw:
     people = table(names[2], {"User-ID": "user_id", "Location": "location", "Age": "age"})
     people = people[people["user_id"].isin(set(log["user_id"]))]
     age = pd.to_numeric(people["age"], errors="coerce")
-    people["age_group"] = np.where(age.between(5, 100), (age // 10 * 10).fillna(0).astype(int).astype(str), "unknown")
+    people["age_group"] = np.where(
+        age.between(5, 100), (age // 10 * 10).fillna(0).astype(int).astype(str), "unknown"
+    )
     people["country"] = people["location"].str.split(",").str[-1].str.strip().replace("", "unknown")
     return Raw(
-        pa.Table.from_pandas(log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False),
-        pa.Table.from_pandas(books[["item_id", "title", "text", "author", "publisher", "decade"]], preserve_index=False),
+        pa.Table.from_pandas(
+            log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
+        ),
+        pa.Table.from_pandas(
+            books[["item_id", "title", "text", "author", "publisher", "decade"]],
+            preserve_index=False,
+        ),
         pa.Table.from_pandas(people[["user_id", "country", "age_group"]], preserve_index=False),
         noun="book",
         verb="read",

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from raypipe.config import Config
 from raypipe.data.dataset import Attribute, Raw
 from raypipe.data.delimited import need_columns, need_folder, read_delimited
-from raypipe.sections import Config
 
 
 class Options(Config):
@@ -54,7 +54,9 @@ def read(folder: Path | None, options: Options) -> Raw:
         users = pd.DataFrame({"user_id": log["user_id"].unique()})
     given = {"item_id", "title", "text", *options.attributes}
     return Raw(
-        pa.Table.from_pandas(log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False),
+        pa.Table.from_pandas(
+            log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
+        ),
         pa.Table.from_pandas(items, preserve_index=False),
         pa.Table.from_pandas(users, preserve_index=False),
         noun=options.noun,

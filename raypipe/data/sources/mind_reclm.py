@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from raypipe.config import Config
 from raypipe.data.dataset import Raw
 from raypipe.data.delimited import need_columns, need_folder
-from raypipe.sections import Config
 
 #: seconds of a day: the second snapshot begins here
 DAY = 86_400
@@ -31,12 +31,17 @@ def read(folder: Path | None, options: Options) -> Raw:
     files = ("interactions_train.parquet", "interactions_test.parquet", "items.parquet")
     folder = need_folder(folder, "mind_reclm", *files)
     days = [_table(folder / name, "user_id", "item_id", "position") for name in files[:2]]
-    log = pd.concat([day.assign(timestamp=n * DAY + day["position"], rating=1.0) for n, day in enumerate(days)], ignore_index=True)
-    items = _table(folder / files[2], "item_id", "category", "subcategory", "title", "abstract").rename(
-        columns={"abstract": "text"}
+    log = pd.concat(
+        [day.assign(timestamp=n * DAY + day["position"], rating=1.0) for n, day in enumerate(days)],
+        ignore_index=True,
     )
+    items = _table(
+        folder / files[2], "item_id", "category", "subcategory", "title", "abstract"
+    ).rename(columns={"abstract": "text"})
     return Raw(
-        pa.Table.from_pandas(log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False),
+        pa.Table.from_pandas(
+            log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
+        ),
         pa.Table.from_pandas(items.rename(columns={"abstract": "text"}), preserve_index=False),
         pa.table({"user_id": log["user_id"].unique()}),
         noun="news article",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raypipe.config import Config
 from raypipe.data.dataset import Raw
 from raypipe.data.delimited import read_delimited
 from raypipe.data.download import Archive, files_of
 from raypipe.data.sources import _movielens
-from raypipe.sections import Config
 
-ARCHIVE = Archive("https://files.grouplens.org/datasets/movielens/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906")
+ARCHIVE = Archive(
+    "https://files.grouplens.org/datasets/movielens/ml-1m.zip", "c4d9eecfca2ab87c1945afe126590906"
+)
 
 
 class Options(Config):
@@ -25,10 +27,21 @@ def read(folder: Path | None, options: Options) -> Raw:
     """Read the three files of the distribution from `folder`; errors name file, line and column."""
     folder = files_of(folder, "ml_1m", ARCHIVE, "ratings.dat", "movies.dat", "users.dat")
     log = read_delimited(
-        folder / "ratings.dat", ["user_id", "item_id", "rating", "timestamp"], "::", numeric=("rating", "timestamp"),
+        folder / "ratings.dat",
+        ["user_id", "item_id", "rating", "timestamp"],
+        "::",
+        numeric=("rating", "timestamp"),
         filled=("user_id", "item_id"),
-    )  # fmt: skip
-    films = read_delimited(folder / "movies.dat", ["item_id", "title", "genres"], "::", "iso-8859-1", filled=("item_id", "title"))
-    people = read_delimited(folder / "users.dat", ["user_id", "gender", "age_group", "occupation", "zip"], "::")
+    )
+    films = read_delimited(
+        folder / "movies.dat",
+        ["item_id", "title", "genres"],
+        "::",
+        "iso-8859-1",
+        filled=("item_id", "title"),
+    )
+    people = read_delimited(
+        folder / "users.dat", ["user_id", "gender", "age_group", "occupation", "zip"], "::"
+    )
     films["genres"] = films["genres"].str.replace("|", ", ", regex=False)
     return _movielens.raw(log, _movielens.films(films), people, "ML-1M")

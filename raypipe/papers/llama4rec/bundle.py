@@ -13,22 +13,30 @@ import shutil
 from typing import Any
 
 from raypipe import __version__
-from raypipe.config import RunConfig
-from raypipe.papers.data import model_of
+from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.pipeline.stage import Context
+from raypipe.steps.artifacts import model_of
 
 FORMAT = 4
 
 
-def bundle(ctx: Context, config: RunConfig) -> dict[str, Any]:
+def bundle(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
     """Write the bundle of the first seed."""
-    for source, target in (("data", "dataset"), ("split", "split"), ("augmentation", "augmentation")):
-        shutil.copytree(ctx.input(source), ctx.out / target, ignore=shutil.ignore_patterns("manifest.json"))
+    for source, target in (
+        ("data", "dataset"),
+        ("split", "split"),
+        ("augmentation", "augmentation"),
+    ):
+        shutil.copytree(
+            ctx.input(source), ctx.out / target, ignore=shutil.ignore_patterns("manifest.json")
+        )
     for task in config.tasks:
         for name in config.backbones[task]:
             (ctx.out / "models" / name).mkdir(parents=True)
             for file in ("model.safetensors", "similar.parquet"):
-                shutil.copy2(ctx.input(f"augmented/{name}") / file, ctx.out / "models" / name / file)
+                shutil.copy2(
+                    ctx.input(f"augmented/{name}") / file, ctx.out / "models" / name / file
+                )
     shutil.copytree(model_of(ctx.input("llm")), ctx.out / "llm")
     facts = {
         "format": FORMAT,

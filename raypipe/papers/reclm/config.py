@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raypipe.config import PRESETS as OF_ALL
-from raypipe.config import load_as
-from raypipe.sections import Config, EmbeddedConfig, EndpointConfig, EngineConfig, SnapshotConfig, TrainingConfig
+from raypipe import config
+from raypipe.config import Config
+from raypipe.data.config import SnapshotConfig
+from raypipe.llm.config import EmbeddedConfig, EndpointConfig, EngineConfig
+from raypipe.tuning.config import TrainingConfig
 
-PRESETS = OF_ALL / "reclm"
+PRESETS = Path(__file__).parent / "presets"
 
 #: settings that name places of this machine, which neither report nor bundle tells
 FOLDERS: Any = {"data": {"dir"}, "llm": {"keep"}}
@@ -19,16 +21,41 @@ FOLDERS: Any = {"data": {"dir"}, "llm": {"keep"}}
 #: rows of Tables 1 and 2 and of Figures 2 and 3: whose profiles the backbones are given. untuned: an LLM that was not tuned
 #: (LLMRec's way); gpt_kd: the distilled one; naive_*: two turns with another loss (RO14); mask: the tuned one, without
 #: reinforcement learning
-ROWS = ("base", "wo_user", "wo_item", "teacher", "untuned", "gpt_kd", "naive_first_turn", "naive_all_tokens", "naive_last_turn",
-        "mask", "augment")  # fmt: skip
-Row = Literal["base", "wo_user", "wo_item", "teacher", "untuned", "gpt_kd", "naive_first_turn", "naive_all_tokens",
-              "naive_last_turn", "mask", "augment"]  # fmt: skip
+ROWS = (
+    "base",
+    "wo_user",
+    "wo_item",
+    "teacher",
+    "untuned",
+    "gpt_kd",
+    "naive_first_turn",
+    "naive_all_tokens",
+    "naive_last_turn",
+    "mask",
+    "augment",
+)
+Row = Literal[
+    "base",
+    "wo_user",
+    "wo_item",
+    "teacher",
+    "untuned",
+    "gpt_kd",
+    "naive_first_turn",
+    "naive_all_tokens",
+    "naive_last_turn",
+    "mask",
+    "augment",
+]
 
 
 class EncoderConfig(Config):
     """The text encoder (RO9)."""
 
-    source: str = Field("embedded", description="embedded (all-MiniLM-L6-v2), a sentence-transformers folder, or a hub id")
+    source: str = Field(
+        "embedded",
+        description="embedded (all-MiniLM-L6-v2), a sentence-transformers folder, or a hub id",
+    )
     batch_size: int = Field(64, ge=1)
     max_tokens: int = Field(128, ge=8, description="longer texts are cut")
 
@@ -37,10 +64,14 @@ class ProfileConfig(Config):
     """What prompts about profiles show, and how long a profile is (RO17, RO18)."""
 
     history: int = Field(5, ge=1, description="most recent items of a user that a prompt shows")
-    text: int = Field(0, ge=0, description="characters of an item's text, beside its title and features")
+    text: int = Field(
+        0, ge=0, description="characters of an item's text, beside its title and features"
+    )
     neighbours: int = Field(3, ge=1, description="similar users or items of a prompt")
     user_phrases: int = Field(3, ge=1, description="identities, and as many interests, of a user")
-    item_phrases: int = Field(5, ge=1, description="identities, and as many interests, of the users that an item is for")
+    item_phrases: int = Field(
+        5, ge=1, description="identities, and as many interests, of the users that an item is for"
+    )
     phrase: int = Field(32, ge=4, description="characters of a phrase at most")
 
 
@@ -59,7 +90,9 @@ class TeacherConfig(Config):
     @model_validator(mode="after")
     def _named(self) -> TeacherConfig:
         if (self.source == "endpoint") != (self.endpoint is not None):
-            raise ValueError("teacher.endpoint names the endpoint of the source endpoint, and of no other")
+            raise ValueError(
+                "teacher.endpoint names the endpoint of the source endpoint, and of no other"
+            )
         return self
 
 
@@ -93,7 +126,9 @@ class PolicyConfig(Config):
 
     method: Literal["ppo", "grpo", "none"] = "ppo"
     episodes: int = Field(512, ge=8, description="profiles written and judged")
-    rounds: int = Field(4, ge=1, description="parts of the episodes; work that is cut off goes on with the next")
+    rounds: int = Field(
+        4, ge=1, description="parts of the episodes; work that is cut off goes on with the next"
+    )
     batch_size: int = Field(32, ge=2)
     learning_rate: float = Field(3e-5, gt=0)
     beta: float = Field(0.05, ge=0, description="weight of the KL divergence from the tuned LLM")
@@ -108,7 +143,9 @@ class ReclmLLMConfig(Config):
     """Which LLM, how it is trained in each step, and the engine."""
 
     source: str = Field("embedded", description="embedded, a local LLaMA-type folder, or a hub id")
-    keep: str | None = Field(None, description="a bundle whose LLMs write the profiles, and learn nothing new (R4)")
+    keep: str | None = Field(
+        None, description="a bundle whose LLMs write the profiles, and learn nothing new (R4)"
+    )
     embedded: EmbeddedConfig = EmbeddedConfig()
     adapter: AdapterConfig = AdapterConfig()
     distil: TrainingConfig = TrainingConfig(epochs=3)
@@ -125,17 +162,28 @@ class ReclmConfig(Config):
     data: SnapshotConfig = SnapshotConfig()
     backbones: tuple[str, ...] = ("bias_mf", "ncf", "light_gcn", "sgl", "sim_gcl")
     backbone_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    rows: tuple[Row, ...] = Field(("base", "augment"), description="whose profiles the backbones are given; base always is shown")
+    rows: tuple[Row, ...] = Field(
+        ("base", "augment"),
+        description="whose profiles the backbones are given; base always is shown",
+    )
     encoder: EncoderConfig = EncoderConfig()
     profiles: ProfileConfig = ProfileConfig()
     teacher: TeacherConfig = TeacherConfig()
     llm: ReclmLLMConfig = ReclmLLMConfig()
     case: str | None = Field(
-        None, coerce_numbers_to_str=True, description="a user whose profile the report shows before and after RL (Figure 4)"
+        None,
+        coerce_numbers_to_str=True,
+        description="a user whose profile the report shows before and after RL (Figure 4)",
     )
-    checkpoint_seconds: float = Field(15.0, ge=0, description="least time between two checkpoints of a training")
+    checkpoint_seconds: float = Field(
+        15.0, ge=0, description="least time between two checkpoints of a training"
+    )
     seed: int = Field(0, ge=0)
-    seeds: int = Field(1, ge=1, description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first")
+    seeds: int = Field(
+        1,
+        ge=1,
+        description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first",
+    )
 
     @field_validator("rows")
     @classmethod
@@ -148,6 +196,8 @@ class ReclmConfig(Config):
         return range(self.seed, self.seed + self.seeds)
 
 
-def load(preset: str | None = "toy", overrides: dict[str, Any] | None = None, folder: Path = PRESETS) -> ReclmConfig:
-    """Read a preset of RecLM and apply dotted overrides, see `raypipe.config.load_as`."""
-    return load_as(ReclmConfig, folder, preset, overrides)
+def load(
+    preset: str | None = "toy", overrides: dict[str, Any] | None = None, folder: Path = PRESETS
+) -> ReclmConfig:
+    """Read a preset of RecLM and apply dotted overrides, see `raypipe.config.load`."""
+    return config.load(ReclmConfig, folder, preset, overrides)

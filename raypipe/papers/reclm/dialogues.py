@@ -14,11 +14,18 @@ from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.histories import histories, similar_items, tables, takers, unlike, users_of
+from raypipe.papers.reclm.histories import (
+    histories,
+    similar_items,
+    tables,
+    takers,
+    unlike,
+    users_of,
+)
 from raypipe.papers.reclm.profiles import read_answers
+from raypipe.papers.reclm.rendering import Book
 from raypipe.papers.reclm.teacher import read_profiles, write_rows
 from raypipe.papers.reclm.vectors import read_vectors
-from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Rendered
 from raypipe.seeding import generator
@@ -86,9 +93,10 @@ def _drawn(ctx: Context, config: ReclmConfig) -> tuple[SnapshotTables, np.ndarra
     made = draw(source, similar, config.llm.dialogue.dialogues, config.seed)
     if sum(d.taken for d in made) < 5 or sum(not d.taken for d in made) < 5:
         raise DataError(
-            f"only {len(made)} dialogues can be drawn: similar users share too few items", ctx.name,
+            f"only {len(made)} dialogues can be drawn: similar users share too few items",
+            ctx.name,
             "give more data, or raise profiles.neighbours",
-        )  # fmt: skip
+        )
     return source, similar, made
 
 
@@ -102,7 +110,11 @@ def distilled_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     rows: list[tuple[str, Rendered]] = []
     for number, one in enumerate(made):
         rows.append((f"dialogue/{number:06d}", book.user(one.history, (), source.users[one.user])))
-    bad = {v for u in taught if (v := unlike(u, similar[u], known, config.profiles.history)) is not None}
+    bad = {
+        v
+        for u in taught
+        if (v := unlike(u, similar[u], known, config.profiles.history)) is not None
+    }
     for v in sorted(bad | {int(v) for one in made for v in one.similar}):
         rows.append((f"user/{source.users[v]}", book.user(known.row(v), (), source.users[v])))
     write_rows(ctx, rows, "user_profile")
@@ -117,14 +129,21 @@ def dialogues(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     rows, lost = [], 0
     for number, one in enumerate(made):
         others = one.similar[: config.profiles.neighbours]
-        profiles = [written.get(f"dialogue/{number:06d}"), *(written.get(f"user/{source.users[v]}") for v in others)]
+        profiles = [
+            written.get(f"dialogue/{number:06d}"),
+            *(written.get(f"user/{source.users[v]}") for v in others),
+        ]
         if not all(profiles):
             lost += 1
             continue
         shown = [one.history, *(known.row(v) for v in others)]
         (q1, r1), (q2, r2) = book.dialogue(shown, [p for p in profiles if p], one.item, one.taken)
         rows.append([q1, r1, q2, r2])
-    return {**write_turns(ctx, rows), "without a profile": lost, "yes": sum(d.taken for d in made) / len(made)}
+    return {
+        **write_turns(ctx, rows),
+        "without a profile": lost,
+        "yes": sum(d.taken for d in made) / len(made),
+    }
 
 
 def item_examples(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
@@ -135,7 +154,9 @@ def item_examples(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     written, _ = read_answers(ctx, config, "user")
     taken = takers(source, VALIDATION)
     numbers = source.items.get_indexer(list(taught))
-    near = similar_items(read_vectors(ctx.input("texts"))["items"], numbers, numbers, config.profiles.neighbours)
+    near = similar_items(
+        read_vectors(ctx.input("texts"))["items"], numbers, numbers, config.profiles.neighbours
+    )
     profile = dict(zip(numbers, taught.values(), strict=True))
     rows = []
     for i, others in zip(numbers, near, strict=True):

@@ -43,7 +43,12 @@ def _grouped(key: np.ndarray, value: np.ndarray, n: int) -> Ragged:
 
 
 def users_of(
-    item: int, taken: Ragged, source: SnapshotTables, written: dict[str, str], known: str, config: ReclmConfig
+    item: int,
+    taken: Ragged,
+    source: SnapshotTables,
+    written: dict[str, str],
+    known: str,
+    config: ReclmConfig,
 ) -> list[str]:
     """Profiles of some users who took an item, drawn by the seed; that of the training part where there is no newer one."""
     rng = generator(config.seed, "users of", str(source.items[item]))
@@ -68,7 +73,9 @@ def unlike(user: int, similar: np.ndarray, known: Ragged, shown: int) -> int | N
     return next((int(v) for v in similar if set(known.row(v)[-shown:]) != own), None)
 
 
-def similar_items(vectors_Id: np.ndarray, items: np.ndarray, among: np.ndarray, n: int) -> np.ndarray:
+def similar_items(
+    vectors_Id: np.ndarray, items: np.ndarray, among: np.ndarray, n: int
+) -> np.ndarray:
     """[items, n] those of `among` most alike by cosine of their texts, the nearest first, never the item itself (R23)."""
     cosine = unit(vectors_Id[items]) @ unit(vectors_Id[among]).T
     cosine[np.asarray(items)[:, None] == np.asarray(among)[None, :]] = -np.inf

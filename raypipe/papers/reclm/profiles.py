@@ -15,24 +15,34 @@ import pandas as pd
 
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.cluster import session
-from raypipe.cluster.tables import read_finished
+from raypipe.cluster.ray_data import read_finished
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION
 from raypipe.errors import DataError
-from raypipe.papers.completions import answers
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.histories import ASKED, Known, histories, similar_items, tables, takers, users_of
+from raypipe.papers.reclm.histories import (
+    ASKED,
+    Known,
+    histories,
+    similar_items,
+    tables,
+    takers,
+    users_of,
+)
+from raypipe.papers.reclm.rendering import Book
 from raypipe.papers.reclm.teacher import read_profiles, write_rows
 from raypipe.papers.reclm.vectors import encode, read_vectors, unit, write_texts
-from raypipe.papers.reclm.wording import Book
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected, Rendered
 from raypipe.prompts.templates import item_profile, user_profile
 from raypipe.seeding import generator
+from raypipe.steps.completions import answers
 
 TEMPLATES = {"user": user_profile, "item": item_profile}
 
 
-def read_answers(ctx: Context, config: ReclmConfig, side: str, of: str = "") -> tuple[dict[str, str], Counter[str]]:
+def read_answers(
+    ctx: Context, config: ReclmConfig, side: str, of: str = ""
+) -> tuple[dict[str, str], Counter[str]]:
     """prompt_id -> profile, from the inputs `prompts` and `completions`, and how many answers were rejected, by kind.
 
     Args:
@@ -51,7 +61,9 @@ def read_answers(ctx: Context, config: ReclmConfig, side: str, of: str = "") -> 
     return made, rejected
 
 
-def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0, alone: bool = False) -> dict[str, Any]:
+def user_prompts(
+    ctx: Context, config: ReclmConfig, only: int = 0, alone: bool = False
+) -> dict[str, Any]:
     """prompts/ for the profiles of all users (R17).
 
     Args:
@@ -65,7 +77,9 @@ def user_prompts(ctx: Context, config: ReclmConfig, only: int = 0, alone: bool =
     rows: list[tuple[str, Rendered]] = []
     users = np.arange(len(source.users))
     if only:
-        users = generator(config.seed, "sample").permutation(np.flatnonzero(np.diff(known["train"].start)))[:only]
+        users = generator(config.seed, "sample").permutation(
+            np.flatnonzero(np.diff(known["train"].start))
+        )[:only]
         users = np.union1d(np.union1d(users, similar[users][:, 0]), _case(config, source))
     for u in users.tolist():
         before = known["train"].row(u)
@@ -87,7 +101,9 @@ def _case(config: ReclmConfig, source: SnapshotTables) -> np.ndarray:
         return np.empty(0, np.int64)
     found = source.users.get_indexer([config.case])
     if found[0] < 0:
-        raise DataError(f"there is no user {config.case!r}", "case", "name one of the data, or none")
+        raise DataError(
+            f"there is no user {config.case!r}", "case", "name one of the data, or none"
+        )
     return found.astype(np.int64)
 
 
@@ -104,7 +120,14 @@ def warm_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
             if i not in done:
                 done.add(i)
                 name = source.items[i]
-                rows.append((f"{at}/{name}", book.item(int(i), users_of(i, taken, source, written, at, config), (), name)))
+                rows.append(
+                    (
+                        f"{at}/{name}",
+                        book.item(
+                            int(i), users_of(i, taken, source, written, at, config), (), name
+                        ),
+                    )
+                )
     write_rows(ctx, rows, "item_profile")
     return {"rows": len(rows)}
 
@@ -122,7 +145,9 @@ def cold_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
         cold = cold_items(source, at, have)
         if not len(cold) or len(have) < 2:
             continue
-        for i, others in zip(cold, similar_items(vectors, cold, have, config.profiles.neighbours), strict=True):
+        for i, others in zip(
+            cold, similar_items(vectors, cold, have, config.profiles.neighbours), strict=True
+        ):
             near = [(int(j), profile[int(j)]) for j in others]
             rows.append((f"{at}/{source.items[i]}", book.item(int(i), (), near, source.items[i])))
     write_rows(ctx, rows, "item_profile")
@@ -140,7 +165,13 @@ def _as_of(written: dict[str, str], index: pd.Index, at: str) -> dict[int, str]:
     made: dict[int, str] = {}
     for when in ("train", "first")[: 1 if at == "train" else 2]:
         names = [k.partition("/")[2] for k in written if k.startswith(f"{when}/")]
-        made |= dict(zip(index.get_indexer(names).tolist(), (written[f"{when}/{n}"] for n in names), strict=True))
+        made |= dict(
+            zip(
+                index.get_indexer(names).tolist(),
+                (written[f"{when}/{n}"] for n in names),
+                strict=True,
+            )
+        )
     return made
 
 
@@ -162,7 +193,11 @@ def _profile_texts(ctx: Context, config: ReclmConfig, side: str, known: Known) -
         for of in ("",) if side == "users" else ("-warm", "-cold"):
             written, kinds = read_answers(ctx, config, side.removesuffix("s"), of)
             rejected += kinds
-            own |= {n: p for n, p in _as_of(written, index, known).items() if n not in own or of != "-cold"}
+            own |= {
+                n: p
+                for n, p in _as_of(written, index, known).items()
+                if n not in own or of != "-cold"
+            }
     write_texts(ctx, "profiles", [own.get(n, "") for n in range(len(index))])
     return {"with a profile": len(own), "rejected": dict(rejected)}
 
@@ -187,7 +222,9 @@ def smoothing(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """
     source = tables(ctx)
     nearest = np.load(ctx.input("neighbours") / "similar.npy")[:, 0]
-    asked = read_finished(str(ctx.input("prompts") / "prompts"), ["prompt_id", "prompt"]).set_index("prompt_id")["prompt"]
+    asked = read_finished(str(ctx.input("prompts") / "prompts"), ["prompt_id", "prompt"]).set_index(
+        "prompt_id"
+    )["prompt"]
     asked.index = source.users.get_indexer([name.partition("/")[2] for name in asked.index])
     numbers = source.users.get_indexer(json.loads((ctx.input("before") / "users.json").read_text()))
     after = unit(read_vectors(ctx.input("after"))["profiles"])

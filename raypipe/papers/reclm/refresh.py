@@ -18,13 +18,13 @@ from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION, Snapshots
 from raypipe.errors import ConfigError
-from raypipe.papers.bundles import read_head
-from raypipe.papers.data import contents
-from raypipe.papers.reclm import fitting
+from raypipe.papers.reclm import backbones
 from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.histories import histories, tables
 from raypipe.pipeline.stage import Context
+from raypipe.steps.artifacts import contents
+from raypipe.steps.bundle import read_head
 
 #: rows that the LLMs of a bundle can fill
 ROWS = ("base", "wo_user", "wo_item", "augment")
@@ -41,22 +41,34 @@ def check_kept(config: ReclmConfig) -> None:
     folder = Path(config.llm.keep)
     facts = read_head(folder)
     if facts.get("paper") != "reclm" or not (folder / "llm" / "users").is_dir():
-        raise ConfigError(f"{folder} is not a RecLM bundle with LLMs", "llm.keep", "give the bundle/ of a run with the row augment")
+        raise ConfigError(
+            f"{folder} is not a RecLM bundle with LLMs",
+            "llm.keep",
+            "give the bundle/ of a run with the row augment",
+        )
     read_head(folder, FORMAT)
     own = config.profiles.model_dump(mode="json")
     other = [name for name, value in facts["config"]["profiles"].items() if own.get(name) != value]
     if other:
         told = ", ".join(f"profiles.{name}={facts['config']['profiles'][name]}" for name in other)
-        raise ConfigError("the bundle's LLMs learnt other prompts", "profiles", f"set {told}, as the bundle has them")
+        raise ConfigError(
+            "the bundle's LLMs learnt other prompts",
+            "profiles",
+            f"set {told}, as the bundle has them",
+        )
     lost = [row for row in config.rows if row not in ROWS]
     if lost:
-        raise ConfigError(f"a bundle has no LLM for {', '.join(lost)}", "rows", f"choose among {', '.join(ROWS)}")
+        raise ConfigError(
+            f"a bundle has no LLM for {', '.join(lost)}", "rows", f"choose among {', '.join(ROWS)}"
+        )
 
 
 def kept(folder: str) -> list[Any]:
     """What identifies all that is taken from a bundle."""
     parts = [Path(folder) / "llm" / side for side in ("users", "items")]
-    return [contents(part) for part in (*parts, Path(folder) / "snapshots", Path(folder) / "neighbours")]
+    return [
+        contents(part) for part in (*parts, Path(folder) / "snapshots", Path(folder) / "neighbours")
+    ]
 
 
 def kept_llm(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
@@ -67,8 +79,8 @@ def kept_llm(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
 
 
 def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
-    """similar.npy: `fitting.similar_users`, but users whose history is as it was keep those of the bundle."""
-    similar = fitting.similar_users(ctx, config, name)
+    """similar.npy: `backbones.similar_users`, but users whose history is as it was keep those of the bundle."""
+    similar = backbones.similar_users(ctx, config, name)
     assert config.llm.keep is not None
     folder = Path(config.llm.keep)
     source = tables(ctx)
@@ -81,7 +93,10 @@ def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
     stays = [
         v
         for v, u in enumerate(number)
-        if old.shape[1] == similar.shape[1] and u >= 0 and (near[v] >= 0).all() and now[u] == then[v]
+        if old.shape[1] == similar.shape[1]
+        and u >= 0
+        and (near[v] >= 0).all()
+        and now[u] == then[v]
     ]
     similar[number[stays]] = near[stays]
     np.save(ctx.out / "similar.npy", similar)

@@ -5,38 +5,39 @@ learning, profiles of users and then of items, augmented models, test.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from raypipe.backbones import registry
-from raypipe.cluster import session
-from raypipe.data.dataset import Dataset
-from raypipe.data.snapshot import make_snapshots
-from raypipe.papers.data import DATA, read_stage
+from raypipe.papers.reclm.backbones import fit_backbone
 from raypipe.papers.reclm.bundle import bundle
-from raypipe.papers.reclm.checks import check
 from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
-from raypipe.papers.reclm.education import (
+from raypipe.papers.reclm.config_checks import check
+from raypipe.papers.reclm.evaluation import evaluate, text_signal
+from raypipe.papers.reclm.histories import Known
+from raypipe.papers.reclm.llm_stages import (
     GRAPH,
-    HERE,
-    MODELS,
     TABLES,
-    VECTORS,
     llm_stages,
     needs_llm,
     profile_stages,
     writer,
-)  # fmt: skip
-from raypipe.papers.reclm.evaluate import evaluate, text_signal
-from raypipe.papers.reclm.fitting import fit_backbone
-from raypipe.papers.reclm.histories import Known
+)
+from raypipe.papers.reclm.splits import split_snapshots
 from raypipe.papers.reclm.vectors import item_vectors
-from raypipe.pipeline.stage import Context, Stage
+from raypipe.pipeline.stage import Stage
+from raypipe.steps.dataset import read_stage
 
 
 def plan(config: ReclmConfig) -> list[Stage]:
     """All stages of a run: one LLM for all repetitions."""
     check(config)
-    return [*_data(config), *_base(config), *llm_stages(config), *profile_stages(config), *_augmented(config), *_outcome(config)]
+    return [
+        *_data(config),
+        *_base(config),
+        *llm_stages(config),
+        *profile_stages(config),
+        *_augmented(config),
+        *_outcome(config),
+    ]
 
 
 def _data(config: ReclmConfig) -> list[Stage]:
@@ -44,21 +45,26 @@ def _data(config: ReclmConfig) -> list[Stage]:
     encoder = config.encoder.model_dump(exclude={"batch_size"})
     return [
         read_stage(config.data, "data"),
-        Stage("snapshots", partial(_snapshots, config=config), {"data": "data"}, [cut, config.seed], DATA),
-        Stage("vectors/texts", partial(item_vectors, config=config.encoder), {"data": "data"}, encoder, (*DATA, *VECTORS), "driver",
-              "Ray Data: sentence-transformers"),
-    ]  # fmt: skip
+        Stage(
+            "snapshots",
+            partial(split_snapshots, config=config),
+            {"data": "data"},
+            [cut, config.seed],
+        ),
+        Stage(
+            "vectors/texts",
+            partial(item_vectors, config=config.encoder),
+            {"data": "data"},
+            encoder,
+            "driver",
+            "Ray Data: sentence-transformers",
+        ),
+    ]
 
 
-def _snapshots(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    made = make_snapshots(Dataset.load(ctx.input("data")).interactions, config.data, config.seed)
-    made.save(ctx.out)
-    facts = made.facts()
-    session.post(f"    {', '.join(f'{name}: {n:,}' for name, n in facts.items())}")
-    return {"rows": len(made.rows), **facts}
-
-
-def _fit(config: ReclmConfig, name: str, row: str, known: Known, seed: int, inputs: dict[str, str]) -> Stage:
+def _fit(
+    config: ReclmConfig, name: str, row: str, known: Known, seed: int, inputs: dict[str, str]
+) -> Stage:
     options = registry.options("direct", name, config.backbone_options.get(name, {})).model_dump()
     body = partial(fit_backbone, config=config, name=name, known=known, seed=seed)
     at = f"seed{seed}/{row}/{name}"
@@ -66,10 +72,12 @@ def _fit(config: ReclmConfig, name: str, row: str, known: Known, seed: int, inpu
     if known == "first":
         read["chosen"] = f"seed{config.seed}/{row}/{name}@train"
     label = at if known == "first" else f"{at}@train"
-    return Stage(label, body, read, [options, seed], MODELS, "trainer", "Ray Train: 1 worker")
+    return Stage(label, body, read, [options, seed], "trainer", "Ray Train: 1 worker")
 
 
-def fits(config: ReclmConfig, row: str, inputs: dict[Known, dict[str, str]], only: tuple[str, ...] = ()) -> list[Stage]:
+def fits(
+    config: ReclmConfig, row: str, inputs: dict[Known, dict[str, str]], only: tuple[str, ...] = ()
+) -> list[Stage]:
     """Both fits of every backbone: on the training part with the first seed, and, for the epochs that were best there, on the
     snapshot with every seed.
     """
@@ -86,8 +94,14 @@ def _base(config: ReclmConfig) -> list[Stage]:
     made = fits(config, "base", {"train": {}, "first": {}}, names)
     if GRAPH not in names and needs_llm(config):
         made.append(_fit(config, GRAPH, "base", "train", config.seed, {}))
-    made.append(Stage("text-signal", partial(text_signal, config=config), {**TABLES, "texts": "vectors/texts"}, config.seed,
-                      (*DATA, f"{HERE}/evaluate.py")))  # fmt: skip
+    made.append(
+        Stage(
+            "text-signal",
+            partial(text_signal, config=config),
+            {**TABLES, "texts": "vectors/texts"},
+            config.seed,
+        )
+    )
     return made
 
 
@@ -101,7 +115,12 @@ def _augmented(config: ReclmConfig) -> list[Stage]:
         sides = {"wo_user": ("items",), "wo_item": ("users",)}.get(row, ("users", "items"))
         both: tuple[Known, ...] = ("train", "first")
         inputs: dict[Known, dict[str, str]] = {
-            known: {side: f"vectors/{side}{own.suffix}@{known}" if own else f"vectors/teacher-{side}@train" for side in sides}
+            known: {
+                side: f"vectors/{side}{own.suffix}@{known}"
+                if own
+                else f"vectors/teacher-{side}@train"
+                for side in sides
+            }
             for known in both
         }
         names = tuple(n for n in config.backbones if registry.find("direct", n).Model.takes_texts)
@@ -116,10 +135,12 @@ def _outcome(config: ReclmConfig) -> list[Stage]:
         for name in dict.fromkeys(names):
             if row != "base" and not registry.find("direct", name).Model.takes_texts:
                 continue
-            inputs |= {f"fit/{name}/{row}/{seed}": f"seed{seed}/{row}/{name}" for seed in config.repetitions}
-    code = (*DATA, "evaluation", f"{HERE}/evaluate.py", f"{HERE}/histories.py", "backbones/scoring.py")
+            inputs |= {
+                f"fit/{name}/{row}/{seed}": f"seed{seed}/{row}/{name}"
+                for seed in config.repetitions
+            }
     settings = [list(config.rows), list(config.repetitions)]
-    return [Stage("evaluate", partial(evaluate, config=config), inputs, settings, code), _bundle(config)]
+    return [Stage("evaluate", partial(evaluate, config=config), inputs, settings), _bundle(config)]
 
 
 def _bundle(config: ReclmConfig) -> Stage:
@@ -128,7 +149,9 @@ def _bundle(config: ReclmConfig) -> Stage:
     first = f"seed{config.seed}/{row}"
     able = [n for n in config.backbones if registry.find("direct", n).Model.takes_texts]
     read = {**TABLES, "texts": "vectors/texts"}
-    read |= {f"fit/{n}": f"{first}/{n}" for n in able} | {f"chosen/{n}": f"{first}/{n}@train" for n in able}
+    read |= {f"fit/{n}": f"{first}/{n}" for n in able} | {
+        f"chosen/{n}": f"{first}/{n}@train" for n in able
+    }
     if own is not None:
         read |= {
             "users": "vectors/users@first",
@@ -138,4 +161,4 @@ def _bundle(config: ReclmConfig) -> Stage:
             "llm/items": own.items,
         }
     about = config.model_dump(mode="json", exclude=FOLDERS)
-    return Stage("bundle", partial(bundle, config=config, row=row), read, about, (*MODELS, f"{HERE}/bundle.py"))
+    return Stage("bundle", partial(bundle, config=config, row=row), read, about)

@@ -15,18 +15,18 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones.arrays import Ragged
-from raypipe.cluster import tables as flow
+from raypipe.cluster import ray_data
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
-from raypipe.papers.completions import answers
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.histories import histories, tables, takers
-from raypipe.papers.reclm.wording import Book
+from raypipe.papers.reclm.rendering import Book
 from raypipe.pipeline.stage import Context
 from raypipe.prompts import profiles
 from raypipe.prompts.contract import Rejected, Rendered
 from raypipe.schema import PROMPTS
 from raypipe.seeding import generator
+from raypipe.steps.completions import answers
 
 #: what an endpoint, which cannot be bound by a grammar, is told
 FORM = "Write it strictly in this form, with at most {phrases} of each: User identity: A, B, C; User interests: X, Y, Z."
@@ -37,11 +37,22 @@ def write_rows(ctx: Context, rows: Sequence[tuple[str, Rendered]], name: str = "
     """PROMPTS rows in files as small as the pieces in which answers are kept."""
     (ctx.out / "prompts").mkdir(exist_ok=True)
     frame = pd.DataFrame(
-        [{"prompt_id": i, "template": name, "prompt": r.text, "mode": r.mode, "options": list(r.options),
-          "payload": list(r.payload)} for i, r in rows],
+        [
+            {
+                "prompt_id": i,
+                "template": name,
+                "prompt": r.text,
+                "mode": r.mode,
+                "options": list(r.options),
+                "payload": list(r.payload),
+            }
+            for i, r in rows
+        ],
         columns=list(PROMPTS.columns),
-    )  # fmt: skip
-    flow.write_pieces(frame, lambda part: PROMPTS.of(part, ctx.name), str(ctx.out / "prompts"), f"{name}-")
+    )
+    ray_data.write_pieces(
+        frame, lambda part: PROMPTS.of(part, ctx.name), str(ctx.out / "prompts"), f"{name}-"
+    )
 
 
 def asked_users(config: ReclmConfig, known: Ragged) -> np.ndarray:
@@ -72,7 +83,12 @@ def endpoint_prompts(ctx: Context, config: ReclmConfig, side: str) -> dict[str, 
     rows = []
     if side == "users":
         for u in asked_users(config, known):
-            rows.append((f"teacher/{source.users[u]}", _free(book.user(known.row(u), (), source.users[u]), own.user_phrases)))
+            rows.append(
+                (
+                    f"teacher/{source.users[u]}",
+                    _free(book.user(known.row(u), (), source.users[u]), own.user_phrases),
+                )
+            )
     else:
         written = read_profiles(ctx.input("users"))
         taken = takers(source, VALIDATION)
@@ -102,16 +118,25 @@ def teach(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
             else:
                 made[name] = got
     index = source.users if side == "users" else source.items
-    sizes = np.diff((histories(source, VALIDATION) if side == "users" else takers(source, VALIDATION)).start)
+    sizes = np.diff(
+        (histories(source, VALIDATION) if side == "users" else takers(source, VALIDATION)).start
+    )
     known = set(index[np.flatnonzero(sizes)])
     kept = {name: profile for name, profile in made.items() if name in known}
     if len(kept) < 10:
         raise DataError(
-            f"the teacher has profiles of {len(kept)} {side} of the training part, at least 10 are needed", f"teacher/{side}",
+            f"the teacher has profiles of {len(kept)} {side} of the training part, at least 10 are needed",
+            f"teacher/{side}",
             "see teacher.source and teacher.users, teacher.items",
-        )  # fmt: skip
-    pd.DataFrame({"id": list(kept), "profile": [p.text for p in kept.values()]}).to_parquet(ctx.out / FILE, index=False)
-    return {"rows": len(kept), "outside the training part": len(made) - len(kept), "rejected": dict(rejected)}
+        )
+    pd.DataFrame({"id": list(kept), "profile": [p.text for p in kept.values()]}).to_parquet(
+        ctx.out / FILE, index=False
+    )
+    return {
+        "rows": len(kept),
+        "outside the training part": len(made) - len(kept),
+        "rejected": dict(rejected),
+    }
 
 
 def _answered(ctx: Context) -> list[tuple[str, str]]:
@@ -126,13 +151,16 @@ def _stored(ctx: Context, config: ReclmConfig, side: str) -> list[tuple[str, str
     files = sorted(folder.glob(f"{kind}_profiles*.parquet"))
     if not files:
         raise DataError(
-            f"there are no stored profiles of {side}", f"{folder}/{kind}_profiles*.parquet",
+            f"there are no stored profiles of {side}",
+            f"{folder}/{kind}_profiles*.parquet",
             f"add a file with the columns {kind}_id and profile, or choose another teacher.source",
-        )  # fmt: skip
+        )
     frame = pd.concat([pd.read_parquet(f) for f in files])
     lacking = {f"{kind}_id", "profile"} - set(frame.columns)
     if lacking:
-        raise DataError(f"stored profiles lack the column(s) {', '.join(sorted(lacking))}", str(files[0]))
+        raise DataError(
+            f"stored profiles lack the column(s) {', '.join(sorted(lacking))}", str(files[0])
+        )
     frame = frame.drop_duplicates(f"{kind}_id")
     most = config.teacher.users if side == "users" else config.teacher.items
     order = generator(config.seed, "stored", side).permutation(len(frame))[:most]
@@ -164,23 +192,38 @@ def _rule(ctx: Context, config: ReclmConfig, side: str) -> dict[str, profiles.Pr
     parsed = {u: profiles.parse(text, own.user_phrases, own.phrase) for u, text in written.items()}
     taken = takers(source, VALIDATION)
     for i in asked_items(config, taken):
-        of = [p for p in (parsed.get(source.users[u]) for u in taken.row(i)) if isinstance(p, profiles.Profile)]
+        of = [
+            p
+            for p in (parsed.get(source.users[u]) for u in taken.row(i))
+            if isinstance(p, profiles.Profile)
+        ]
         identities = Counter({f"{v} fan": len(of) + 1 for v in book.features[i] if v}) + Counter(
             x for p in of for x in p.identities
         )
-        interests = Counter({w: len(of) + 1 for w in telling(i)}) + Counter(x for p in of for x in p.interests)
+        interests = Counter({w: len(of) + 1 for w in telling(i)}) + Counter(
+            x for p in of for x in p.interests
+        )
         made[source.items[i]] = _commonest(identities, interests, own.item_phrases, own.phrase)
     return made
 
 
-def _commonest(identities: Counter[str], interests: Counter[str], phrases: int, longest: int) -> profiles.Profile:
-    who, what = ([w for w, _ in sorted(c.items(), key=lambda x: (-x[1], x[0]))] or ["anything"] for c in (identities, interests))
+def _commonest(
+    identities: Counter[str], interests: Counter[str], phrases: int, longest: int
+) -> profiles.Profile:
+    who, what = (
+        [w for w, _ in sorted(c.items(), key=lambda x: (-x[1], x[0]))] or ["anything"]
+        for c in (identities, interests)
+    )
     return profiles.made(who, what, phrases, longest)
 
 
 def _telling(book: Book) -> Callable[[int], list[str]]:
     """The words of a title that some titles share, at most a tenth of them: at most three, the rarest first."""
-    words = [sorted({w for w in re.findall(r"[^\W\d_]{4,}", title.lower())}) for title in book.titles]
+    words = [
+        sorted({w for w in re.findall(r"[^\W\d_]{4,}", title.lower())}) for title in book.titles
+    ]
     spread = Counter(w for own in words for w in own)
     most = max(2, len(words) // 10)
-    return lambda i: sorted((w for w in words[i] if 1 < spread[w] <= most), key=lambda w: (spread[w], w))[:3]
+    return lambda i: sorted(
+        (w for w in words[i] if 1 < spread[w] <= most), key=lambda w: (spread[w], w)
+    )[:3]

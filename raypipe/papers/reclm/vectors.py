@@ -12,11 +12,10 @@ import pandas as pd
 import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
-from raypipe.cluster import session
-from raypipe.cluster import tables as flow
+from raypipe.cluster import ray_data, session
 from raypipe.data.dataset import Dataset
 from raypipe.papers.reclm.config import EncoderConfig
-from raypipe.papers.reclm.wording import line
+from raypipe.papers.reclm.rendering import line
 from raypipe.pipeline.stage import Context
 from raypipe.schema import TEXT, TITLE
 
@@ -39,9 +38,12 @@ def _item_texts(ctx: Context) -> None:
 
 def write_texts(ctx: Context, name: str, texts: list[str]) -> None:
     """Texts to encode as the table `name` of this stage; an empty one gets the vector zero."""
-    pd.DataFrame({"text": texts, "hash": [hashlib.sha256(t.encode()).hexdigest() if t else "" for t in texts]}).to_parquet(
-        ctx.out / f"{name}.parquet", index=False
-    )
+    pd.DataFrame(
+        {
+            "text": texts,
+            "hash": [hashlib.sha256(t.encode()).hexdigest() if t else "" for t in texts],
+        }
+    ).to_parquet(ctx.out / f"{name}.parquet", index=False)
 
 
 def encode(ctx: Context, config: EncoderConfig) -> dict[str, Any]:
@@ -58,14 +60,23 @@ def encode(ctx: Context, config: EncoderConfig) -> dict[str, Any]:
     began = time.perf_counter()
     if new:
         session.post(f"    {new:,} of {texts:,} different texts are to be encoded")
-        asked = flow.read(str(ctx.out / "missing"), len(flow.finished(str(ctx.out / "missing"))[1]))
-        actors = max(1, min(session.places(), flow.blocks(new)))
+        asked = ray_data.read(
+            str(ctx.out / "missing"), len(ray_data.finished(str(ctx.out / "missing"))[1])
+        )
+        actors = max(1, min(session.places(), ray_data.blocks(new)))
         made = encoder.apply(asked, config.source, config.max_tokens, config.batch_size, actors)
-        with flow.watch(known, new, session.post, what="texts encoded", older=flow.finished(known)[0]):
+        with ray_data.watch(
+            known, new, session.post, what="texts encoded", older=ray_data.finished(known)[0]
+        ):
             made.write_parquet(known)
     seconds = time.perf_counter() - began
     rows = session.in_worker(_collect, ctx, known)
-    return {"rows": rows, "texts": texts, "encoded": new, "texts_per_second": new / seconds if new else None}
+    return {
+        "rows": rows,
+        "texts": texts,
+        "encoded": new,
+        "texts_per_second": new / seconds if new else None,
+    }
 
 
 def _tables(ctx: Context) -> dict[str, pd.DataFrame]:
@@ -76,18 +87,22 @@ def _missing(ctx: Context, known: str) -> tuple[int, int]:
     """Write the texts without a vector as small files; how many different texts there are, and how many of them those are."""
     texts = pd.concat(_tables(ctx).values()).drop_duplicates("hash")
     texts = texts[texts["hash"] != ""]
-    have = set(flow.read_finished(known, ["hash"])["hash"])
+    have = set(ray_data.read_finished(known, ["hash"])["hash"])
     new = texts[~texts["hash"].isin(have)].sort_values("hash")
-    flow.write_pieces(new, lambda part: pa.Table.from_pandas(part, preserve_index=False), str(ctx.out / "missing"))
+    ray_data.write_pieces(
+        new, lambda part: pa.Table.from_pandas(part, preserve_index=False), str(ctx.out / "missing")
+    )
     return len(texts), len(new)
 
 
 def _collect(ctx: Context, known: str) -> int:
     tables = _tables(ctx)
-    memory = flow.read_finished(known).drop_duplicates("hash")
+    memory = ray_data.read_finished(known).drop_duplicates("hash")
     row = pd.Series(np.arange(len(memory)), memory["hash"])
     vectors = np.stack(memory["vector"].to_numpy()).astype(np.float32)
-    vectors = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), np.float32)])  # the last is that of no text
+    vectors = np.concatenate(
+        [vectors, np.zeros((1, vectors.shape[1]), np.float32)]
+    )  # the last is that of no text
     made = {}
     for name, texts in tables.items():
         made[name] = vectors[row.reindex(texts["hash"]).fillna(len(vectors) - 1).to_numpy(np.int64)]

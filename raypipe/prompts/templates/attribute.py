@@ -19,12 +19,22 @@ def line(title: str, text: str, name: str, value: str = "") -> str:
 
 
 def render(
-    examples: Sequence[tuple[str, str, str]], title: str, text: str, name: str, values: Sequence[str], item_id: str
+    examples: Sequence[tuple[str, str, str]],
+    title: str,
+    text: str,
+    name: str,
+    values: Sequence[str],
+    item_id: str,
 ) -> Rendered:
     """Examples are (title, text, value)."""
     shown = [line(t, x, name, v) for t, x, v in examples]
     answers = (*values, UNKNOWN)
-    return Rendered("\n".join([*shown, line(title, text, name)]), tuple(f" {a}" for a in answers), answers, "choose")
+    return Rendered(
+        "\n".join([*shown, line(title, text, name)]),
+        tuple(f" {a}" for a in answers),
+        answers,
+        "choose",
+    )
 
 
 def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> str | Rejected:

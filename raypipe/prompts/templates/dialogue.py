@@ -13,7 +13,11 @@ YES, NO = " Yes", " No"
 
 
 def render(
-    words: Words, histories: Sequence[Sequence[str]], profiles: Sequence[str], line: str, taken: bool
+    words: Words,
+    histories: Sequence[Sequence[str]],
+    profiles: Sequence[str],
+    line: str,
+    taken: bool,
 ) -> tuple[tuple[str, str], tuple[str, str]]:
     """(query, response) of both turns; users are named by number, the one in question first.
 

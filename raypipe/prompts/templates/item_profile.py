@@ -13,7 +13,13 @@ STEM = "Profile of its users:"
 
 
 def render(
-    words: Words, line: str, users: Sequence[str], similar: Sequence[tuple[str, str]], phrases: int, longest: int, item_id: str
+    words: Words,
+    line: str,
+    users: Sequence[str],
+    similar: Sequence[tuple[str, str]],
+    phrases: int,
+    longest: int,
+    item_id: str,
 ) -> Rendered:
     """A prompt for one item's profile.
 

@@ -14,7 +14,9 @@ def render(noun: str, title: str, text: str, name: str, value: str, truth: str |
     known = f" Known of it: {text}." if text else ""
     reference = f" A reference says that the {name} is {truth}." if truth is not None else ""
     asked = f'Somebody says that the {name} of the {noun} "{title}" is {value}.{known}{reference} Is that correct?'
-    return Rendered(f"{asked} Answer with the one word yes or no.", ("yes", "no"), VERDICTS, "write")
+    return Rendered(
+        f"{asked} Answer with the one word yes or no.", ("yes", "no"), VERDICTS, "write"
+    )
 
 
 def parse(completion: Completion) -> str | Rejected:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words, best_option, choices, history
+from raypipe.prompts.contract import (
+    Completion,
+    Person,
+    Rejected,
+    Rendered,
+    Style,
+    Words,
+    best_option,
+    choices,
+    history,
+)
 
 
-def render(words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style) -> Rendered:
+def render(
+    words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
+) -> Rendered:
     """A prompt over t titles; payload: their item ids."""
     listed, options = choices(titles, style)
     asked = f"Choose one {words.noun} for the user. Candidates: {listed}. " if listed else ""

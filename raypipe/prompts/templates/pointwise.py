@@ -37,14 +37,18 @@ def render(words: Words, person: Person, target: str, levels: Sequence[int]) -> 
         parts.append(f"A similar user rated {rated(person.similar, person.similar_ratings)}.")
     parts.append(f"{rated_history(words, person.history, person.ratings)}.")
     if not short:
-        parts.append("Scale: " + ", ".join(f"{a} is {v}" for a, v in zip(answers, levels, strict=True)) + ".")
+        parts.append(
+            "Scale: " + ", ".join(f"{a} is {v}" for a, v in zip(answers, levels, strict=True)) + "."
+        )
     if person.hint_rating is not None:
         parts.append(f"Another recommender predicts {person.hint_rating:.1f}.")
     parts.append(f'How does the user rate "{target}" from {levels[0]} to {levels[-1]}? Answer:')
     return Rendered(" ".join(parts), tuple(f" {a}" for a in answers), tuple(str(v) for v in levels))
 
 
-def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> float | Rejected:
+def parse(
+    completion: Completion, options: Sequence[str], payload: Sequence[str]
+) -> float | Rejected:
     """The expected rating."""
     values = log_probabilities(completion, options)
     if isinstance(values, Rejected):

@@ -21,7 +21,12 @@ def did(words: Words, lines: Sequence[str]) -> str:
 
 
 def render(
-    words: Words, lines: Sequence[str], similar: Sequence[Sequence[str]], phrases: int, longest: int, user_id: str
+    words: Words,
+    lines: Sequence[str],
+    similar: Sequence[Sequence[str]],
+    phrases: int,
+    longest: int,
+    user_id: str,
 ) -> Rendered:
     """A prompt for one profile.
 

@@ -1,0 +1,86 @@
+"""Settings of the LLM engines, of the embedded LLM, and of an endpoint."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from raypipe.config import Config
+
+
+class EmbeddedConfig(Config):
+    """The small LLaMA built from the run's own corpus."""
+
+    hidden_size: int = Field(128, ge=8)
+    intermediate_size: int = Field(384, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    pieces: int = Field(2048, ge=300, description="vocabulary of word pieces")
+    titles: int = Field(
+        20000, ge=0, description="most popular titles that get a token of their own"
+    )
+    epochs: int = Field(
+        6, ge=1, description="epochs of language-modelling before instruction tuning"
+    )
+    batch_size: int = Field(32, ge=1, description="documents a step")
+    learning_rate: float = Field(3e-3, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _head_size(self) -> EmbeddedConfig:
+        if self.hidden_size % self.heads or self.hidden_size // self.heads % 32:
+            raise ValueError(
+                f"hidden_size / heads must be a multiple of 32 for vLLM's kernels, not {self.hidden_size / self.heads:g}"
+            )
+        return self
+
+
+class EngineConfig(Config):
+    """The engine that generates."""
+
+    name: Literal["vllm", "transformers", "scripted"] = "vllm"
+    concurrency: int = Field(1, ge=1, description="engine replicas")
+    tensor_parallel: int = Field(1, ge=1)
+    batch_size: int = Field(64, ge=1, description="prompts that `transformers` reads at once")
+    max_num_seqs: int = Field(128, ge=1)
+    max_batched_tokens: int = Field(8192, ge=64)
+    kv_cache_gib: int = Field(1, ge=1, description="CPU only")
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    patience_seconds: float = Field(
+        900,
+        gt=0,
+        description="without any answer for so long, its start included, an engine has failed",
+    )
+
+
+class EndpointConfig(Config):
+    """An OpenAI-compatible endpoint."""
+
+    url: str = Field(description="base address, e.g. https://api.openai.com/v1")
+    model: str
+    key_variable: str = Field(
+        "OPENAI_API_KEY",
+        description="environment variable with the key, which itself is never set here",
+    )
+    requests_per_minute: float = Field(60, gt=0)
+    at_once: int = Field(8, ge=1, description="requests under way at a time")
+    retries: int = Field(
+        5, ge=0, description="repetitions of a request that failed for a reason that passes"
+    )
+    timeout_seconds: float = Field(60, gt=0)
+    max_tokens: int = Field(64, ge=1, description="length of an answer")
+    dollars_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")
+    dollars_out: float = Field(0.0, ge=0, description="price of a million written tokens")
+    dry_run: bool = Field(
+        False, description="ask nothing: tell what the requests would cost, and stop there"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")) or "@" in url:
+            raise ValueError(
+                "an address that begins with http:// or https://, without a password in it"
+            )
+        return url

@@ -1,0 +1,99 @@
+"""The stages of the LLM: the base that it begins with, and instruction tuning."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from raypipe.cluster import session
+from raypipe.papers.llama4rec import rendering
+from raypipe.papers.llama4rec.config import Llama4RecConfig
+from raypipe.papers.llama4rec.prompts import tables
+from raypipe.pipeline.stage import Context
+from raypipe.schema import RATING, TITLE
+from raypipe.steps.artifacts import model_of
+from raypipe.steps.tuning import run_tuning
+
+
+def build_base(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
+    """The untuned LLM: for `embedded`, tokenizer and model are built from the corpus and learn its language; else a reference.
+
+    The corpus holds item texts and training histories without the held rows, and nothing that is validation or test of any task.
+    """
+    if config.llm.source != "embedded":
+        (ctx.out / "source.json").write_text(json.dumps({"model": config.llm.source}))
+        return {"model": config.llm.source}
+    facts = session.in_worker(_prepare_embedded, ctx, config, seed)
+    own = config.llm.embedded
+    language = config.llm.tune.model_copy(
+        update={
+            "epochs": own.epochs,
+            "learning_rate": own.learning_rate,
+            "batch_size": own.batch_size,
+        }
+    )
+    corpus = [str(ctx.out / "corpus.parquet")]
+    trained = run_tuning(
+        ctx,
+        str(ctx.out / "untrained"),
+        corpus,
+        language,
+        seed,
+        own.dropout,
+        config.checkpoint_seconds,
+    )
+    return {**facts, **trained}
+
+
+def _prepare_embedded(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
+    from raypipe.llm import embedded
+
+    documents: list[str] = []
+    times: list[pd.Series] = []
+    for number in range(len(config.sources)):
+        source = tables(ctx, str(number))
+        topk, rating = source.rows("direct"), source.rows("rating")
+        taken = topk[(topk["part"] == "train") & ~topk["held"]]
+        rated = rating[(rating["part"] == "train") & ~rating["held"] & ~rating["hidden"]]
+        documents += rendering.corpus(
+            source.dataset,
+            [g["i"].to_numpy() for _, g in taken.groupby("u")],
+            [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")]
+            if "rating" in config.learnt
+            else [],
+            config.prompts,
+            config.rated,
+        )
+        count = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0)
+        times.append(count.set_axis(source.dataset.items[TITLE]))
+    popular = (
+        pd.concat(times)
+        .groupby(level=0, sort=False)
+        .sum()
+        .sort_values(ascending=False, kind="stable")
+    )
+    folder = ctx.out / "untrained"
+    folder.mkdir()
+    facts = embedded.build(documents, list(popular.index), config.llm.embedded, seed, folder)
+    pd.DataFrame({"prompt": "", "answer": documents}).to_parquet(
+        ctx.out / "corpus.parquet", index=False
+    )
+    return {**facts, "rows": len(documents)}
+
+
+def tune_llm(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
+    """Instruction tuning of the base LLM, on the instructions of all datasets mixed (L29)."""
+    made = [str(ctx.input(name) / "instructions.parquet") for name in ctx.inputs if name != "base"]
+    dropout = config.llm.embedded.dropout if config.llm.source == "embedded" else 0.0
+    facts = run_tuning(
+        ctx,
+        model_of(ctx.input("base")),
+        made,
+        config.llm.tune,
+        seed,
+        dropout,
+        config.checkpoint_seconds,
+    )
+    return {**facts, "rows": facts["examples"]}

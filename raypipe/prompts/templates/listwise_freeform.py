@@ -1,0 +1,47 @@
+"""Listwise re-ranking in writing, for a model whose probabilities cannot be read: the prompt of listwise_logprobs.py by letter, and an
+answer that names all letters, best first (Figure 7).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Words
+from raypipe.prompts.templates import listwise_logprobs
+
+REQUEST = "Rank all candidates, the one that the user takes next first. Answer with their letters alone, separated by commas."
+#: letters with separators between them, as a line of an answer
+LINE = re.compile(r"\(?[A-Z]\)?(?:\s*[,>;]\s*\(?[A-Z]\)?)+")
+
+
+def render(words: Words, person: Person, titles: Sequence[str], payload: Sequence[str]) -> Rendered:
+    """A prompt that asks for an order of `titles`; payload: their item ids."""
+    made = listwise_logprobs.render(words, person, titles, payload, "label")
+    return Rendered(
+        f"{made.text.removesuffix(' Answer:')} {REQUEST} Answer:",
+        made.options,
+        made.payload,
+        "write",
+    )
+
+
+def parse(
+    completion: Completion, options: Sequence[str], payload: Sequence[str]
+) -> list[tuple[str, float]] | Rejected:
+    """Item ids with minus their position, best first.
+
+    Rejected: no_answer; not_an_option, a letter that no candidate has; repeated; left_out, where candidates are not named.
+    """
+    lines = LINE.findall(completion.answer)
+    if not lines:
+        return Rejected("no_answer")
+    letters = re.findall("[A-Z]", max(lines, key=len))
+    known = {option.strip(): item for option, item in zip(options, payload, strict=True)}
+    if not set(letters) <= set(known):
+        return Rejected("not_an_option")
+    if len(set(letters)) < len(letters):
+        return Rejected("repeated")
+    if len(letters) < len(known):
+        return Rejected("left_out")
+    return [(known[letter], -float(place)) for place, letter in enumerate(letters, 1)]

@@ -1,0 +1,30 @@
+"""Settings of a training of an LLM."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from raypipe.config import Config
+
+
+class TrainingConfig(Config):
+    """How an LLM is trained (L30, L31)."""
+
+    epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    batch_size: int = Field(16, ge=1)
+    warmup_steps: int = Field(50, ge=0)
+    max_length: int = Field(
+        384, ge=32, description="context in tokens; longer prompts are refused, not cut"
+    )
+    zero_stage: Literal[0, 1, 2, 3] | None = Field(
+        None,
+        description="of DeepSpeed; none: 3 (L31), or 0 for an LLM of less than 100 M parameters, which sharding only slows down",
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Ray Train workers; none: one per GPU, or on CPUs two for a small LLM and one for others",
+    )
