@@ -33,6 +33,7 @@ OVERLONG = {
     "papers/llama4rec/recommender.py",
     "papers/llama4rec/stages.py",
     "papers/reclm/llm.py",
+    "papers/reclm/llm_stages.py",
     "papers/reclm/report/publish.py",
     "steps/completions.py",
     "tuning/policy.py",
