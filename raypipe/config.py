@@ -6,8 +6,10 @@ Unknown keys are refused.
 from __future__ import annotations
 
 import json
+import sys
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -20,15 +22,21 @@ class Config(BaseModel):
 
     A section that is given in part keeps the rest of the default that stands in the class above it: `dialogue: {dialogues: 9}`
     leaves the max_length of `dialogue: DialogueConfig = DialogueConfig(max_length=768)` as it is.
+
+    Attributes:
+        renamed_keys: old name of a setting -> its new name, which may be dotted (`subsection.name`).
+            The old name works for one release; a line on stderr names the new one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed_keys: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _over_defaults(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        given = with_new_names(cls, given)
         usual = {
             name: field.default.model_dump(exclude_unset=True)
             for name, field in cls.model_fields.items()
@@ -41,6 +49,64 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+
+def with_new_names(section: type[Config], tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """The settings of a section under their present names; each old name costs one line on stderr.
+
+    Args:
+        path: where the section stands in the whole configuration, ends with a dot; "" at the top.
+
+    Raises:
+        ValueError: the old and the new name of one setting are both given.
+    """
+    renamed: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key in section.renamed_keys:
+            new_name = section.renamed_keys[key]
+            if holds(tree, new_name):
+                raise ValueError(f"{path}{key} is now {path}{new_name}; give the new name only")
+            warn_once(f"{path}{key} is now {path}{new_name}; the old name works for one release")
+            put(renamed, new_name, value)
+            continue
+        field = section.model_fields.get(key)
+        if field and isinstance(field.default, Config) and isinstance(value, dict):
+            value = with_new_names(type(field.default), value, f"{path}{key}.")
+        if isinstance(value, dict) and isinstance(renamed.get(key), dict):
+            value = over(renamed[key], value)
+        renamed[key] = value
+    return renamed
+
+
+@cache
+def warn_once(line: str) -> None:
+    """Print a line on stderr, once in this process."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def holds(tree: dict[str, Any], key: str) -> bool:
+    """Whether a tree of settings has a value for a dotted key."""
+    node: Any = tree
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in a tree of settings.
+
+    Raises:
+        ConfigError: a part of the key holds a value, and no settings.
+    """
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{parent} in {key} is not a section", f"--set {key}")
+    node[last] = value
 
 
 def over(usual: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -93,13 +159,7 @@ def load(
             "a preset holds sections of settings", str(file), "see the presets in raypipe/presets"
         )
     for key, value in (overrides or {}).items():
-        *parents, last = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"{parent} in {key} is not a section", f"--set {key}")
-        node[last] = value
+        put(tree, key, value)
     return validate(cls, tree, f"preset {name} and the options of this run")
 
 
