@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import _start
+import _start  # noqa: F401
 import numpy as np
 import yaml
 from options import configuration, guarded, parser, say
@@ -22,8 +22,7 @@ from options import configuration, guarded, parser, say
 from raypipe.backbones import registry
 from raypipe.errors import ConfigError
 from raypipe.papers.llama4rec import sweep
-
-SPACES = _start.ROOT / "tune_configs" / "backbones"
+from raypipe.papers.llama4rec.sweep import SPACES
 
 
 def main() -> int:

@@ -29,6 +29,8 @@ from raypipe.evaluation import metrics
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.seeding import derive, generator
 
+#: the shipped search spaces: one file for each backbone, found in a checkout and in an installed wheel
+SPACES = Path(__file__).parents[2] / "tune_configs" / "backbones"
 KINDS = ("choice", "uniform", "log")
 #: validations that every point may make before it can be stopped
 GRACE = 8
