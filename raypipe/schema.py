@@ -108,7 +108,8 @@ PREDICTIONS = Table(
     },
     key=(USER, ITEM),
 )
-#: What goes to an engine. `options` are the only answers allowed, `payload` says what each stands for.
+#: What goes to an engine. `options` are the only answers allowed, `payload` says what each stands for; `pattern` is the regular
+#: expression of a written answer (mode "form"), else "". Further columns say what a prompt is about: an id is never taken apart.
 PROMPTS = Table(
     "prompts",
     {
@@ -116,9 +117,11 @@ PROMPTS = Table(
         "template": pa.string(),
         "prompt": pa.string(),
         "mode": pa.string(),
+        "pattern": pa.string(),
         "options": pa.list_(pa.string()),
         "payload": pa.list_(pa.string()),
     },
+    open=True,
     key=("prompt_id",),
 )
 #: What an engine gives back, same ids: the answer, the log-probability of each option (in order), and when (seconds).

@@ -66,7 +66,7 @@ def test_answers_become_values_and_rejections_are_counted():
 
 
 def test_an_order_that_was_written_becomes_positions():
-    options = ["(form)", ' "X"', ' "Y"', ' "Z"']
+    options = [' "X"', ' "Y"', ' "Z"']
     asked = answered(
         ("0/b/listwise/direct/test/0/u", ' "Y", "Y", "Z"', [], options, ["x", "y", "z"]),
         ("0/b/listwise/direct/test/0/v", "", [], options, ["x", "y", "z"]),
@@ -458,7 +458,7 @@ def test_one_weight_serves_all_seeds_and_a_uniform_one_is_found_too():
 def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     def asked(folder, *rows):
         frame = pd.DataFrame(
-            [(i, "pair", text, "score", options, ["1", "2"]) for i, text, options in rows]
+            [(i, "pair", text, "score", "", options, ["1", "2"]) for i, text, options in rows]
         )
         (tmp_path / folder).mkdir()
         table = PROMPTS.of(frame.set_axis(list(PROMPTS.columns), axis=1), folder)
@@ -664,7 +664,9 @@ def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
         )
         (folder / "prompts" / "prompts").mkdir(parents=True)
         pq.write_table(
-            PROMPTS.of(made.assign(prompt="", mode="score"), "test"),
+            PROMPTS.of(
+                made.drop(columns="answer").assign(prompt="", mode="score", pattern=""), "test"
+            ),
             folder / "prompts" / "prompts" / "part-0.parquet",
         )
         (folder / "completions").mkdir()
@@ -907,6 +909,6 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
     assert (
         len(order) == len(lists)
         and set(order["mode"]) == {"form"}
-        and set(order["options"].map(len)) == {13}
+        and set(order["options"].map(len)) == {12}
     )
     assert order["prompt_id"].str.startswith("0/mf/listwise/direct/").all()

@@ -26,7 +26,8 @@ from raypipe.llm.config import EmbeddedConfig, EndpointConfig, EngineConfig
 from raypipe.llm.scripted import script
 from raypipe.llm.tokens import first_token, tokens
 from raypipe.llm.transformers import Question, Scorer
-from raypipe.papers.llama4rec import backbones, rendering
+from raypipe.papers.llama4rec import llm as llm_stages
+from raypipe.papers.llama4rec import rendering
 from raypipe.papers.llama4rec.config import PromptConfig, load
 from raypipe.papers.llama4rec.instructions import newest_histories
 from raypipe.papers.llama4rec.stages import plan
@@ -161,12 +162,12 @@ def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, 
     ctx = Context(
         store, "llm/base", key, out, "", {local: (stage, key) for local, stage in inputs.items()}
     )
-    made = backbones._prepare_embedded(ctx, run, 0)
+    made = llm_stages._prepare_embedded(ctx, run, 0)
     tokenizer = embedded.PreTrainedTokenizerFast.from_pretrained(out / "untrained")
     read_texts = set(pd.read_parquet(out / "corpus.parquet")["answer"])
     shares = []
     for number in "01":
-        source = backbones.tables(ctx, number)
+        source = llm_stages.tables(ctx, number)
         titles = source.dataset.items["title"]
         assert all(
             len(tokenizer(f' "{t}"', add_special_tokens=False)["input_ids"]) == 1 for t in titles
@@ -330,7 +331,11 @@ def replica(llm, monkeypatch):
 
 def tokenized(llm, rows):
     table = pa.Table.from_pylist(
-        [dict(zip(("prompt_id", "prompt", "mode", "options"), r, strict=True)) for r in rows]
+        [
+            dict(zip(("prompt_id", "prompt", "mode", "options"), r, strict=True))
+            | {"pattern": "[a-f]{3}" if r[2] == "form" else ""}
+            for r in rows
+        ]
     )
     return vllm.tokenized(table, llm[0])
 
@@ -369,7 +374,7 @@ def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replic
     rows = [
         ("s", "Which? Answer:", "score", [" A", " B"]),
         ("c", "Which? Answer:", "choose", ["A", "B"]),
-        ("f", "Write. Answer:", "form", ["[a-f]{3}"]),
+        ("f", "Write. Answer:", "form", []),
         ("l", long, "score", [" A"]),
     ]
     batch = tokenized(llm, rows)
@@ -420,11 +425,10 @@ def test_the_small_llm_writes_an_order_of_candidates(llm):
     asked = listwise_constrained.render(
         Words("film", "watched"), Person(llm[1][12:15]), titles, titles, "title"
     )
-    answer = Scorer(llm[0]).write(asked.text, asked.options[0])
+    answer = Scorer(llm[0]).write(asked.text, asked.pattern)
     assert (
-        re.fullmatch(asked.options[0], answer)
-        and len(listwise_constrained.named(answer, asked.options[1:]))
-        == listwise_constrained.PLACES
+        re.fullmatch(asked.pattern, answer)
+        and len(listwise_constrained.named(answer, asked.options)) == listwise_constrained.PLACES
     )
     got = dict(listwise_constrained.parse(Completion(answer, ()), asked.options, asked.payload))
     assert set(got) == set(titles) and max(got.values()) == -1.0 and len(set(got.values())) > 1

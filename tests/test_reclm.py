@@ -166,9 +166,15 @@ def test_the_scripted_engine_writes_profiles_of_the_form(bench, config):
     row = type(
         "Row",
         (),
-        {"prompt": asked.text, "options": asked.options, "mode": asked.mode, "prompt_id": "1"},
+        {
+            "prompt": asked.text,
+            "options": asked.options,
+            "pattern": asked.pattern,
+            "mode": asked.mode,
+            "prompt_id": "1",
+        },
     )
-    assert re.fullmatch(asked.options[0], script(row)["answer"])
+    assert re.fullmatch(asked.pattern, script(row)["answer"])
 
 
 def test_a_prompt_shows_the_newest_items_of_the_user_and_of_similar_ones(bench, config):

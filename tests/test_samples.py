@@ -7,7 +7,7 @@ import pytest
 from raypipe.papers.llama4rec.config import load
 from raypipe.papers.llama4rec.report.samples import samples
 
-COLUMNS = ["prompt_id", "template", "prompt", "mode", "options", "payload"]
+COLUMNS = ["prompt_id", "template", "prompt", "mode", "pattern", "options", "payload"]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def artifacts(toy, tmp_path):
     for wave, rows in asked.items():
         if rows:
             made = [
-                (i, template, f"about {i}", "score", [" x", " y"], ["1", "2"])
+                (i, template, f"about {i}", "score", "", [" x", " y"], ["1", "2"])
                 for i, template in rows
             ]
             (of(f"prompts/{wave}") / "prompts").mkdir(parents=True)

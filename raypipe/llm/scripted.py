@@ -17,11 +17,9 @@ def script(row: Any) -> dict[str, Any]:
     """Pseudo-random but fixed log-probabilities of each option."""
     scores = [-(derive(0, row.prompt, o) % 10_000) / 1000 for o in row.options]
     words = len(row.prompt.split())
-    if (
-        row.mode == "form" and len(row.options) > 1
-    ):  # written.py: some of the options behind the form, the best first
-        named = 1 + int(row.options[0].rpartition("{")[2][:-1])
-        order = sorted(range(1, len(scores)), key=lambda n: -scores[n])[:named]
+    if row.mode == "form" and len(row.options):  # an order of candidates, the best first
+        places = 1 + int(row.pattern.rpartition("{")[2][:-1])
+        order = sorted(range(len(scores)), key=lambda n: -scores[n])[:places]
         return completion(
             row.prompt_id,
             ",".join(row.options[n] for n in order),
@@ -31,9 +29,7 @@ def script(row: Any) -> dict[str, Any]:
             time.time(),
         )
     if row.mode == "form":
-        return completion(
-            row.prompt_id, formed(row.prompt, row.options[0]), [], words, 8, time.time()
-        )
+        return completion(row.prompt_id, formed(row.prompt, row.pattern), [], words, 8, time.time())
     if row.mode == "choose":
         best = max(range(len(scores)), key=scores.__getitem__)
         return completion(row.prompt_id, row.options[best], [], words, 1, time.time())

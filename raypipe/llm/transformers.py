@@ -132,7 +132,7 @@ class _Worker:
             rows.append(completion(row.prompt_id, "", values, size, int(bool(values)), time.time()))
         for row in batch[batch["mode"] != "score"].itertuples():
             if row.mode == "form":
-                answer = self.scorer.write(row.prompt, row.options[0])
+                answer = self.scorer.write(row.prompt, row.pattern)
             else:
                 answer = self.scorer.choose(Question(row.prompt, list(row.options), "choose"))
             size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)

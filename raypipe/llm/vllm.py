@@ -32,7 +32,7 @@ def context_of(model: str, most: int = 2048) -> int:
 def tokenized(batch: pa.Table, model: str) -> pa.Table:
     """PROMPTS as token ids, away from the engine, which goes on meanwhile."""
     made = tokens_of(model, *(batch[name].to_pylist() for name in ("prompt", "options", "mode")))
-    rows = batch.select(["prompt_id", "mode", "options"])
+    rows = batch.select(["prompt_id", "mode", "pattern", "options"])
     for name, values in (
         ("tokens", [t.prompt for t in made]),
         ("option_tokens", [t.options for t in made]),
@@ -87,7 +87,7 @@ class Replica:
                 temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=wanted
             )
         elif row["mode"] == "form":
-            form = self.form(regex=row["options"][0])
+            form = self.form(regex=row["pattern"])
             parameters = self.sampling(
                 temperature=0.0, max_tokens=min(FORM_TOKENS, room), structured_outputs=form
             )

@@ -23,12 +23,15 @@ LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Rendered(NamedTuple):
-    """A prompt: its text, the allowed continuations, what each stands for (an item id, a value), and the engine's mode."""
+    """A prompt: its text, the allowed continuations, what each stands for (an item id, a value), the engine's mode, and in mode
+    "form" the regular expression of the answer.
+    """
 
     text: str
     options: tuple[str, ...]
     payload: tuple[str, ...]
     mode: Literal["score", "choose", "form", "write"] = "score"
+    pattern: str = ""
 
 
 class Completion(NamedTuple):

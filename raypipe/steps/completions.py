@@ -163,11 +163,11 @@ def estimate(endpoint: EndpointConfig, number: int, characters: int) -> str:
 
 
 def prompt_hashes(asked: pd.DataFrame) -> list[str]:
-    """Of each prompt, with its mode and options: what an answer depends on."""
-    made = zip(asked["mode"], asked["prompt"], asked["options"], strict=True)
+    """Of each prompt, with its mode, pattern and options: what an answer depends on."""
+    made = zip(asked["mode"], asked["prompt"], asked["pattern"], asked["options"], strict=True)
     return [
-        hashlib.sha256(json.dumps([mode, text, list(options)]).encode()).hexdigest()
-        for mode, text, options in made
+        hashlib.sha256(json.dumps([mode, text, pattern, list(options)]).encode()).hexdigest()
+        for mode, text, pattern, options in made
     ]
 
 
@@ -200,7 +200,7 @@ def _hashed(source: str, columns: Sequence[str]) -> pd.DataFrame:
     near.
     """
     asked = ray_data.read_finished(
-        source, [*dict.fromkeys([*columns, "prompt_id", "mode", "prompt", "options"])]
+        source, [*dict.fromkeys([*columns, "prompt_id", "mode", "prompt", "pattern", "options"])]
     )
     asked = asked.assign(prompt_hash=prompt_hashes(asked))
     return asked.assign(question=pd.Series(questions(asked), asked.index, object))[
@@ -343,8 +343,10 @@ def _told(
 
 
 def answers(ctx: Context, prompts_input: str, completions_input: str) -> pd.DataFrame:
-    """Prompts with their completions: the columns of both but for the prompt's text, one row a prompt."""
-    columns = [c for c in PROMPTS.columns if c != "prompt"]
-    asked = ray_data.read_finished(str(ctx.input(prompts_input) / "prompts"), columns)
-    got = pd.read_parquet(ctx.input(completions_input) / "completions.parquet")
-    return asked.merge(got, on="prompt_id", validate="one_to_one")
+    """Prompts with their completions: all columns of both but the prompt's text, one row a prompt."""
+    folder = str(ctx.input(prompts_input) / "prompts")
+    _, files = ray_data.finished(folder)
+    names = pq.read_schema(files[0]).names if files else list(PROMPTS.columns)
+    prompts = ray_data.read_finished(folder, [name for name in names if name != "prompt"])
+    completions = pd.read_parquet(ctx.input(completions_input) / "completions.parquet")
+    return prompts.merge(completions, on="prompt_id", validate="one_to_one")

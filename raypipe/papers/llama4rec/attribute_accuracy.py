@@ -60,6 +60,7 @@ def judge_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
                 "judge",
                 asked.text,
                 asked.mode,
+                asked.pattern,
                 asked.options,
                 asked.payload,
             )

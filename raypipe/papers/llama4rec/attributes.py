@@ -116,6 +116,7 @@ def prompts(dataset: Dataset, config: AugmentConfig, seed: int) -> pd.DataFrame:
             "attribute",
             q.rendered.text,
             q.rendered.mode,
+            q.rendered.pattern,
             list(q.rendered.options),
             list(q.rendered.payload),
         )

@@ -41,7 +41,7 @@ def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
         if template == "listwise":
             got = LISTS[row.template].parse(completion, list(row.options), list(row.payload))
             if row.template == "written":
-                order = listwise_constrained.named(row.answer, row.options[1:])
+                order = listwise_constrained.named(row.answer, row.options)
                 rejected["repeated (mended)"] += len(set(order)) < len(order)
             if not isinstance(got, Rejected):
                 chunk, _, user = rest.partition("/")

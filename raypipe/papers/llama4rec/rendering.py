@@ -95,6 +95,7 @@ def render_batch(asks: pd.DataFrame, folder: Path, style: Style) -> pd.DataFrame
             "template": asks["template"].to_numpy(),
             "prompt": [r.text for r in made],
             "mode": [r.mode for r in made],
+            "pattern": [r.pattern for r in made],
             "options": [r.options for r in made],
             "payload": [r.payload for r in made],
         }

@@ -194,7 +194,7 @@ class ProfiledRecommender:
             alike = self._alike(items)
             asked = self.book.user(items, [self.known.row(u) for u in alike], "")
             told = self._write(
-                "users", asked.text, asked.options[0], self.config.profiles.user_phrases
+                "users", asked.text, asked.pattern, self.config.profiles.user_phrases
             )
         vector = self.encoder.encode([told])[0] if told else None
         return -1, NewUser(items.astype(np.int64), vector), told, bool(told)
@@ -229,7 +229,7 @@ class ProfiledRecommender:
                     shown, (), [(int(i), str(self.written["items"][i])) for i in near], ""
                 )
                 told[number] = self._write(
-                    "items", asked.text, asked.options[0], self.config.profiles.item_phrases
+                    "items", asked.text, asked.pattern, self.config.profiles.item_phrases
                 )
         if self.texts.item_profile is not None:
             table = np.zeros((len(new), self.texts.item_profile.shape[1]), np.float32)

@@ -43,6 +43,7 @@ def write_rows(ctx: Context, rows: Sequence[tuple[str, Rendered]], name: str = "
                 "template": name,
                 "prompt": r.text,
                 "mode": r.mode,
+                "pattern": r.pattern,
                 "options": list(r.options),
                 "payload": list(r.payload),
             }

@@ -33,7 +33,7 @@ def render(
         listed = " ".join(f"{text}: {profile}" for text, profile in similar)
         known.append(f"Similar {words.nouns} and whom they are for: {listed}")
     about = " ".join([f"The {words.noun} {line}.", *known])
-    return Rendered(f"{about} {STEM}", (profiles.pattern(phrases, longest),), (item_id,), "form")
+    return Rendered(f"{about} {STEM}", (), (item_id,), "form", profiles.pattern(phrases, longest))
 
 
 def parse(completion: Completion, phrases: int, longest: int) -> profiles.Profile | Rejected:

@@ -28,7 +28,7 @@ def render(
     made = listwise_logprobs.render(words, person, titles, payload, style)
     one = "|".join(_SPECIAL.sub(r"\\\1", option) for option in dict.fromkeys(made.options))
     form = f"({one})(,({one})){{{min(PLACES, len(titles)) - 1}}}"
-    return Rendered(made.text, (form, *made.options), made.payload, "form")
+    return Rendered(made.text, made.options, made.payload, "form", form)
 
 
 def named(answer: str, options: Sequence[str]) -> list[str]:
@@ -49,11 +49,11 @@ def parse(
 
     Rejected: no_answer, where no candidate is named.
     """
-    order = list(dict.fromkeys(named(completion.answer, options[1:])))
+    order = list(dict.fromkeys(named(completion.answer, options)))
     if not order:
         return Rejected("no_answer")
     place = {option: -float(n) for n, option in enumerate(order, 1)}
     return [
         (item, place.get(o.strip(), -1.0 - len(order)))
-        for o, item in zip(options[1:], payload, strict=True)
+        for o, item in zip(options, payload, strict=True)
     ]

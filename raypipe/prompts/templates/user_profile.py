@@ -38,7 +38,7 @@ def render(
     if similar:
         others = "; ".join(f"user {n} {did(words, own)}" for n, own in enumerate(similar, 2))
         about = f"{SYSTEM} {about} Similar users: {others}."
-    return Rendered(f"{about} {STEM}", (profiles.pattern(phrases, longest),), (user_id,), "form")
+    return Rendered(f"{about} {STEM}", (), (user_id,), "form", profiles.pattern(phrases, longest))
 
 
 def parse(completion: Completion, phrases: int, longest: int) -> profiles.Profile | Rejected:

@@ -314,7 +314,10 @@ def _write_profiles(of: Callable[[str], Path], done: dict[str, Done], folder: Pa
         folder.mkdir(exist_ok=True)
         files = sorted((of(f"prompts/{wave}") / "prompts").glob("*.parquet"))
         asked = pd.concat(
-            [pd.read_parquet(f, columns=["prompt_id", "mode", "prompt", "options"]) for f in files]
+            [
+                pd.read_parquet(f, columns=["prompt_id", "mode", "prompt", "pattern", "options"])
+                for f in files
+            ]
         )
         got = pd.read_parquet(of(f"completions/{wave}") / "completions.parquet")
         asked = (
