@@ -1,9 +1,11 @@
-"""Plug-ins are files: a folder's public modules are its backbones, datasets or prompt templates."""
+"""Plug-ins are files: a folder's public modules are its backbones, datasets, prompt templates or papers."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from types import ModuleType
 
 from raypipe.errors import ConfigError
@@ -18,8 +20,35 @@ def names(package: ModuleType) -> list[str]:
 
 def find(package: ModuleType, name: str, kind: str) -> ModuleType:
     """Import the plug-in `name`, or raise ConfigError that lists what there is."""
-    if name not in names(package):
-        raise ConfigError(
-            f"there is no {kind} {name!r}", kind, f"choose one of {', '.join(names(package))}"
-        )
+    check_name(name, names(package), kind)
+    return module(package, name)
+
+
+def module(package: ModuleType, name: str) -> ModuleType:
+    """Import a module of a package."""
     return importlib.import_module(f"{package.__name__}.{name}")
+
+
+def check_name(name: str, known: Iterable[str], kind: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        ConfigError: names the nearest known one, and lists all.
+    """
+    choices = list(known)
+    if name not in choices:
+        raise ConfigError(f"there is no {kind} {name!r}", kind, choose(name, choices))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like `name`; None where none is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def choose(name: str, known: Iterable[str]) -> str:
+    """What to do about an unknown name: "did you mean ...? choose one of ..."."""
+    choices = list(known)
+    guess = nearest(name, choices)
+    question = f"did you mean {guess}? " if guess else ""
+    return f"{question}choose one of {', '.join(choices)}"

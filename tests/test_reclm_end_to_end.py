@@ -157,10 +157,11 @@ def test_metrics_are_those_of_a_naive_loop(run):
 
 
 def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw(run):
-    from raypipe.papers.reclm.recommender import Newcomer, ProfiledRecommender
+    from raypipe.papers.contract import NewItem
+    from raypipe.papers.reclm.recommender import Recommender
 
     out, _, _ = run
-    served = ProfiledRecommender(out / "bundle")
+    served = Recommender(out / "bundle")
     user = str(served.source.users[0])
     known = served.recommend(user_id=user, k=5)
     assert (
@@ -171,7 +172,7 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
     seen = set(served.source.items[served.known.row(0)])
     assert not {i.item_id for i in known.items} & seen
     item = served.dataset.items.iloc[0]
-    new = Newcomer(
+    new = NewItem(
         "brand-new", "A film that came yesterday", item["text"], (item["genre"], item["decade"])
     )
     everything = served.recommend(user_id=user, k=60, new_items=[new])

@@ -13,8 +13,8 @@ from ray import serve
 
 from raypipe import __version__
 from raypipe.errors import ArtifactError, UnknownError
-from raypipe.papers.llama4rec.recommender import MOST, Recommender, read_head
-from raypipe.papers.reclm.recommender import Newcomer, ProfiledRecommender
+from raypipe.papers import contract
+from raypipe.papers.contract import MAX_ITEMS
 
 
 class NewItem(BaseModel):
@@ -35,10 +35,10 @@ class RecommendRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     user_id: str | None = Field(None, examples=["u0001"])
     history: list[str] | None = Field(None, max_length=1000)
-    k: int = Field(10, ge=1, le=MOST)
+    k: int = Field(10, ge=1, le=MAX_ITEMS)
     task: Literal["direct", "sequential"] | None = None
     new_items: list[NewItem] = Field(
-        default_factory=list, max_length=MOST, description="RecLM bundles only"
+        default_factory=list, max_length=MAX_ITEMS, description="RecLM bundles only"
     )
 
 
@@ -102,11 +102,7 @@ class Service:
     """One replica: a bundle in memory."""
 
     def __init__(self, bundle: str) -> None:
-        folder = Path(bundle)
-        profiled = read_head(folder).get("paper") == "reclm"
-        self.recommender: Recommender | ProfiledRecommender = (
-            ProfiledRecommender(folder) if profiled else Recommender(folder)
-        )
+        self.recommender = contract.recommender_of(Path(bundle))
         self.recommender.check()
 
     def check_health(self) -> None:
@@ -116,36 +112,20 @@ class Service:
     @api.post("/recommend")
     def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """The best items: with the rank that each model gave and the weight alpha of the LLM, or, of RecLM, with profiles."""
-        if isinstance(self.recommender, ProfiledRecommender):
-            if request.task == "sequential":
-                raise UnknownError(
-                    "a RecLM bundle has no sequential model", "task", "leave the task out"
-                )
-            new = [Newcomer(**one.model_dump()) for one in request.new_items]
-            told = self.recommender.recommend(request.user_id, request.history, request.k, new)
-            return {**told._asdict(), "items": [i._asdict() for i in told.items]}
-        if request.new_items:
-            raise UnknownError(
-                "this bundle knows items by id only",
-                "new_items",
-                "serve a bundle of RecLM for items without a history",
-            )
+        new_items = [contract.NewItem(**item.model_dump()) for item in request.new_items]
         answer = self.recommender.recommend(
-            request.user_id, request.history, request.k, request.task
+            request.user_id, request.history, request.k, request.task, new_items
         )
-        return {**answer._asdict(), "items": [i._asdict() for i in answer.items]}
+        return {**answer._asdict(), "items": [item._asdict() for item in answer.items]}
 
     @api.post("/rate")
     def rate(self, request: RateRequest) -> dict[str, Any]:
         """The predicted rating, its two parts and alpha."""
-        if isinstance(self.recommender, ProfiledRecommender):
-            raise UnknownError(
-                "a RecLM bundle has no rating model", "/rate", "serve a bundle of the task rating"
-            )
-        return self.recommender.rate(request.user_id, request.item_id)._asdict()
+        rating: dict[str, Any] = self.recommender.rate(request.user_id, request.item_id)._asdict()
+        return rating
 
     @api.get("/healthz")
     def healthz(self) -> dict[str, Any]:
         """Whether a real request is answered."""
         self.recommender.check()
-        return {"status": "ok", "version": __version__, "tasks": self.recommender.answered}
+        return {"status": "ok", "version": __version__, "tasks": self.recommender.tasks}

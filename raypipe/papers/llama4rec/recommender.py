@@ -5,6 +5,7 @@ It words its prompts with papers/llama4rec/rendering.py and mixes with aggregati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
 from raypipe.errors import UnknownError
 from raypipe.llm.transformers import Question, Scorer
+from raypipe.papers.contract import MAX_ITEMS, NewItem
 from raypipe.papers.llama4rec import aggregation, rendering
 from raypipe.papers.llama4rec.backbones import load_backbone
 from raypipe.papers.llama4rec.bundle import FORMAT
@@ -30,8 +32,6 @@ from raypipe.prompts.templates import pointwise
 from raypipe.schema import TITLE
 from raypipe.seeding import generator
 from raypipe.steps.bundle import read_head
-
-MOST = 100
 
 
 class Recommendation(NamedTuple):
@@ -111,16 +111,23 @@ class Recommender:
         history: list[str] | None = None,
         k: int = 10,
         task: str | None = None,
+        new_items: Sequence[NewItem] = (),
     ) -> Answer:
         """The k best items for a known user, or for a history of item ids, oldest first.
 
         Raises:
-            UnknownError: user, item or task. ValueError: k out of range, or neither or both of user and history.
+            UnknownError: user, item or task; or new items are given. ValueError: k out of range, or neither or both of user and history.
         """
+        if new_items:
+            raise UnknownError(
+                "this bundle knows items by id only",
+                "new_items",
+                "serve a bundle of RecLM for items without a history",
+            )
         if (user_id is None) == (history is None):
             raise ValueError("give either user_id or history, not both")
-        if not 1 <= k <= MOST:
-            raise ValueError(f"k must lie between 1 and {MOST}, not {k}")
+        if not 1 <= k <= MAX_ITEMS:
+            raise ValueError(f"k must lie between 1 and {MAX_ITEMS}, not {k}")
         task = task or (
             "sequential" if history is not None and "sequential" in self.chosen else self._first()
         )
@@ -201,7 +208,7 @@ class Recommender:
         return Rating(float(mixed[0]), rec, said, alpha, choice["backbone"])
 
     @property
-    def answered(self) -> list[str]:
+    def tasks(self) -> list[str]:
         """The tasks that it answers."""
         return list(self.chosen)
 

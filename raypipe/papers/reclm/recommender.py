@@ -23,7 +23,7 @@ from raypipe.data.snapshot import TEST, Snapshots
 from raypipe.errors import UnknownError
 from raypipe.llm.encoder import Encoder
 from raypipe.llm.transformers import Scorer
-from raypipe.papers.llama4rec.recommender import MOST
+from raypipe.papers.contract import MAX_ITEMS, NewItem
 from raypipe.papers.reclm.backbones import load_model
 from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
@@ -33,15 +33,6 @@ from raypipe.papers.reclm.vectors import read_vectors, unit
 from raypipe.prompts import profiles
 from raypipe.prompts.contract import Rejected
 from raypipe.steps.bundle import read_head
-
-
-class Newcomer(NamedTuple):
-    """An item that came after training."""
-
-    item_id: str
-    title: str
-    text: str = ""
-    features: Sequence[str] = ()
 
 
 class Suggestion(NamedTuple):
@@ -63,7 +54,7 @@ class Suggestions(NamedTuple):
     profile_is_new: bool
 
 
-class ProfiledRecommender:
+class Recommender:
     """A RecLM bundle in memory.
 
     Raises:
@@ -108,18 +99,23 @@ class ProfiledRecommender:
         user_id: str | None = None,
         history: list[str] | None = None,
         k: int = 10,
-        new_items: Sequence[Newcomer] = (),
+        task: str | None = None,
+        new_items: Sequence[NewItem] = (),
     ) -> Suggestions:
         """The k best items for a known user, or for a history of item ids, oldest first, among all items and new ones.
 
         Raises:
-            UnknownError: the user or an item is not known. ValueError: k out of range, neither or both of user and history, or a
+            UnknownError: the user, an item or the task is not known. ValueError: k out of range, neither or both of user and history, or a
                 new item that is known or twice there.
         """
+        if task == "sequential":
+            raise UnknownError(
+                "a RecLM bundle has no sequential model", "task", "leave the task out"
+            )
         if (user_id is None) == (history is None):
             raise ValueError("give either user_id or history, not both")
-        if not 1 <= k <= MOST:
-            raise ValueError(f"k must lie between 1 and {MOST}, not {k}")
+        if not 1 <= k <= MAX_ITEMS:
+            raise ValueError(f"k must lie between 1 and {MAX_ITEMS}, not {k}")
         ids = [n.item_id for n in new_items]
         if len(set(ids)) < len(ids) or any(i in self.source.items for i in ids):
             raise ValueError("each new item needs an id of its own, which no known item has")
@@ -159,8 +155,14 @@ class ProfiledRecommender:
                 )
         return Suggestions(made, self.backbone, told, is_new)
 
+    def rate(self, user_id: str, item_id: str) -> Any:
+        """A RecLM bundle predicts no ratings: UnknownError says so."""
+        raise UnknownError(
+            "a RecLM bundle has no rating model", "/rate", "serve a bundle of the task rating"
+        )
+
     @property
-    def answered(self) -> list[str]:
+    def tasks(self) -> list[str]:
         """The tasks that it answers."""
         return ["direct"]
 
@@ -207,7 +209,7 @@ class ProfiledRecommender:
         order = np.argsort(-shared, kind="stable")[: self.config.profiles.neighbours]
         return order[shared[order] > 0]
 
-    def _items(self, new: Sequence[Newcomer]) -> tuple[NewItems | None, list[str]]:
+    def _items(self, new: Sequence[NewItem]) -> tuple[NewItems | None, list[str]]:
         """New items as vectors, and their profiles."""
         if not new:
             return None, []
