@@ -13,7 +13,7 @@ OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) 
 
 export RAY_AUTH_MODE ?= token
 
-.PHONY: help setup pipeline serve test fast lint stop clean
+.PHONY: help setup pipeline serve test fast lint docs stop clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup ## build the documentation into site/ (strict: a broken link fails)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && echo site/index.html
 
 stop: ## stop the local Ray head
 	@$(BIN)/ray stop --force >/dev/null 2>&1 || true
