@@ -32,8 +32,6 @@ OVERLONG = {
     "papers/llama4rec/prompt_requests.py",
     "papers/llama4rec/recommender.py",
     "papers/llama4rec/stages.py",
-    "papers/reclm/llm.py",
-    "papers/reclm/llm_stages.py",
     "papers/reclm/report/publish.py",
     "steps/completions.py",
     "tuning/policy.py",
@@ -128,7 +126,15 @@ def test_imports_are_light(module):
         ),
         *(
             f"papers.reclm.{n}"
-            for n in ("profiles", "dialogues", "teacher", "reward_pairs", "vectors", "bundle")
+            for n in (
+                "profiles",
+                "prompt_tables",
+                "dialogues",
+                "teacher",
+                "reward_pairs",
+                "vectors",
+                "bundle",
+            )
         ),
     ],
 )

@@ -33,14 +33,22 @@ from raypipe.papers.reclm import (
     teacher,
 )
 from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
-from raypipe.papers.reclm.histories import histories, similar_items, tables, takers, unlike
-from raypipe.papers.reclm.rendering import Book
+from raypipe.papers.reclm.histories import (
+    histories,
+    load_tables,
+    nearest_with_other_history,
+    similar_items,
+    users_by_item,
+)
+from raypipe.papers.reclm.prompt_tables import IDENTITY
+from raypipe.papers.reclm.rendering import ProfilePrompts
 from raypipe.papers.reclm.report.publish import against, samples
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.prompts import profiles as form
 from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.profiles import ProfileForm
 from raypipe.prompts.templates import dialogue, item_profile, user_profile
 from raypipe.schema import COMPLETIONS, PROMPTS
 from raypipe.steps import completions
@@ -100,13 +108,13 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path, config):
     made = Bench(tmp_path, config)
-    for side in ("users", "items"):
-        with made.making(f"teacher/{side}") as out:
-            inputs = {"users": "teacher/users"} if side == "items" else {}
+    for side in ("user", "item"):
+        with made.making(f"teacher/{side}s") as out:
+            inputs = {"users": "teacher/users"} if side == "item" else {}
             ctx = made.context(**inputs)
             teacher.teach(ctx, config, side)
             (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
-    source = tables(made.context())
+    source = load_tables(made.context())
     similar = np.stack([np.roll(np.arange(len(source.users)), -n) for n in (1, 2, 3)], 1)
     with made.making("neighbours") as out:
         np.save(out / "similar.npy", similar)
@@ -133,10 +141,10 @@ def answer(bench, name, ctx, words=script):
 @pytest.mark.parametrize("phrases", [1, 3, 5])
 def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
     said = "user identity: Sports fan,  sports fan, Sports fan, a very long identity on; User interests: U.S. news, b, golf."
-    got = form.parse(said, phrases, 20)
+    got = ProfileForm(phrases, 20).parse(said)
     assert (
-        re.fullmatch(form.pattern(phrases, 20), f" {got.text}")
-        and form.parse(got.text, phrases, 20) == got
+        re.fullmatch(ProfileForm(phrases, 20).pattern, f" {got.text}")
+        and ProfileForm(phrases, 20).parse(got.text) == got
     )
     assert got.identities == ("Sports fan", "sports fan", "a very long identity")[:phrases]
     assert got.interests == ("U S news", "golf")[:phrases], "a phrase has two characters or more"
@@ -157,12 +165,12 @@ def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
 )
 def test_what_is_no_profile_is_rejected_by_kind(said, kind):
     for template in (user_profile, item_profile):
-        assert template.parse(Completion(said, ()), 3, 32) == Rejected(kind)
+        assert template.parse(Completion(said, ()), ProfileForm(3, 32)) == Rejected(kind)
 
 
 def test_the_scripted_engine_writes_profiles_of_the_form(bench, config):
-    book = Book.of(bench.dataset, config.profiles)
-    asked = book.user([0, 1], [[2], [3]], "u")
+    book = ProfilePrompts.of(bench.dataset, config.profiles)
+    asked = book.user([0, 1], [[2], [3]])
     row = type(
         "Row",
         (),
@@ -178,18 +186,14 @@ def test_the_scripted_engine_writes_profiles_of_the_form(bench, config):
 
 
 def test_a_prompt_shows_the_newest_items_of_the_user_and_of_similar_ones(bench, config):
-    book = Book.of(bench.dataset, config.profiles)
-    asked = book.user(np.arange(9), [[10], [], [12], [13]], "u7")
+    book = ProfilePrompts.of(bench.dataset, config.profiles)
+    asked = book.user(np.arange(9), [[10], [], [12], [13]])
     assert [line in asked.text for line in book.lines[:9]] == [False] * 4 + [True] * 5
     assert book.lines[12] in asked.text and book.lines[13] not in asked.text, (
         "three similar users are shown"
     )
-    assert (
-        "user 3 watched nothing yet" in asked.text
-        and asked.payload == ("u7",)
-        and asked.mode == "form"
-    )
-    assert user_profile.SYSTEM not in book.user([0], (), "u").text, "distillation is about one user"
+    assert "user 3 watched nothing yet" in asked.text and asked.mode == "form"
+    assert user_profile.SYSTEM not in book.user([0], ()).text, "distillation is about one user"
 
 
 # dialogues
@@ -198,17 +202,17 @@ def test_a_prompt_shows_the_newest_items_of_the_user_and_of_similar_ones(bench, 
 def test_half_of_the_dialogues_are_about_an_item_taken_and_no_answer_stands_in_its_question(
     bench, config
 ):
-    source = tables(bench.context())
+    source = load_tables(bench.context())
     similar = np.load(bench.store.local("neighbours", bench.keys["neighbours"]) / "similar.npy")
     made = dialogues.draw(source, similar, 40, 0)
     known = histories(source, VALIDATION)
-    assert sum(d.taken for d in made) == 20 == sum(not d.taken for d in made)
+    assert sum(d.interacted for d in made) == 20 == sum(not d.interacted for d in made)
     for one in made:
         near = np.concatenate([known.row(v) for v in one.similar])
         assert one.item in near and one.item not in one.history and len(one.history), (
             "turn 1 neither tells nor is empty (RO20)"
         )
-        assert one.taken == (one.item in known.row(one.user)), (
+        assert one.interacted == (one.item in known.row(one.user)), (
             "a negative is none in all of the training history (R15)"
         )
     again, other = dialogues.draw(source, similar, 40, 0), dialogues.draw(source, similar, 40, 1)
@@ -255,8 +259,8 @@ def test_the_three_readings_of_naive(tokenizer):
 
 
 def test_both_turns_speak_of_the_same_users(bench, config):
-    book = Book.of(bench.dataset, config.profiles)
-    (asked, said), (question, truth) = book.dialogue([[0], [1, 2]], ["P one.", "P two."], 5, False)
+    book = ProfilePrompts.of(bench.dataset, config.profiles)
+    asked, said, question, truth = book.dialogue([[0], [1, 2]], ["P one.", "P two."], 5, False)
     assert (
         f"user 1 watched {book.lines[0]}; user 2 watched {book.lines[1]}, {book.lines[2]}" in asked
     )
@@ -299,12 +303,12 @@ def test_dialogues_hold_the_profiles_that_the_distilled_llm_wrote(bench, config)
 def test_a_rule_teaches_of_the_training_part_alone(bench, config):
     train = bench.snapshots.part(TRAIN)
     for side, column in (("users", "user_id"), ("items", "item_id")):
-        taught = teacher.read_profiles(
+        taught = teacher.read_teacher_profiles(
             bench.store.local(f"teacher/{side}", bench.keys[f"teacher/{side}"])
         )
         assert 10 <= len(taught) <= 40 and set(taught) <= set(train[column])
         phrases = 3 if side == "users" else 5
-        assert all(re.fullmatch(form.pattern(phrases, 32), f" {p}") for p in taught.values())
+        assert all(re.fullmatch(ProfileForm(phrases, 32).pattern, f" {p}") for p in taught.values())
 
 
 def test_stored_profiles_are_read_and_what_lacks_is_told(bench, config, tmp_path):
@@ -317,22 +321,22 @@ def test_stored_profiles_are_read_and_what_lacks_is_told(bench, config, tmp_path
         }
     )
     with pytest.raises(DataError, match=r"no stored profiles of users"):
-        teacher.teach(bench.context(), stored, "users")
+        teacher.teach(bench.context(), stored, "user")
     users = bench.dataset.users["user_id"].tolist()
     said = ["User identity: Film fan; User interests: Golf."] * 39 + ["nonsense"]
     frame = pd.DataFrame({"user_id": [*users[:39], "nobody"], "profile": said[:39] + said[:1]})
     frame.loc[3, "profile"] = "nonsense"
     frame.to_parquet(folder / "user_profiles_x.parquet")
     ctx = bench.context()
-    facts = teacher.teach(ctx, stored, "users")
-    got = teacher.read_profiles(ctx.out)
+    facts = teacher.teach(ctx, stored, "user")
+    got = teacher.read_teacher_profiles(ctx.out)
     assert facts["rejected"] == {"malformed": 1} and users[3] not in got and "nobody" not in got
     assert set(got.values()) == {"User identity: Film fan; User interests: Golf."}
 
 
 def test_an_endpoint_is_told_the_form_in_words(bench, config):
     ctx = bench.context()
-    teacher.endpoint_prompts(ctx, config, "users")
+    teacher.endpoint_prompts(ctx, config, "user")
     asked = pd.read_parquet(ctx.out / "prompts")
     assert (
         len(asked) == 40
@@ -349,7 +353,7 @@ def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endp
         "I cannot say."
     ] * 2
     ctx = bench.context()
-    teacher.endpoint_prompts(ctx, config, "users")
+    teacher.endpoint_prompts(ctx, config, "user")
     asked = answer(
         bench, "teacher-users", ctx, lambda row: asker(pd.DataFrame([row])).iloc[0].to_dict()
     )
@@ -358,15 +362,15 @@ def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endp
     taught = config.model_copy(
         update={"teacher": config.teacher.model_copy(update={"source": "endpoint"})}
     )
-    facts = teacher.teach(ctx, taught, "users")
-    got = teacher.read_profiles(ctx.out)
+    facts = teacher.teach(ctx, taught, "user")
+    got = teacher.read_teacher_profiles(ctx.out)
     assert facts["rejected"] == {"malformed": 2} and len(got) == 38
-    assert set(got) < set(asked["payload"].map(lambda p: p[0]))
+    assert set(got) < set(asked["user_id"])
     assert set(got.values()) == {"User identity: Film fan; User interests: golf."}
     with bench.making("taught") as out:
         (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
     ctx = bench.context(users="taught")
-    teacher.endpoint_prompts(ctx, config, "items")
+    teacher.endpoint_prompts(ctx, config, "item")
     items = pd.read_parquet(ctx.out / "prompts")
     assert (
         len(items) == 30
@@ -380,7 +384,7 @@ def test_a_dry_run_tells_what_is_not_known_yet_would_cost_and_asks_nothing(
 ):
     monkeypatch.setattr(completions.session, "in_worker", lambda function, *given: function(*given))
     ctx = bench.context()
-    teacher.endpoint_prompts(ctx, config, "users")
+    teacher.endpoint_prompts(ctx, config, "user")
     with bench.making("prompts/teacher-users") as out:
         shutil.copytree(ctx.out / "prompts", out / "prompts")
     priced = EndpointConfig(
@@ -413,7 +417,7 @@ def test_a_dry_run_tells_what_is_not_known_yet_would_cost_and_asks_nothing(
 
 def test_bad_answers_are_of_their_kind():
     own, other = "User identity: a, b; User interests: c.", "User identity: x; User interests: y."
-    got = {kind: reward_pairs.bad(kind, own, other) for kind in reward_pairs.KINDS}
+    got = {kind: reward_pairs.bad_answer(kind, own, other) for kind in reward_pairs.KINDS}
     assert (
         got["neighbour"] == other and got["several"] == f"{own} {other}" and got["full_stop"] == "."
     )
@@ -423,7 +427,7 @@ def test_bad_answers_are_of_their_kind():
     )
     assert abs(sum(reward_pairs.KINDS.values()) - 1) < 1e-9
     assert all(
-        isinstance(form.parse(text, 3, 32), Rejected)
+        isinstance(ProfileForm(3, 32).parse(text), Rejected)
         for kind, text in got.items()
         if kind != "neighbour"
     )
@@ -465,7 +469,7 @@ def test_profiles_for_validation_know_the_training_part_alone(bench, config):
     asked = pd.concat(
         [pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))]
     ).set_index("prompt_id")["prompt"]
-    book, snapshots = Book.of(bench.dataset, config.profiles), bench.snapshots
+    book, snapshots = ProfilePrompts.of(bench.dataset, config.profiles), bench.snapshots
     line = dict(zip(bench.dataset.items["item_id"], book.lines, strict=True))
     held = snapshots.part(VALIDATION)
     own = {u: set(g["item_id"]) for u, g in held.groupby("user_id")}
@@ -524,7 +528,7 @@ def test_items_are_warm_by_their_users_and_cold_by_similar_items(bench, config):
     }
     for at, known in (("train", trained | held_out), ("first", trained | held_out | new)):
         ctx = bench.context(**names)
-        facts = profiles._profile_texts(ctx, config, "items", at)
+        facts = profiles._profile_texts(ctx, config, "item", at)
         texts = pd.read_parquet(ctx.out / "profiles.parquet")["text"]
         assert (
             facts["with a profile"] == len(known) == (texts != "").sum() and facts["rejected"] == {}
@@ -540,15 +544,18 @@ def test_similar_items_are_the_nearest_and_never_the_item_itself():
 
 def test_who_did_the_same_is_no_bad_example():
     known = Ragged(np.array([0, 2, 4, 6, 7]), np.array([1, 2, 2, 1, 3, 2, 2]))
-    assert unlike(0, np.array([1, 2, 3]), known, 2) == 2, "the order does not count"
+    assert nearest_with_other_history(0, np.array([1, 2, 3]), known, 2) == 2, (
+        "the order does not count"
+    )
     assert (
-        unlike(0, np.array([1, 2, 3]), known, 1) == 1 and unlike(2, np.array([3]), known, 1) is None
+        nearest_with_other_history(0, np.array([1, 2, 3]), known, 1) == 1
+        and nearest_with_other_history(2, np.array([3]), known, 1) is None
     )
 
 
 def test_takers_are_the_users_of_an_item(bench):
-    source = tables(bench.context())
-    taken, known = takers(source, TEST), histories(source, TEST)
+    source = load_tables(bench.context())
+    taken, known = users_by_item(source, TEST), histories(source, TEST)
     pairs = {(u, i) for u in range(len(known)) for i in known.row(u)}
     assert {(u, i) for i in range(len(taken)) for u in taken.row(i)} == pairs and len(
         pairs
@@ -559,7 +566,7 @@ def test_takers_are_the_users_of_an_item(bench):
 
 
 def test_random_orders_reach_what_chance_gives(bench, config):
-    source = tables(bench.context())
+    source = load_tables(bench.context())
     asked = source.questions(TEST, "full-shot")
     got = evaluation.random_orders(asked, len(source.items), 0)
     free = len(asked.catalogue) - np.array(
@@ -700,13 +707,13 @@ def test_a_setting_renews_what_depends_on_it_and_nothing_else(setting, value, sa
 
 
 def test_what_cannot_work_is_refused_before_anything_starts():
-    with pytest.raises(ConfigError, match="none of the backbones can begin with texts"):
+    with pytest.raises(ConfigError, match="none of the backbones can use texts"):
         stages.plan(load("toy", {"backbones": ["ease"]}))
     with pytest.raises(ConfigError, match="there is no direct backbone 'nothing'"):
         stages.plan(load("toy", {"backbones": ["nothing"]}))
     with pytest.raises(ConfigError, match=r"teacher\.endpoint"):
         load("toy", {"teacher.source": "endpoint"})
-    with pytest.raises(ConfigError, match="LoRA on the embedded LLM"):
+    with pytest.raises(ConfigError, match="LoRA saves nothing on the embedded LLM"):
         stages.plan(load("toy", {"llm.adapter.rank": 8}))
     with pytest.raises(ValidationError):
         ReclmConfig(rows=("nothing",))
@@ -722,9 +729,10 @@ def test_prompts_keep_their_contract_and_the_case_is_among_them(bench, config):
     ctx = bench.context(neighbours="neighbours")
     facts = profiles.user_prompts(ctx, config.model_copy(update={"case": user}), 5)
     made = pd.read_parquet(ctx.out / "prompts")
-    assert 6 <= facts["rows"] == len(made) <= 11 and list(made.columns) == list(PROMPTS.columns), (
-        "five, their nearest, the case"
-    )
+    assert 6 <= facts["rows"] == len(made) <= 11 and list(made.columns) == [
+        *PROMPTS.columns,
+        *IDENTITY,
+    ], "five, their nearest, the case"
     assert f"train/{user}" in set(made["prompt_id"])
     with pytest.raises(DataError, match="no user 'nobody'"):
         profiles.user_prompts(
@@ -737,7 +745,7 @@ def test_over_smoothing_is_of_pairs_by_one_llm_whose_prompts_differ(bench, confi
     ctx = bench.context(neighbours="neighbours")
     profiles.user_prompts(ctx, config, 20)
     asked = answer(bench, "sample", ctx)
-    users = tables(bench.context()).users
+    users = load_tables(bench.context()).users
     numbers = users.get_indexer(asked["prompt_id"].str.removeprefix("train/"))
     pairs = [(u, (u + 1) % len(users)) for u in numbers if (u + 1) % len(users) in numbers]
     same = pairs.pop()
@@ -827,7 +835,7 @@ def test_kept_llms_take_the_place_of_an_education(bundled):
         ({"paper": None}, {}, "not a RecLM bundle with LLMs"),
         ({"format": 1}, {}, "the bundle has format 1"),
         ({}, {"rows": ["mask"]}, "no LLM for mask"),
-        ({}, {"profiles.history": 9}, "learnt other prompts"),
+        ({}, {"profiles.history": 9}, "tuned on other prompts"),
     ],
 )
 def test_a_bundle_that_cannot_be_kept_is_refused(bundled, change, more, error):
@@ -838,7 +846,7 @@ def test_a_bundle_that_cannot_be_kept_is_refused(bundled, change, more, error):
 
 
 def test_who_did_nothing_since_keeps_the_similar_users(bench, bundled, config, monkeypatch):
-    source = tables(bench.context())
+    source = load_tables(bench.context())
     new = np.zeros((len(source.users), 3), np.int32)
 
     monkeypatch.setattr(backbones, "similar_users", lambda ctx, config, name: new.copy())

@@ -15,7 +15,7 @@ from test_end_to_end import ROOT, finish, kill_when, serving
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import Snapshots
 from raypipe.errors import UnknownError
-from raypipe.prompts import profiles
+from raypipe.prompts.profiles import ProfileForm
 
 pytestmark = pytest.mark.slow
 SHARDED = f'"zero_stage": 3, "workers": {min(2, os.cpu_count() or 1)}'
@@ -36,7 +36,7 @@ SETTINGS = [
     "llm.engine.name=transformers",
     "checkpoint_seconds=0",
 ]
-FORM = profiles.pattern(2, 12)
+FORM = ProfileForm(2, 12).pattern
 
 
 def command(out, more=()):
@@ -162,14 +162,14 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
 
     out, _, _ = run
     served = Recommender(out / "bundle")
-    user = str(served.source.users[0])
+    user = str(served.tables.users[0])
     known = served.recommend(user_id=user, k=5)
     assert (
         [i.rank for i in known.items] == [1, 2, 3, 4, 5]
         and not any(i.new for i in known.items)
         and known.profile
     )
-    seen = set(served.source.items[served.known.row(0)])
+    seen = set(served.tables.items[served.histories.row(0)])
     assert not {i.item_id for i in known.items} & seen
     item = served.dataset.items.iloc[0]
     new = NewItem(
@@ -178,7 +178,7 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
     everything = served.recommend(user_id=user, k=60, new_items=[new])
     (one,) = (i for i in everything.items if i.new)
     assert one.item_id == "brand-new" and re.fullmatch(FORM, f" {one.profile}")
-    history = [str(i) for i in served.source.items[served.known.row(3)]]
+    history = [str(i) for i in served.tables.items[served.histories.row(3)]]
     guest = served.recommend(history=history, k=5, new_items=[new])
     assert guest.profile_is_new and re.fullmatch(FORM, f" {guest.profile}")
     assert not {i.item_id for i in guest.items} & set(history)

@@ -1,7 +1,8 @@
 """The form of a profile (RecLM RO17): "User identity: ..., ...; User interests: ..., ...".
 
-Engines write it under the grammar of `pattern`, whose phrases and their number are bounded, so that no answer can be malformed or
-cut off. What comes from elsewhere is parsed by `parse`, which answers or names why it rejects.
+Engines write profiles under a grammar, the regular expression `ProfileForm.pattern`. It bounds the
+number and the length of the phrases, so no answer is malformed or cut off. Text from elsewhere goes
+through `ProfileForm.parse`, which returns a profile or the reason why it rejects the text.
 """
 
 from __future__ import annotations
@@ -13,73 +14,81 @@ from typing import NamedTuple
 from raypipe.prompts.contract import Rejected
 
 IDENTITY, INTERESTS = "User identity: ", "User interests: "
-#: what every answer begins with, and the mark that ends it and stands nowhere else in it
+#: the first words of every answer, and the mark that ends it and occurs nowhere else in it
 OPENING, END = f" {IDENTITY.rstrip()}", "."
 _FORM = re.compile(
     r"user identity:(?P<identity>[^;]*);\s*user interests:(?P<interests>.*)",
     re.IGNORECASE | re.DOTALL,
 )
+#: characters that separate the parts of a profile, and so must not occur in a phrase
+_MARKS = re.compile(r'[;:."\n\[\]]')
 
 
 class Profile(NamedTuple):
-    """Who a user is, and what a user likes, as short phrases."""
+    """Who a user is and what the user likes, as short phrases."""
 
     identities: tuple[str, ...]
     interests: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """The profile as it is written."""
+        """The profile in its form."""
         return f"{IDENTITY}{', '.join(self.identities)}; {INTERESTS}{', '.join(self.interests)}."
 
 
-def phrase(longest: int) -> str:
-    """The regular expression of a phrase of 2 to `longest` characters, without the marks of the form."""
-    return f'[^ ,;:."\\n][^,;:."\\n]{{1,{longest - 1}}}'
+class ProfileForm(NamedTuple):
+    """The bounds of a profile.
 
-
-def pattern(phrases: int, longest: int) -> str:
-    """The regular expression of an answer, with the space before it: 1 to `phrases` identities, and as many interests.
-
-    Args:
-        longest: characters of a phrase.
+    Attributes:
+        phrases: the largest number of identities, and of interests.
+        phrase_length: the largest number of characters of a phrase.
     """
-    one = phrase(longest)
-    some = f"{one}(, {one}){{0,{phrases - 1}}}" if phrases > 1 else one
-    return f" {IDENTITY}{some}; {INTERESTS}{some}\\."
 
+    phrases: int
+    phrase_length: int
 
-def parse(answer: str, phrases: int, longest: int) -> Profile | Rejected:
-    """A profile from an answer: equal phrases once, at most `phrases` of each kind, each cut to whole words.
+    @property
+    def pattern(self) -> str:
+        """The regular expression of an answer, including the space that precedes it."""
+        phrase = f'[^ ,;:."\\n][^,;:."\\n]{{1,{self.phrase_length - 1}}}'
+        more = f"(, {phrase}){{0,{self.phrases - 1}}}" if self.phrases > 1 else ""
+        return f" {IDENTITY}{phrase}{more}; {INTERESTS}{phrase}{more}\\."
 
-    Rejected as no_answer, several (more than one profile), or malformed (a part is missing or empty).
-    """
-    if not answer.strip():
-        return Rejected("no_answer")
-    if answer.lower().count("user identity:") > 1:
-        return Rejected("several")
-    found = _FORM.search(answer)
-    if found is None:
-        return Rejected("malformed")
-    parts = [_phrases(found[name], phrases, longest) for name in ("identity", "interests")]
-    if not all(parts):
-        return Rejected("malformed")
-    return Profile(*parts)
+    def parse(self, answer: str) -> Profile | Rejected:
+        """A profile from an answer: repeated phrases once, long phrases cut to whole words.
 
+        Returns:
+            The profile, or a rejection: no_answer, several (more than one profile), or malformed (a
+            part is missing or empty).
+        """
+        if not answer.strip():
+            return Rejected("no_answer")
+        if answer.lower().count("user identity:") > 1:
+            return Rejected("several")
+        match = _FORM.search(answer)
+        if match is None:
+            return Rejected("malformed")
+        identities = self._clean(match["identity"].split(","))
+        interests = self._clean(match["interests"].split(","))
+        if not identities or not interests:
+            return Rejected("malformed")
+        return Profile(identities, interests)
 
-def made(
-    identities: Iterable[str], interests: Iterable[str], phrases: int, longest: int
-) -> Profile:
-    """A profile from phrases, in its form."""
-    return Profile(
-        *(_phrases(", ".join(words), phrases, longest) for words in (identities, interests))
-    )
+    def profile(self, identities: Iterable[str], interests: Iterable[str]) -> Profile:
+        """A profile from phrases, within the bounds of the form."""
+        return Profile(
+            self._clean(", ".join(identities).split(",")),
+            self._clean(", ".join(interests).split(",")),
+        )
 
-
-def _phrases(listed: str, most: int, longest: int) -> tuple[str, ...]:
-    clean = (" ".join(re.sub(r'[;:."\n\[\]]', " ", one).split()) for one in listed.split(","))
-    cut = (
-        one if len(one) <= longest else one[: longest + 1].rpartition(" ")[0] or one[:longest]
-        for one in clean
-    )
-    return tuple(dict.fromkeys(one for one in cut if len(one) > 1))[:most]
+    def _clean(self, phrases: Iterable[str]) -> tuple[str, ...]:
+        """The first different phrases of two characters or more, without separating marks."""
+        clean: dict[str, None] = {}
+        for phrase in phrases:
+            words = " ".join(_MARKS.sub(" ", phrase).split())
+            if len(words) > self.phrase_length:
+                whole_words = words[: self.phrase_length + 1].rpartition(" ")[0]
+                words = whole_words or words[: self.phrase_length]
+            if len(words) > 1:
+                clean[words] = None
+        return tuple(clean)[: self.phrases]

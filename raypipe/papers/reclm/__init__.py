@@ -1,1 +1,1 @@
-"""RecLM: an LLM writes profiles of users and items, by which backbones score items never seen in training."""
+"""RecLM: an LLM writes profiles of users and items; with them, backbones score cold-start items."""

@@ -1,9 +1,9 @@
-"""The configuration of a RecLM run. Unknown keys are refused; presets are the YAML files in presets/reclm/."""
+"""The configuration of a RecLM run. Unknown keys are refused; presets/ holds the presets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,29 +11,19 @@ from raypipe import config
 from raypipe.config import Config
 from raypipe.data.config import SnapshotConfig
 from raypipe.llm.config import EmbeddedConfig, EndpointConfig, EngineConfig
+from raypipe.prompts.profiles import ProfileForm
 from raypipe.tuning.config import TrainingConfig
 
 PRESETS = Path(__file__).parent / "presets"
 
-#: settings that name places of this machine, which neither report nor bundle tells
+#: settings that name folders of this machine; reports and bundles leave them out
 FOLDERS: Any = {"data": {"dir"}, "llm": {"keep"}}
 
-#: rows of Tables 1 and 2 and of Figures 2 and 3: whose profiles the backbones are given. untuned: an LLM that was not tuned
-#: (LLMRec's way); gpt_kd: the distilled one; naive_*: two turns with another loss (RO14); mask: the tuned one, without
-#: reinforcement learning
-ROWS = (
-    "base",
-    "wo_user",
-    "wo_item",
-    "teacher",
-    "untuned",
-    "gpt_kd",
-    "naive_first_turn",
-    "naive_all_tokens",
-    "naive_last_turn",
-    "mask",
-    "augment",
-)
+#: The rows of Tables 1 and 2 and of Figures 2 and 3, by whose profiles the backbones get.
+#: base: none. wo_user, wo_item: only those of items, or of users. teacher: the teacher's.
+#: untuned: an LLM that was not tuned, as in LLMRec. gpt_kd: the distilled LLM.
+#: naive_*: two-turn tuning with another loss (RO14). mask: the tuned LLM before reinforcement
+#: learning. augment: the full method.
 Row = Literal[
     "base",
     "wo_user",
@@ -47,6 +37,9 @@ Row = Literal[
     "mask",
     "augment",
 ]
+ROWS: tuple[Row, ...] = get_args(Row)
+#: whom a profile is about
+Side = Literal["user", "item"]
 
 
 class EncoderConfig(Config):
@@ -56,52 +49,62 @@ class EncoderConfig(Config):
         "embedded",
         description="embedded (all-MiniLM-L6-v2), a sentence-transformers folder, or a hub id",
     )
-    batch_size: int = Field(64, ge=1)
-    max_tokens: int = Field(128, ge=8, description="longer texts are cut")
+    batch_size: int = Field(64, ge=1, description="texts per batch")
+    max_tokens: int = Field(128, ge=8, description="longer texts are cut to this many tokens")
 
 
 class ProfileConfig(Config):
-    """What prompts about profiles show, and how long a profile is (RO17, RO18)."""
+    """What the prompts for profiles show, and how long a profile may be (RO17, RO18)."""
 
     history: int = Field(5, ge=1, description="most recent items of a user that a prompt shows")
     text: int = Field(
-        0, ge=0, description="characters of an item's text, beside its title and features"
+        0, ge=0, description="characters of an item's text to show after its title and features"
     )
-    neighbours: int = Field(3, ge=1, description="similar users or items of a prompt")
-    user_phrases: int = Field(3, ge=1, description="identities, and as many interests, of a user")
+    neighbours: int = Field(3, ge=1, description="similar users or items that a prompt shows")
+    user_phrases: int = Field(
+        3, ge=1, description="largest number of identities, and of interests, of a user"
+    )
     item_phrases: int = Field(
-        5, ge=1, description="identities, and as many interests, of the users that an item is for"
+        5, ge=1, description="largest number of identities, and of interests, of an item's users"
     )
-    phrase: int = Field(32, ge=4, description="characters of a phrase at most")
+    phrase: int = Field(32, ge=4, description="largest number of characters of a phrase")
+
+    def form(self, side: Side) -> ProfileForm:
+        """The bounds of the profiles of users, or of items."""
+        phrases = self.user_phrases if side == "user" else self.item_phrases
+        return ProfileForm(phrases, self.phrase)
 
 
 class TeacherConfig(Config):
-    """Who writes the profiles that the LLM learns from (R10)."""
+    """The source of the profiles that the LLM learns from (R10)."""
 
     source: Literal["rule", "stored", "endpoint"] = Field(
         "rule",
-        description="rule: features and frequent words of the items, without an LLM; stored: user_profiles*.parquet and "
-        "item_profiles*.parquet of the data's folder; endpoint: an LLM elsewhere",
+        description="rule: features and frequent words of the items, without an LLM; stored: "
+        "user_profiles*.parquet and item_profiles*.parquet in the data folder; "
+        "endpoint: an LLM behind an API",
     )
-    endpoint: EndpointConfig | None = None
-    users: int = Field(1500, ge=10, description="users whose profiles are asked for")
-    items: int = Field(800, ge=10, description="items, each one of the training part")
+    endpoint: EndpointConfig | None = Field(None, description="the API of the source endpoint")
+    users: int = Field(1500, ge=10, description="users with a teacher profile")
+    items: int = Field(
+        800, ge=10, description="items with a teacher profile, all from the training part"
+    )
 
     @model_validator(mode="after")
-    def _named(self) -> TeacherConfig:
+    def _check_endpoint(self) -> TeacherConfig:
         if (self.source == "endpoint") != (self.endpoint is not None):
             raise ValueError(
-                "teacher.endpoint names the endpoint of the source endpoint, and of no other"
+                "teacher.endpoint belongs to teacher.source=endpoint: set both or neither"
             )
         return self
 
 
 class AdapterConfig(Config):
-    """LoRA (R3, RO15); rank 0 tunes all parameters."""
+    """LoRA (R3, RO15)."""
 
-    rank: int = Field(0, ge=0)
-    alpha: int = Field(16, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    rank: int = Field(0, ge=0, description="rank of the adapters; 0 tunes all parameters instead")
+    alpha: int = Field(16, ge=1, description="scale of the adapters")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the adapters")
 
 
 class DialogueConfig(TrainingConfig):
@@ -110,8 +113,9 @@ class DialogueConfig(TrainingConfig):
     dialogues: int = Field(3000, ge=10, description="dialogues, each about another user")
     loss: Literal["responses", "first_turn", "all_tokens", "last_turn"] = Field(
         "responses",
-        description="responses: both answers, queries masked (Mask). The readings of Naive (RO14): first_turn alone, all_tokens, "
-        "or last_turn, the Yes or No",
+        description="tokens that the loss counts. responses: both answers, with the queries masked "
+        "(Mask). The readings of Naive (RO14): first_turn: the first turn alone; all_tokens: "
+        "queries too; last_turn: the Yes or No alone",
     )
 
 
@@ -124,27 +128,33 @@ class RewardConfig(TrainingConfig):
 class PolicyConfig(Config):
     """Reinforcement learning (R21)."""
 
-    method: Literal["ppo", "grpo", "none"] = "ppo"
-    episodes: int = Field(512, ge=8, description="profiles written and judged")
-    rounds: int = Field(
-        4, ge=1, description="parts of the episodes; work that is cut off goes on with the next"
+    method: Literal["ppo", "grpo", "none"] = Field(
+        "ppo", description="the algorithm; none skips reinforcement learning"
     )
-    batch_size: int = Field(32, ge=2)
-    learning_rate: float = Field(3e-5, gt=0)
+    episodes: int = Field(512, ge=8, description="profiles that are generated and scored")
+    rounds: int = Field(
+        4, ge=1, description="parts of the training; an interrupted run resumes at the next part"
+    )
+    batch_size: int = Field(32, ge=2, description="episodes per step, over all workers")
+    learning_rate: float = Field(3e-5, gt=0, description="learning rate")
     beta: float = Field(0.05, ge=0, description="weight of the KL divergence from the tuned LLM")
-    temperature: float = Field(0.9, gt=0)
-    group: int = Field(4, ge=2, description="answers a prompt that GRPO compares")
+    temperature: float = Field(0.9, gt=0, description="sampling temperature")
+    group: int = Field(4, ge=2, description="answers per prompt that GRPO compares")
     zero_stage: Literal[0, 1, 2] = Field(
-        2, description="of DeepSpeed; the policy itself stays whole, as it writes between its steps"
+        2,
+        description="ZeRO stage of DeepSpeed; the policy is never sharded, "
+        "because it generates between its steps",
     )
 
 
 class ReclmLLMConfig(Config):
-    """Which LLM, how it is trained in each step, and the engine."""
+    """Which LLM, how each step tunes it, and the engine."""
 
-    source: str = Field("embedded", description="embedded, a local LLaMA-type folder, or a hub id")
+    source: str = Field(
+        "embedded", description="embedded, a local LLaMA-type folder, or a model id of the hub"
+    )
     keep: str | None = Field(
-        None, description="a bundle whose LLMs write the profiles, and learn nothing new (R4)"
+        None, description="a bundle whose LLMs write the profiles without being tuned again (R4)"
     )
     embedded: EmbeddedConfig = EmbeddedConfig()
     adapter: AdapterConfig = AdapterConfig()
@@ -160,11 +170,16 @@ class ReclmConfig(Config):
     """Everything that decides the numbers of a run."""
 
     data: SnapshotConfig = SnapshotConfig()
-    backbones: tuple[str, ...] = ("bias_mf", "ncf", "light_gcn", "sgl", "sim_gcl")
-    backbone_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    backbones: tuple[str, ...] = Field(
+        ("bias_mf", "ncf", "light_gcn", "sgl", "sim_gcl"),
+        description="the backbones that score items",
+    )
+    backbone_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="hyper-parameters by backbone"
+    )
     rows: tuple[Row, ...] = Field(
         ("base", "augment"),
-        description="whose profiles the backbones are given; base always is shown",
+        description="rows of the tables: whose profiles the backbones get; base is always included",
     )
     encoder: EncoderConfig = EncoderConfig()
     profiles: ProfileConfig = ProfileConfig()
@@ -173,22 +188,25 @@ class ReclmConfig(Config):
     case: str | None = Field(
         None,
         coerce_numbers_to_str=True,
-        description="a user whose profile the report shows before and after RL (Figure 4)",
+        description="a user whose profile the report shows before and after reinforcement learning "
+        "(Figure 4)",
     )
     checkpoint_seconds: float = Field(
         15.0, ge=0, description="least time between two checkpoints of a training"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="the first seed")
     seeds: int = Field(
         1,
         ge=1,
-        description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first",
+        description="repetitions, with the seeds seed, seed + 1, ...; "
+        "the LLM is tuned once, with the first seed",
     )
 
     @field_validator("rows")
     @classmethod
-    def _in_order(cls, rows: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(r for r in ROWS if r in {*rows, "base"})
+    def _order_rows(cls, rows: tuple[str, ...]) -> tuple[str, ...]:
+        chosen = {*rows, "base"}
+        return tuple(row for row in ROWS if row in chosen)
 
     @property
     def repetitions(self) -> range:

@@ -1,4 +1,4 @@
-"""What is refused before anything starts."""
+"""Checks of a configuration before anything starts."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from raypipe.steps.completions import check_room
 from raypipe.tuning.checkpoint import check_source
 
 
+def takes_texts(backbone: str) -> bool:
+    """Whether a backbone can use the vectors of texts and profiles."""
+    return bool(registry.find("direct", backbone).Model.takes_texts)
+
+
 def check(config: ReclmConfig) -> None:
     """Refuse what cannot work.
 
     Raises:
-        ConfigError: unknown dataset, backbone or option, an LLM folder that is not one, a row that no backbone can fill.
+        ConfigError: an unknown dataset, backbone or option, an LLM folder without an LLM, or no
+            backbone that can use profiles.
     """
     source_options(config.data)
     check_kept(config)
     for name in {*config.backbones, *config.backbone_options}:
         registry.options("direct", name, config.backbone_options.get(name, {}))
-    if not any(registry.find("direct", name).Model.takes_texts for name in config.backbones):
-        able = ", ".join(
-            n for n in registry.names("direct") if registry.find("direct", n).Model.takes_texts
-        )
+    if not any(map(takes_texts, config.backbones)):
+        able = ", ".join(filter(takes_texts, registry.names("direct")))
         raise ConfigError(
-            "none of the backbones can begin with texts", "backbones", f"choose among {able}"
+            "none of the backbones can use texts", "backbones", f"choose among {able}"
         )
     if config.llm.engine.name != "scripted":
         check_source(config.llm.source)
-    if (
-        config.llm.adapter.rank
-        and config.llm.dialogue.zero_stage in (None, 3)
-        and config.llm.source == "embedded"
-    ):
+    sharded = config.llm.dialogue.zero_stage in (None, 3)
+    if config.llm.adapter.rank and sharded and config.llm.source == "embedded":
         raise ConfigError(
-            "LoRA on the embedded LLM saves nothing: all of it is small",
+            "LoRA saves nothing on the embedded LLM, which is small",
             "llm.adapter.rank",
             "leave it at 0, or name another LLM",
         )

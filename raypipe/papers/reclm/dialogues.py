@@ -1,167 +1,231 @@
-"""What the LLM is tuned on: profiles to imitate (R10), dialogues of two turns (R13 to R15), and profiles of items (R22, R23).
+"""The examples that the LLM is tuned on.
 
-Every example is a row of turns.parquet: `turns`, a list of queries and responses in turn.
+They are profiles to imitate (R10), dialogues of two turns (R13 to R15), and profiles of items (R22,
+R23). Every example is a row of turns.parquet, whose column `turns` lists queries and responses in
+turn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from raypipe.backbones.arrays import Ragged
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.histories import (
     histories,
+    load_tables,
+    nearest_with_other_history,
     similar_items,
-    tables,
-    takers,
-    unlike,
-    users_of,
+    users_by_item,
 )
-from raypipe.papers.reclm.profiles import read_answers
-from raypipe.papers.reclm.rendering import Book
-from raypipe.papers.reclm.teacher import read_profiles, write_rows
+from raypipe.papers.reclm.profiles import draw_user_profiles
+from raypipe.papers.reclm.prompt_tables import (
+    DIALOGUE,
+    NO_DIALOGUE,
+    Identity,
+    PromptTable,
+    by_column,
+    profiles_as_of,
+    read_profiles,
+)
+from raypipe.papers.reclm.rendering import ProfilePrompts
+from raypipe.papers.reclm.teacher import read_teacher_profiles
 from raypipe.papers.reclm.vectors import read_vectors
 from raypipe.pipeline.stage import Context
-from raypipe.prompts.contract import Rendered
+from raypipe.schema import USER
 from raypipe.seeding import generator
 
 TURNS = "turns.parquet"
+#: with fewer dialogues of either answer there is too little to learn from
+FEWEST = 5
 
 
 class Dialogue(NamedTuple):
-    """A user, similar users, an item, and whether the user took it."""
+    """A user, similar users, an item, and whether the user interacted with it.
+
+    Attributes:
+        user: row number of the user.
+        similar: [N] row numbers of similar users, the most similar first.
+        history: the user's items that the dialogue may show, oldest first.
+        item: row number of the item in question.
+        interacted: the true answer.
+    """
 
     user: int
     similar: np.ndarray
     history: np.ndarray
     item: int
-    taken: bool
+    interacted: bool
 
 
-def write_turns(ctx: Context, rows: list[list[str]]) -> dict[str, Any]:
-    """Examples as a file: queries and responses in turn."""
-    pd.DataFrame({"turns": rows}).to_parquet(ctx.out / TURNS, index=False)
-    return {"rows": len(rows)}
+def write_turns(ctx: Context, examples: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """turns.parquet: examples, each of queries and responses in turn."""
+    frame = pd.DataFrame({"turns": list(map(list, examples))})
+    frame.to_parquet(ctx.out / TURNS, index=False)
+    return {"rows": len(examples)}
 
 
 def distillation(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """The teacher's profiles of users as examples (R10)."""
-    source = tables(ctx)
-    book = Book.of(source.dataset, config.profiles)
-    known = histories(source, VALIDATION)
-    rows = []
-    for name, profile in read_profiles(ctx.input("users")).items():
-        asked = book.user(known.row(source.users.get_loc(name)), (), name)
-        rows.append([asked.text, f" {profile}"])
-    return write_turns(ctx, rows)
+    tables = load_tables(ctx)
+    prompts = ProfilePrompts.of(tables.dataset, config.profiles)
+    user_histories = histories(tables, VALIDATION)
+    examples = []
+    for name, profile in read_teacher_profiles(ctx.input("users")).items():
+        rendered = prompts.user(user_histories.row(tables.users.get_loc(name)), ())
+        examples.append([rendered.text, f" {profile}"])
+    return write_turns(ctx, examples)
 
 
-def draw(source: SnapshotTables, similar: np.ndarray, number: int, seed: int) -> list[Dialogue]:
-    """Dialogues about as many users, half of them with an item that the user took (R15).
+def draw(tables: SnapshotTables, similar: np.ndarray, number: int, seed: int) -> list[Dialogue]:
+    """Dialogues about as many users; in half of them the user interacted with the item (R15).
 
-    A taken item is one that a similar user took, too; it is left out of the user's history, which keeps another one at least, so
-    that the first turn is never empty (RO20). Others are what similar users took and the user did not, in all of training.
+    The item of a positive dialogue is one that a similar user has, too. It is left out of the
+    user's history, which keeps at least one other item, so the first turn is never empty (RO20).
+    The item of a negative dialogue is one that a similar user has, and the user has in none of the
+    training rows.
+
+    Args:
+        similar: [U, N] the most similar users of each user.
     """
-    known = histories(source, VALIDATION)
+    user_histories = histories(tables, VALIDATION)
     rng = generator(seed, "dialogues")
-    made: list[Dialogue] = []
-    for wanted in (True, False):
-        found = 0
-        for u in rng.permutation(len(known)):
-            own, others = known.row(u), similar[u]
-            near = np.unique(np.concatenate([known.row(v) for v in others]))
-            options = np.intersect1d(own, near) if wanted else np.setdiff1d(near, own)
-            if not len(own) or not len(options) or (wanted and len(own) < 2):
-                continue
-            item = int(rng.choice(options))
-            made.append(Dialogue(int(u), others, own[own != item], item, wanted))
-            found += 1
-            if found == (number + 1) // 2:
-                break
-    order = rng.permutation(len(made))[:number]
-    return [made[i] for i in order]
+    drawn: list[Dialogue] = []
+    for interacted in (True, False):
+        drawn += _draw_half(user_histories, similar, interacted, (number + 1) // 2, rng)
+    order = rng.permutation(len(drawn))[:number]
+    return [drawn[position] for position in order]
 
 
-def _drawn(ctx: Context, config: ReclmConfig) -> tuple[SnapshotTables, np.ndarray, list[Dialogue]]:
-    source = tables(ctx)
+def _draw_half(
+    user_histories: Ragged,
+    similar: np.ndarray,
+    interacted: bool,
+    number: int,
+    rng: np.random.Generator,
+) -> list[Dialogue]:
+    """Up to `number` dialogues with the same answer."""
+    drawn: list[Dialogue] = []
+    for user in rng.permutation(len(user_histories)).tolist():
+        own, others = user_histories.row(user), similar[user]
+        of_similar = np.unique(np.concatenate(list(map(user_histories.row, others))))
+        if interacted:
+            candidates = np.intersect1d(own, of_similar)
+        else:
+            candidates = np.setdiff1d(of_similar, own)
+        if len(own) < 1 + interacted or not len(candidates):
+            continue
+        item = int(rng.choice(candidates))
+        drawn.append(Dialogue(user, others, own[own != item], item, interacted))
+        if len(drawn) == number:
+            break
+    return drawn
+
+
+def _draw(
+    ctx: Context, config: ReclmConfig, tables: SnapshotTables
+) -> tuple[np.ndarray, list[Dialogue]]:
+    """[U, N] the similar users of each user, and the dialogues of the run."""
     similar = np.load(ctx.input("neighbours") / "similar.npy")
-    made = draw(source, similar, config.llm.dialogue.dialogues, config.seed)
-    if sum(d.taken for d in made) < 5 or sum(not d.taken for d in made) < 5:
+    drawn = draw(tables, similar, config.llm.dialogue.dialogues, config.seed)
+    positive = _count_positive(drawn)
+    if min(positive, len(drawn) - positive) < FEWEST:
         raise DataError(
-            f"only {len(made)} dialogues can be drawn: similar users share too few items",
+            f"only {len(drawn)} dialogues can be drawn: similar users share too few items",
             ctx.name,
             "give more data, or raise profiles.neighbours",
         )
-    return source, similar, made
+    return similar, drawn
+
+
+def _count_positive(dialogues: Sequence[Dialogue]) -> int:
+    return sum(dialogue.interacted for dialogue in dialogues)
 
 
 def distilled_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """prompts/ to the distilled LLM: profiles of all who occur in a dialogue, and of those whose profiles are bad answers about the
-    teacher's users (RO19, R20).
+    """prompts/ to the distilled LLM.
+
+    They ask for the profiles of everyone in a dialogue, and of those users whose profiles serve as
+    bad answers about the teacher's users (RO19, R20).
     """
-    source, similar, made = _drawn(ctx, config)
-    book, known = Book.of(source.dataset, config.profiles), histories(source, VALIDATION)
-    taught = source.users.get_indexer(list(read_profiles(ctx.input("users"))))
-    rows: list[tuple[str, Rendered]] = []
-    for number, one in enumerate(made):
-        rows.append((f"dialogue/{number:06d}", book.user(one.history, (), source.users[one.user])))
-    bad = {
-        v
-        for u in taught
-        if (v := unlike(u, similar[u], known, config.profiles.history)) is not None
-    }
-    for v in sorted(bad | {int(v) for one in made for v in one.similar}):
-        rows.append((f"user/{source.users[v]}", book.user(known.row(v), (), source.users[v])))
-    write_rows(ctx, rows, "user_profile")
-    return {"rows": len(rows)}
+    tables = load_tables(ctx)
+    similar, drawn = _draw(ctx, config, tables)
+    prompts = ProfilePrompts.of(tables.dataset, config.profiles)
+    user_histories = histories(tables, VALIDATION)
+    table = PromptTable("user_profile", wave="user")
+    users: set[int] = set()
+    for number, dialogue in enumerate(drawn):
+        rendered = prompts.user(dialogue.history, ())
+        table.add(rendered, Identity(user_id=tables.users[dialogue.user], dialogue=number))
+        users.update(dialogue.similar.tolist())
+    teacher_users = tables.users.get_indexer(list(read_teacher_profiles(ctx.input("users"))))
+    for user in teacher_users:
+        other = nearest_with_other_history(
+            user, similar[user], user_histories, config.profiles.history
+        )
+        if other is not None:
+            users.add(other)
+    for user in sorted(users):
+        rendered = prompts.user(user_histories.row(user), ())
+        table.add(rendered, Identity(user_id=tables.users[user]))
+    table.write(ctx)
+    return {"rows": len(table.rows)}
 
 
 def dialogues(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """The dialogues of two turns, with the profiles that the distilled LLM wrote."""
-    source, _, made = _drawn(ctx, config)
-    book, known = Book.of(source.dataset, config.profiles), histories(source, VALIDATION)
-    written, _ = read_answers(ctx, config, "user")
-    rows, lost = [], 0
-    for number, one in enumerate(made):
-        others = one.similar[: config.profiles.neighbours]
-        profiles = [
-            written.get(f"dialogue/{number:06d}"),
-            *(written.get(f"user/{source.users[v]}") for v in others),
-        ]
-        if not all(profiles):
-            lost += 1
+    """turns.parquet: the dialogues of two turns, with the profiles of the distilled LLM."""
+    tables = load_tables(ctx)
+    _, drawn = _draw(ctx, config, tables)
+    prompts = ProfilePrompts.of(tables.dataset, config.profiles)
+    user_histories = histories(tables, VALIDATION)
+    written, _ = read_profiles(ctx, "user", config.profiles)
+    in_dialogue = written[DIALOGUE] != NO_DIALOGUE
+    dialogue_profiles = by_column(written[in_dialogue], DIALOGUE)
+    user_profiles = by_column(written[~in_dialogue], USER)
+    examples = []
+    for number, dialogue in enumerate(drawn):
+        shown_users = dialogue.similar[: config.profiles.neighbours]
+        profiles = [dialogue_profiles.get(number)]
+        profiles += map(user_profiles.get, tables.users[shown_users])
+        present = list(filter(None, profiles))
+        if len(present) < len(profiles):
             continue
-        shown = [one.history, *(known.row(v) for v in others)]
-        (q1, r1), (q2, r2) = book.dialogue(shown, [p for p in profiles if p], one.item, one.taken)
-        rows.append([q1, r1, q2, r2])
+        shown = [dialogue.history, *map(user_histories.row, shown_users)]
+        examples.append(prompts.dialogue(shown, present, dialogue.item, dialogue.interacted))
     return {
-        **write_turns(ctx, rows),
-        "without a profile": lost,
-        "yes": sum(d.taken for d in made) / len(made),
+        **write_turns(ctx, examples),
+        "without a profile": len(drawn) - len(examples),
+        "yes": _count_positive(drawn) / len(drawn),
     }
 
 
 def item_examples(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """The teacher's profiles of items as examples, each asked for in both ways: from users, and from similar items."""
-    source = tables(ctx)
-    book = Book.of(source.dataset, config.profiles)
-    taught = read_profiles(ctx.input("items"))
-    written, _ = read_answers(ctx, config, "user")
-    taken = takers(source, VALIDATION)
-    numbers = source.items.get_indexer(list(taught))
-    near = similar_items(
-        read_vectors(ctx.input("texts"))["items"], numbers, numbers, config.profiles.neighbours
-    )
-    profile = dict(zip(numbers, taught.values(), strict=True))
-    rows = []
-    for i, others in zip(numbers, near, strict=True):
-        name = source.items[i]
-        asked = [book.item(int(i), users_of(i, taken, source, written, "train", config), (), name)]
-        asked.append(book.item(int(i), (), [(int(j), profile[j]) for j in others], name))
-        rows += [[one.text, f" {profile[i]}"] for one in asked]
-    return write_turns(ctx, rows)
+    """The teacher's profiles of items as examples, each with a warm and a cold prompt.
+
+    A warm prompt shows profiles of the item's users, a cold one similar items with their profiles.
+    """
+    tables = load_tables(ctx)
+    prompts = ProfilePrompts.of(tables.dataset, config.profiles)
+    teacher_profiles = read_teacher_profiles(ctx.input("items"))
+    written, _ = read_profiles(ctx, "user", config.profiles)
+    user_profiles = profiles_as_of(written, "train", "user", tables.users)
+    item_users = users_by_item(tables, VALIDATION)
+    items = tables.items.get_indexer(list(teacher_profiles))
+    vectors = read_vectors(ctx.input("texts"))["items"]
+    similar = similar_items(vectors, items, items, config.profiles.neighbours)
+    profiles = dict(zip(items.tolist(), teacher_profiles.values(), strict=True))
+    examples = []
+    for item, others in zip(items.tolist(), similar.tolist(), strict=True):
+        name, line = tables.items[item], prompts.lines[item]
+        drawn = draw_user_profiles(name, item_users.row(item), user_profiles, config)
+        neighbours = [(other, profiles[other]) for other in others]
+        for rendered in (prompts.item(line, drawn, ()), prompts.item(line, (), neighbours)):
+            examples.append([rendered.text, f" {profiles[item]}"])
+    return write_turns(ctx, examples)

@@ -1,4 +1,8 @@
-"""Who did what in the part of the first snapshot that a fit may know, and which items are alike."""
+"""Interaction histories as of a point in time, and which users and items are similar.
+
+Nothing here reads the second snapshot: `train` is the training part of the first snapshot, and
+`first` is all of the first snapshot.
+"""
 
 from __future__ import annotations
 
@@ -10,74 +14,68 @@ from raypipe.backbones.arrays import Ragged
 from raypipe.backbones.snapshots import SnapshotTables
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import TEST, VALIDATION, Snapshots
-from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.vectors import unit
 from raypipe.pipeline.stage import Context
-from raypipe.seeding import generator
 
-#: what a fit knows: `train`, the training part of the first snapshot, or `first`, all of it
-Known = Literal["train", "first"]
-ASKED = {"train": VALIDATION, "first": TEST}
+#: what a model or a profile may know: `train`, the training part of the first snapshot, or `first`,
+#: the whole first snapshot
+AsOf = Literal["train", "first"]
+AS_OF: tuple[AsOf, ...] = ("train", "first")
+#: the part on which models of each kind are evaluated
+EVALUATED_PART: dict[AsOf, str] = {"train": VALIDATION, "first": TEST}
 
 
-def tables(ctx: Context) -> SnapshotTables:
-    """The arrays' source, from the inputs `data` and `snapshots`."""
+def load_tables(ctx: Context) -> SnapshotTables:
+    """The dataset with both snapshots, from the inputs `data` and `snapshots`."""
     return SnapshotTables(Dataset.load(ctx.input("data")), Snapshots.load(ctx.input("snapshots")))
 
 
-def histories(source: SnapshotTables, asked: str) -> Ragged:
-    """The items of every user, oldest first, known to models that answer the questions of a part."""
-    known = source.known(asked)
-    return _grouped(known["u"].to_numpy(np.int64), known["i"].to_numpy(np.int64), len(source.users))
+def histories(tables: SnapshotTables, part: str) -> Ragged:
+    """[U] the items of each user, oldest first, that models evaluated on `part` may know."""
+    known = tables.known(part)
+    users, items = known["u"].to_numpy(np.int64), known["i"].to_numpy(np.int64)
+    return _group(users, items, len(tables.users))
 
 
-def takers(source: SnapshotTables, asked: str) -> Ragged:
-    """The users who took each item, in the order of users."""
-    known = source.known(asked)
-    return _grouped(known["i"].to_numpy(np.int64), known["u"].to_numpy(np.int64), len(source.items))
+def users_by_item(tables: SnapshotTables, part: str) -> Ragged:
+    """[I] the users of each item, in user order, that models evaluated on `part` may know."""
+    known = tables.known(part)
+    users, items = known["u"].to_numpy(np.int64), known["i"].to_numpy(np.int64)
+    return _group(items, users, len(tables.items))
 
 
-def _grouped(key: np.ndarray, value: np.ndarray, n: int) -> Ragged:
-    order = np.argsort(key, kind="stable")
-    return Ragged(np.searchsorted(key[order], np.arange(n + 1)), value[order])
+def _group(keys: np.ndarray, values: np.ndarray, n_keys: int) -> Ragged:
+    order = np.argsort(keys, kind="stable")
+    return Ragged(np.searchsorted(keys[order], np.arange(n_keys + 1)), values[order])
 
 
-def users_of(
-    item: int,
-    taken: Ragged,
-    source: SnapshotTables,
-    written: dict[str, str],
-    known: str,
-    config: ReclmConfig,
-) -> list[str]:
-    """Profiles of some users who took an item, drawn by the seed; that of the training part where there is no newer one."""
-    rng = generator(config.seed, "users of", str(source.items[item]))
-    users = taken.row(item)
-    drawn = users[rng.permutation(len(users))[: config.profiles.neighbours]]
-    names = [source.users[u] for u in drawn]
-    found = (written.get(f"{known}/{name}") or written.get(f"train/{name}") for name in names)
-    return [p for p in found if p]
+def nearest_with_other_history(
+    user: int, similar_users: np.ndarray, user_histories: Ragged, shown: int
+) -> int | None:
+    """The most similar user whose prompt shows other items; None if there is none.
 
-
-def unlike(user: int, similar: np.ndarray, known: Ragged, shown: int) -> int | None:
-    """The most similar user of whom a prompt shows another history; None where there is none.
-
-    A profile of who did the same fits the user as well, and is no bad answer (R20): on MIND four of five users have one click,
-    which many others have, too.
+    The profile of a user with the same items describes both users equally well, so it cannot serve
+    as a bad answer (R20). On MIND, four users of five have a single click, which many others share.
 
     Args:
-        similar: [N] users, the most similar first.
-        shown: newest items of a user that a prompt shows.
+        similar_users: [N] users, the most similar first.
+        shown: how many of the newest items a prompt shows.
     """
-    own = set(known.row(user)[-shown:])
-    return next((int(v) for v in similar if set(known.row(v)[-shown:]) != own), None)
+    own_items = set(user_histories.row(user)[-shown:])
+    for other in similar_users.tolist():
+        if set(user_histories.row(other)[-shown:]) != own_items:
+            return int(other)
+    return None
 
 
 def similar_items(
-    vectors_Id: np.ndarray, items: np.ndarray, among: np.ndarray, n: int
+    vectors_Id: np.ndarray, items: np.ndarray, candidates: np.ndarray, n: int
 ) -> np.ndarray:
-    """[items, n] those of `among` most alike by cosine of their texts, the nearest first, never the item itself (R23)."""
-    cosine = unit(vectors_Id[items]) @ unit(vectors_Id[among]).T
-    cosine[np.asarray(items)[:, None] == np.asarray(among)[None, :]] = -np.inf
-    order = np.argsort(-cosine, axis=1, kind="stable")[:, : min(n, len(among) - 1)]
-    return np.asarray(among)[order]
+    """[len(items), n] the candidates whose texts are most similar by cosine, nearest first (R23).
+
+    An item is never similar to itself, so at most len(candidates) - 1 are returned.
+    """
+    cosine = unit(vectors_Id[items]) @ unit(vectors_Id[candidates]).T
+    cosine[np.asarray(items)[:, None] == np.asarray(candidates)[None, :]] = -np.inf
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, : min(n, len(candidates) - 1)]
+    return np.asarray(candidates)[order]

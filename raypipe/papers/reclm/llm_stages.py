@@ -1,39 +1,41 @@
-"""The stages of the LLM: a teacher, the education in its steps, and the profiles that each row of the tables is about.
+"""The stages that tune the LLM: a teacher, then the LLM step by step.
 
-distil     the LLM imitates the teacher's profiles (R10)
-dialogue   two turns, with loss on both responses, or one of the readings of Naive (R11 to R16, RO14)
-policy     reinforcement learning against a reward model (R18 to R21)
+llm/distil     the LLM imitates the teacher's profiles (R10)
+llm/dialogue   two turns, with the loss on both responses, or one of the readings of Naive (R11 to
+               R16, RO14)
+llm/policy     reinforcement learning against a reward model (R18 to R21)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from raypipe.papers.reclm import dialogues, profiles, refresh, reward_pairs, teacher
+from raypipe.papers.reclm import dialogues, refresh, reward_pairs, teacher
 from raypipe.papers.reclm.backbones import neighbours
-from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.histories import Known
+from raypipe.papers.reclm.config import ReclmConfig, Side
 from raypipe.papers.reclm.llm import build_base, reinforce, train_reward, tune
 from raypipe.pipeline.stage import Stage
 from raypipe.steps.completions import completions, completions_at
+from raypipe.tuning.config import TrainingConfig
 
 TABLES = {"data": "data", "snapshots": "snapshots"}
+NEIGHBOURS = {"neighbours": "neighbours"}
+SFT = "Ray Train: TRL, DeepSpeed"
+SIDES: tuple[Side, ...] = ("user", "item")
 
-#: the backbone whose users' embeddings tell who is similar (R11)
+#: the backbone whose user embeddings decide which users are similar (R11)
 GRAPH = "light_gcn"
-
-#: users whose profiles, and those of the nearest user of each, are written before reinforcement learning, too
-SAMPLE = 500
 
 
 class Writer(NamedTuple):
-    """Who writes the profiles of a row.
+    """The LLMs that write the profiles of a row.
 
     Attributes:
-        users, items: stages of the LLMs.
-        alone: its prompts are those of distillation, without similar users: it never read others.
-        suffix: of the names of the row's stages.
+        users, items: the stages of the LLMs for users, and for items.
+        alone: its prompts show no similar users, as in distillation.
+        suffix: what the names of the row's stages end with.
     """
 
     users: str
@@ -43,7 +45,7 @@ class Writer(NamedTuple):
 
 
 def writer(config: ReclmConfig, row: str) -> Writer | None:
-    """Who writes a row's profiles; None where no LLM does."""
+    """The LLMs that write a row's profiles; None if none does."""
     if config.llm.keep is not None:
         return None if row == "base" else Writer("llm/kept-users", "llm/kept-items", False, "")
     full = "llm/dialogue" if config.llm.policy.method == "none" else "llm/policy"
@@ -61,249 +63,208 @@ def writer(config: ReclmConfig, row: str) -> Writer | None:
 
 
 def writers(config: ReclmConfig) -> list[Writer]:
-    """The writers of all rows, each once, that of the full method first."""
-    made = [writer(config, row) for row in reversed(config.rows)]
-    return sorted({w for w in made if w is not None}, key=lambda w: w.suffix)
+    """The writers of all rows, each once; the one of the full method comes first."""
+    different: set[Writer] = set()
+    for row in config.rows:
+        of_row = writer(config, row)
+        if of_row is not None:
+            different.add(of_row)
+    return sorted(different, key=lambda each: each.suffix)
 
 
 def needs_llm(config: ReclmConfig) -> bool:
-    """Whether any row has profiles that the LLM writes."""
+    """Whether an LLM writes the profiles of any row."""
     return bool(writers(config))
 
 
 def needs_teacher(config: ReclmConfig) -> bool:
-    """Whether any row has profiles, and no bundle's LLMs are there to write them."""
+    """Whether any row has profiles, and no bundle provides the LLMs that write them."""
     return config.llm.keep is None and bool(set(config.rows) - {"base"})
 
 
-def _teacher(config: ReclmConfig) -> list[Stage]:
-    own = config.teacher
-    asked = [own.model_dump(exclude={"endpoint"}), config.profiles.model_dump(), config.seed]
-    stages = []
-    for side in ("users", "items"):
-        read = dict(TABLES) if side == "users" else {**TABLES, "users": "teacher/users"}
-        if own.endpoint is not None:
-            at = f"teacher-{side}"
-            body = partial(teacher.endpoint_prompts, config=config, side=side)
-            stages.append(Stage(f"prompts/{at}", body, dict(read), asked))
-            stages.append(completions_at(at, own.endpoint, config.llm.engine))
-            read |= {"prompts": f"prompts/{at}", "completions": f"completions/{at}"}
-        body = partial(teacher.teach, config=config, side=side)
-        stages.append(Stage(f"teacher/{side}", body, read, asked))
-    return stages
+def wave_inputs(prompts: str, completions: str | None = None, suffix: str = "") -> dict[str, str]:
+    """The inputs of a stage that reads answers: prompts and completions, by default of one name."""
+    return {
+        f"prompts{suffix}": f"prompts/{prompts}",
+        f"completions{suffix}": f"completions/{completions or prompts}",
+    }
 
 
-def _said(name: str, suffix: str = "") -> dict[str, str]:
-    return {f"prompts{suffix}": f"prompts/{name}", f"completions{suffix}": f"completions/{name}"}
+def body_stage(
+    config: ReclmConfig,
+    name: str,
+    body: Callable[..., dict[str, Any]],
+    inputs: dict[str, str],
+    settings: object,
+) -> Stage:
+    """A stage that runs in one worker and also reads the dataset and its snapshots."""
+    return Stage(name, partial(body, config=config), {**TABLES, **inputs}, settings)
+
+
+def tuning_stage(
+    config: ReclmConfig,
+    name: str,
+    training: TrainingConfig,
+    inputs: dict[str, str],
+    loss: str = "responses",
+) -> Stage:
+    """A stage that tunes an LLM; inputs: `llm` and `examples`."""
+    settings: list[Any] = [training.model_dump(), config.llm.adapter.model_dump(), loss]
+    body = partial(tune, config=config, training=training, loss=loss)
+    return Stage(name, body, inputs, [*settings, config.seed], "driver", SFT)
 
 
 def llm_stages(config: ReclmConfig) -> list[Stage]:
-    """The teacher, and the LLM in every step of its education."""
+    """The teacher, and every step of the LLM's tuning."""
     if config.llm.keep is not None:
-        return _kept(config, config.llm.keep)
+        return _kept_stages(config, config.llm.keep)
     if not needs_teacher(config):
         return []
-    stages = _teacher(config)
+    stages = _teacher_stages(config)
     if not needs_llm(config):
         return stages
-    llm, seed = config.llm, config.seed
-    wording = [config.profiles.model_dump(), seed]
-    taught = {"users": "teacher/users", "items": "teacher/items"}
-    near = {"neighbours": "neighbours"}
-    sft = "Ray Train: TRL, DeepSpeed"
+    stages.append(_neighbours_stage(config, neighbours, config.profiles.neighbours))
+    stages.append(_base_stage(config))
+    stages += _distillation_stages(config)
+    stages += _dialogue_stages(config)
+    if "llm/policy" in _user_llms(config):
+        stages += _policy_stages(config)
+    return stages
 
-    def stage(
-        name: str,
-        body: Any,
-        inputs: dict[str, str],
-        settings: Any,
-        place: Any = "worker",
-        crew: str = "1 CPU",
-    ) -> None:
-        stages.append(
-            Stage(name, partial(body, config=config), {**TABLES, **inputs}, settings, place, crew)
-        )
 
-    def tuned(name: str, own: Any, start: str, examples: str, loss: str = "responses") -> None:
-        body = partial(tune, own=own, loss=loss)
-        about = [own.model_dump(), llm.adapter.model_dump(), loss, seed]
-        stages.append(
-            Stage(
-                name,
-                partial(body, config=config),
-                {"llm": start, "examples": examples},
-                about,
-                "driver",
-                sft,
-            )
-        )
+def _user_llms(config: ReclmConfig) -> set[str]:
+    """The stages of the LLMs that write users' profiles."""
+    return {each.users for each in writers(config)}
 
-    stages.append(_neighbours(config, neighbours, config.profiles.neighbours))
-    base = [llm.source, seed, config.profiles.model_dump()]
+
+def _teacher_stages(config: ReclmConfig) -> list[Stage]:
+    endpoint = config.teacher.endpoint
+    settings = [
+        config.teacher.model_dump(exclude={"endpoint"}),
+        config.profiles.model_dump(),
+        config.seed,
+    ]
+    stages = []
+    for side in SIDES:
+        inputs = {} if side == "user" else {"users": "teacher/users"}
+        if endpoint is not None:
+            wave = f"teacher-{side}s"
+            body = partial(teacher.endpoint_prompts, side=side)
+            stages.append(body_stage(config, f"prompts/{wave}", body, inputs, settings))
+            stages.append(completions_at(wave, endpoint, config.llm.engine))
+            inputs = {**inputs, **wave_inputs(wave)}
+        body = partial(teacher.teach, side=side)
+        stages.append(body_stage(config, f"teacher/{side}s", body, inputs, settings))
+    return stages
+
+
+def _base_stage(config: ReclmConfig) -> Stage:
+    """The LLM before tuning."""
+    llm = config.llm
+    settings: list[Any] = [llm.source, config.seed, config.profiles.model_dump()]
     if llm.source == "embedded":
-        base += [
-            llm.embedded.model_dump(),
-            llm.distil.model_dump(include={"max_length", "zero_stage", "workers"}),
-        ]
-    stage("llm/base", build_base, taught, base, "driver", "Ray Train: DeepSpeed")
-    stage("examples/distil", dialogues.distillation, {"users": "teacher/users"}, wording)
-    tuned("llm/distil", llm.distil, "llm/base", "examples/distil")
-    drawn = [*wording, llm.dialogue.dialogues]
-    stage(
-        "prompts/distilled", dialogues.distilled_prompts, {**near, "users": "teacher/users"}, drawn
-    )
-    stages.append(completions("distilled", "distilled", "llm/distil", config.llm.engine))
-    stage("examples/dialogues", dialogues.dialogues, {**near, **_said("distilled")}, drawn)
-    wanted = {own.users for own in writers(config)}
-    if wanted & {"llm/dialogue", "llm/policy"}:
-        tuned("llm/dialogue", llm.dialogue, "llm/distil", "examples/dialogues", llm.dialogue.loss)
+        distil = llm.distil.model_dump(include={"max_length", "zero_stage", "workers"})
+        settings += [llm.embedded.model_dump(), distil]
+    inputs = {**TABLES, "users": "teacher/users", "items": "teacher/items"}
+    body = partial(build_base, config=config)
+    return Stage("llm/base", body, inputs, settings, "driver", "Ray Train: DeepSpeed")
+
+
+def _distillation_stages(config: ReclmConfig) -> list[Stage]:
+    """The distilled LLM, and the profiles that it writes."""
+    settings = [config.profiles.model_dump(), config.seed]
+    users = {"users": "teacher/users"}
+    dialogue_settings = [*settings, config.llm.dialogue.dialogues]
+    inputs = {"llm": "llm/base", "examples": "examples/distil"}
+    return [
+        body_stage(config, "examples/distil", dialogues.distillation, users, settings),
+        tuning_stage(config, "llm/distil", config.llm.distil, inputs),
+        body_stage(
+            config,
+            "prompts/distilled",
+            dialogues.distilled_prompts,
+            {**NEIGHBOURS, **users},
+            dialogue_settings,
+        ),
+        completions("distilled", "distilled", "llm/distil", config.llm.engine),
+    ]
+
+
+def _dialogue_stages(config: ReclmConfig) -> list[Stage]:
+    """The LLMs tuned on dialogues: with the configured loss, and with each reading of Naive."""
+    dialogue = config.llm.dialogue
+    settings = [config.profiles.model_dump(), config.seed, dialogue.dialogues]
+    inputs = {**NEIGHBOURS, **wave_inputs("distilled")}
+    stages = [
+        body_stage(config, "examples/dialogues", dialogues.dialogues, inputs, settings),
+    ]
+    inputs = {"llm": "llm/distil", "examples": "examples/dialogues"}
+    if _user_llms(config) & {"llm/dialogue", "llm/policy"}:
+        stages.append(tuning_stage(config, "llm/dialogue", dialogue, inputs, dialogue.loss))
     for row in config.rows:
         if row.startswith("naive_"):
-            tuned(
-                f"llm/{row}",
-                llm.dialogue,
-                "llm/distil",
-                "examples/dialogues",
-                row.removeprefix("naive_"),
-            )
-    if "llm/policy" in wanted:
-        drawn = [*wording, llm.reward.pairs, llm.policy.episodes]
-        read = {**near, "users": "teacher/users", **_said("distilled")}
-        stage("preferences", reward_pairs.preferences, read, drawn)
-        about = [llm.reward.model_dump(exclude={"pairs"}), llm.adapter.model_dump(), seed]
-        stage(
+            loss = row.removeprefix("naive_")
+            stages.append(tuning_stage(config, f"llm/{row}", dialogue, inputs, loss))
+    return stages
+
+
+def _policy_stages(config: ReclmConfig) -> list[Stage]:
+    """The reward model, its accuracy, and reinforcement learning."""
+    llm, seed = config.llm, config.seed
+    adapter = llm.adapter.model_dump()
+    pair_settings = [
+        config.profiles.model_dump(),
+        seed,
+        llm.reward.pairs,
+        llm.policy.episodes,
+    ]
+    pair_inputs = {**NEIGHBOURS, "users": "teacher/users", **wave_inputs("distilled")}
+    preferences = {"preferences": "preferences"}
+    judged = {"reward": "reward", **preferences}
+    return [
+        body_stage(config, "preferences", reward_pairs.preferences, pair_inputs, pair_settings),
+        Stage(
             "reward",
-            train_reward,
-            {"llm": "llm/distil", "preferences": "preferences"},
-            about,
+            partial(train_reward, config=config),
+            {**TABLES, "llm": "llm/distil", **preferences},
+            [llm.reward.model_dump(exclude={"pairs"}), adapter, seed],
             "driver",
-            sft,
-        )
-        read = {"reward": "reward", "preferences": "preferences"}
-        stage("reward-accuracy", reward_pairs.judged, read, None, "driver")
-        about = [llm.policy.model_dump(), llm.adapter.model_dump(), seed]
-        read |= {"llm": "llm/dialogue"}
-        stage(
+            SFT,
+        ),
+        Stage(
+            "reward-accuracy",
+            partial(reward_pairs.reward_accuracy, config=config),
+            {**TABLES, **judged},
+            None,
+            "driver",
+        ),
+        Stage(
             "llm/policy",
-            reinforce,
-            read,
-            about,
+            partial(reinforce, config=config),
+            {**TABLES, **judged, "llm": "llm/dialogue"},
+            [llm.policy.model_dump(), adapter, seed],
             "driver",
             f"Ray Train: TRL, {llm.policy.method.upper()}",
-        )
-    return stages
+        ),
+    ]
 
 
-def _neighbours(config: ReclmConfig, body: Any, settings: Any) -> Stage:
-    inputs = {**TABLES, "model": f"seed{config.seed}/base/{GRAPH}@train", "texts": "vectors/texts"}
-    return Stage("neighbours", partial(body, config=config, name=GRAPH), inputs, settings)
+def _neighbours_stage(
+    config: ReclmConfig, body: Callable[..., dict[str, Any]], settings: object
+) -> Stage:
+    """Which users are similar, by a graph model of the training part."""
+    inputs = {"model": f"seed{config.seed}/base/{GRAPH}@train", "texts": "vectors/texts"}
+    return body_stage(config, "neighbours", partial(body, name=GRAPH), inputs, settings)
 
 
-def _kept(config: ReclmConfig, folder: str) -> list[Stage]:
-    """In place of an education: the LLMs of a bundle, and the similar users of who did nothing since."""
+def _kept_stages(config: ReclmConfig, folder: str) -> list[Stage]:
+    """Instead of tuning: the LLMs of a bundle, and its similar users where histories are equal."""
     if not needs_llm(config):
         return []
-    known = refresh.kept(folder)
-    stages = [_neighbours(config, refresh.neighbours, [config.profiles.neighbours, known])]
-    for side in ("users", "items"):
-        stages.append(
-            Stage(
-                f"llm/kept-{side}", partial(refresh.kept_llm, config=config, side=side), {}, known
-            )
-        )
-    return stages
-
-
-def profile_stages(config: ReclmConfig) -> list[Stage]:
-    """Profiles of users, then of items, warm and cold; and their vectors."""
-    if not needs_teacher(config) and not needs_llm(config):
-        return []
-    wording = [config.profiles.model_dump(), config.seed]
-    encoder = config.encoder.model_dump(exclude={"batch_size"})
-    stages: list[Stage] = []
-
-    def stage(
-        name: str, body: Any, inputs: dict[str, str], settings: Any, place: Any = "worker"
-    ) -> None:
-        stages.append(
-            Stage(name, partial(body, config=config), {**TABLES, **inputs}, settings, place)
-        )
-
-    def vectors(name: str, side: str, inputs: dict[str, str], known: Known) -> None:
-        body = partial(profiles.profile_vectors, side=side, known=known)
-        stage(f"vectors/{name}@{known}", body, inputs, [*wording, encoder], "driver")
-
-    if "teacher" in config.rows:
-        for side in ("users", "items"):
-            vectors(f"teacher-{side}", side, {"taught": f"teacher/{side}"}, "train")
-    if not needs_llm(config):
-        return stages
-    both: tuple[Known, ...] = ("train", "first")
-    near = {"neighbours": "neighbours"}
-    made = writers(config)
-    for alone in sorted({own.alone for own in made}):
-        stage(
-            f"prompts/users{'-alone' if alone else ''}",
-            partial(profiles.user_prompts, alone=alone),
-            near,
-            [*wording, alone],
-        )
-    for number, own in enumerate(made):
-        at = own.suffix
-        asked = "users-alone" if own.alone else "users"
-        stages.append(completions(f"users{at}", asked, own.users, config.llm.engine))
-        said = {"prompts": f"prompts/{asked}", "completions": f"completions/users{at}"}
-        if number == 0 and config.llm.keep is None:
-            read = {
-                "users": "teacher/users",
-                "items": "teacher/items",
-                "texts": "vectors/texts",
-                **said,
-            }
-            stage("examples/items", dialogues.item_examples, read, wording)
-            body = partial(tune, config=config, own=config.llm.items)
-            about = [config.llm.items.model_dump(), config.llm.adapter.model_dump(), config.seed]
-            inputs = {"llm": "llm/distil", "examples": "examples/items"}
-            stages.append(
-                Stage("llm/items", body, inputs, about, "driver", "Ray Train: TRL, DeepSpeed")
-            )
-        stage(f"prompts/items-warm{at}", profiles.warm_prompts, said, wording)
-        stages.append(
-            completions(f"items-warm{at}", f"items-warm{at}", own.items, config.llm.engine)
-        )
-        read = {"texts": "vectors/texts", **_said(f"items-warm{at}")}
-        stage(f"prompts/items-cold{at}", profiles.cold_prompts, read, wording)
-        stages.append(
-            completions(f"items-cold{at}", f"items-cold{at}", own.items, config.llm.engine)
-        )
-        for known in both:
-            vectors(f"users{at}", "users", said, known)
-            vectors(
-                f"items{at}",
-                "items",
-                {**_said(f"items-warm{at}", "-warm"), **_said(f"items-cold{at}", "-cold")},
-                known,
-            )
-    if any(own.users == "llm/policy" for own in made):
-        stage(
-            "prompts/sample",
-            partial(profiles.user_prompts, only=SAMPLE),
-            near,
-            [*wording, SAMPLE, config.case],
-        )
-        stages.append(completions("sample", "sample", "llm/dialogue", config.llm.engine))
-        stage(
-            "vectors/sample",
-            profiles.sample_vectors,
-            _said("sample"),
-            [*wording, encoder],
-            "driver",
-        )
-        read = {
-            **near,
-            "prompts": "prompts/sample",
-            "before": "vectors/sample",
-            "after": "vectors/users@train",
-        }
-        stage("smoothing", profiles.smoothing, read, wording)
+    contents = refresh.bundle_contents(folder)
+    settings = [config.profiles.neighbours, contents]
+    stages = [_neighbours_stage(config, refresh.neighbours, settings)]
+    for side in SIDES:
+        body = partial(refresh.kept_llm, config=config, side=side)
+        stages.append(Stage(f"llm/kept-{side}s", body, {}, contents))
     return stages

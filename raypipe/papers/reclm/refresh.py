@@ -1,7 +1,8 @@
-"""A run over a newer log with the LLMs of a bundle, which learn nothing new: profiles are refreshed, e.g. every night (R4).
+"""A run over a newer log with the LLMs of a bundle, which are not tuned again (R4).
 
-Answers are remembered by prompt and LLM, so what is asked are the profiles whose prompts changed. That the prompts of other users
-stay as they are, users whose history is as it was keep their similar users.
+It refreshes profiles, for example every night. Answers are cached by prompt and LLM, so only the
+profiles whose prompts changed are written again. To keep the prompts of other users as they are,
+users with an unchanged history keep their similar users.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from raypipe.errors import ConfigError
 from raypipe.papers.reclm import backbones
 from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.histories import histories, tables
+from raypipe.papers.reclm.histories import histories, load_tables
 from raypipe.pipeline.stage import Context
 from raypipe.steps.artifacts import contents
 from raypipe.steps.bundle import read_head
@@ -31,79 +32,86 @@ ROWS = ("base", "wo_user", "wo_item", "augment")
 
 
 def check_kept(config: ReclmConfig) -> None:
-    """Refuse a bundle without LLMs, one whose LLMs know other prompts, and rows that they cannot fill.
+    """Refuse a bundle that `llm.keep` cannot use.
 
     Raises:
-        ConfigError: which.
+        ConfigError: the bundle has no LLMs, its LLMs were tuned on other prompts, or they cannot
+            fill a row.
+        ArtifactError: the bundle has another format.
     """
     if config.llm.keep is None:
         return
     folder = Path(config.llm.keep)
-    facts = read_head(folder)
-    if facts.get("paper") != "reclm" or not (folder / "llm" / "users").is_dir():
+    head = read_head(folder)
+    if head.get("paper") != "reclm" or not (folder / "llm" / "users").is_dir():
         raise ConfigError(
             f"{folder} is not a RecLM bundle with LLMs",
             "llm.keep",
             "give the bundle/ of a run with the row augment",
         )
     read_head(folder, FORMAT)
-    own = config.profiles.model_dump(mode="json")
-    other = [name for name, value in facts["config"]["profiles"].items() if own.get(name) != value]
-    if other:
-        told = ", ".join(f"profiles.{name}={facts['config']['profiles'][name]}" for name in other)
+    profiles = config.profiles.model_dump(mode="json")
+    different = []
+    for name, value in head["config"]["profiles"].items():
+        if profiles.get(name) != value:
+            different.append(f"profiles.{name}={value}")
+    if different:
         raise ConfigError(
-            "the bundle's LLMs learnt other prompts",
+            "the bundle's LLMs were tuned on other prompts",
             "profiles",
-            f"set {told}, as the bundle has them",
+            f"set {', '.join(different)}, as in the bundle",
         )
-    lost = [row for row in config.rows if row not in ROWS]
-    if lost:
+    missing = [row for row in config.rows if row not in ROWS]
+    if missing:
         raise ConfigError(
-            f"a bundle has no LLM for {', '.join(lost)}", "rows", f"choose among {', '.join(ROWS)}"
+            f"a bundle has no LLM for {', '.join(missing)}",
+            "rows",
+            f"choose among {', '.join(ROWS)}",
         )
 
 
-def kept(folder: str) -> list[Any]:
-    """What identifies all that is taken from a bundle."""
-    parts = [Path(folder) / "llm" / side for side in ("users", "items")]
-    return [
-        contents(part) for part in (*parts, Path(folder) / "snapshots", Path(folder) / "neighbours")
-    ]
+def bundle_contents(folder: str) -> list[Any]:
+    """Name and hash of all files that a run takes from a bundle."""
+    files = []
+    for part in ("llm/users", "llm/items", "snapshots", "neighbours"):
+        files.append(contents(Path(folder) / part))
+    return files
 
 
 def kept_llm(ctx: Context, config: ReclmConfig, side: str) -> dict[str, Any]:
-    """model/: the bundle's LLM that writes profiles of users, or of items."""
+    """model/: the bundle's LLM that writes profiles of a side, user or item."""
     assert config.llm.keep is not None
-    shutil.copytree(Path(config.llm.keep) / "llm" / side, ctx.out / "model")
+    shutil.copytree(Path(config.llm.keep) / "llm" / f"{side}s", ctx.out / "model")
     return {"rows": 0}
 
 
 def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
-    """similar.npy: `backbones.similar_users`, but users whose history is as it was keep those of the bundle."""
-    similar = backbones.similar_users(ctx, config, name)
+    """similar.npy: `backbones.similar_users`, or the bundle's for users with the same history."""
     assert config.llm.keep is not None
     folder = Path(config.llm.keep)
-    source = tables(ctx)
-    before = SnapshotTables(Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots"))
-    old = np.load(folder / "neighbours" / "similar.npy")
-    # as of today's numbers: -1 for who is gone
-    number = source.users.get_indexer(before.users)
-    near = number[old]
-    now, then = (_named(histories(tables, VALIDATION), tables.items) for tables in (source, before))
-    stays = [
-        v
-        for v, u in enumerate(number)
-        if old.shape[1] == similar.shape[1]
-        and u >= 0
-        and (near[v] >= 0).all()
-        and now[u] == then[v]
-    ]
-    similar[number[stays]] = near[stays]
+    similar = backbones.similar_users(ctx, config, name)
+    old_similar = np.load(folder / "neighbours" / "similar.npy")
+    tables = load_tables(ctx)
+    old_tables = SnapshotTables(
+        Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots")
+    )
+    # today's row number of each user of the bundle; -1 if the user is gone
+    number = tables.users.get_indexer(old_tables.users)
+    renumbered = number[old_similar]
+    items = _item_ids(histories(tables, VALIDATION), tables.items)
+    old_items = _item_ids(histories(old_tables, VALIDATION), old_tables.items)
+    unchanged = []
+    if old_similar.shape[1] == similar.shape[1]:
+        for old_user, user in enumerate(number.tolist()):
+            all_there = user >= 0 and (renumbered[old_user] >= 0).all()
+            if all_there and items[user] == old_items[old_user]:
+                unchanged.append(old_user)
+    similar[number[unchanged]] = renumbered[unchanged]
     np.save(ctx.out / "similar.npy", similar)
-    return {"rows": len(similar), "as before": len(stays)}
+    return {"rows": len(similar), "as before": len(unchanged)}
 
 
-def _named(lists: Ragged, items: pd.Index) -> list[tuple[str, ...]]:
-    """The ids of each list's items."""
+def _item_ids(lists: Ragged, items: pd.Index) -> list[tuple[str, ...]]:
+    """The ids of the items in each list."""
     names = items.to_numpy(object)
-    return [tuple(names[lists.row(u)]) for u in range(len(lists))]
+    return [tuple(names[lists.row(number)]) for number in range(len(lists))]

@@ -1,4 +1,8 @@
-"""From users and items to prompts and dialogues: the one place that puts them into words, for tuning and inference alike."""
+"""Renders users and items into the prompts and dialogues of RecLM.
+
+Training, inference and serving all build their prompts here, so that an LLM is used on the prompts
+that it was tuned on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from raypipe.data.dataset import Dataset
 from raypipe.papers.reclm.config import ProfileConfig
@@ -13,24 +18,43 @@ from raypipe.prompts.contract import Rendered, Words
 from raypipe.prompts.templates import dialogue, item_profile, user_profile
 from raypipe.schema import TEXT, TITLE
 
-
-def line(title: str, features: Sequence[str], text: str = "") -> str:
-    """An item as text: "title" (feature, feature): text."""
-    known = f" ({', '.join(f for f in features if f)})" if any(features) else ""
-    return f'"{title}"{known}' + (f": {' '.join(text.split())}" if text else "")
-
-
-#: numbers of items, oldest first
+#: row numbers of items, oldest first
 History = Sequence[int] | np.ndarray
 
 
-class Book(NamedTuple):
-    """What wording needs of a dataset.
+def item_text(title: str, features: Sequence[str], text: str = "") -> str:
+    """An item as text: "title" (feature, feature): text."""
+    present = ", ".join(filter(None, features))
+    line = f'"{title}" ({present})' if present else f'"{title}"'
+    return f"{line}: {' '.join(text.split())}" if text else line
+
+
+def item_texts(dataset: Dataset, text_length: int | None = None) -> list[str]:
+    """All items as text, in catalogue order; `text_length` cuts the text after the title."""
+    items = dataset.items
+    features = item_features(dataset)
+    texts = items[TEXT] if text_length is None else items[TEXT].str.slice(0, text_length)
+    lines = []
+    for number, (title, text) in enumerate(zip(items[TITLE], texts, strict=True)):
+        lines.append(item_text(title, features[number], text))
+    return lines
+
+
+def item_features(dataset: Dataset) -> np.ndarray:
+    """[I, F] the features of the items as strings."""
+    frame: pd.DataFrame = dataset.items[list(dataset.item_features)]
+    return frame.to_numpy(str)
+
+
+class ProfilePrompts(NamedTuple):
+    """Renders the prompts of one dataset.
 
     Attributes:
-        lines: each item as text, in catalogue order.
-        titles: their titles.
+        words: how the dataset speaks of its items.
+        lines: [I] each item as text, as prompts show it.
+        titles: [I] their titles.
         features: [I, F] their features.
+        config: what prompts show, and the bounds of a profile.
     """
 
     words: Words
@@ -40,48 +64,53 @@ class Book(NamedTuple):
     config: ProfileConfig
 
     @classmethod
-    def of(cls, dataset: Dataset, config: ProfileConfig) -> Book:
-        items = dataset.items
-        features = items[list(dataset.item_features)].to_numpy(str)
-        texts = items[TEXT].str.slice(0, config.text) if config.text else [""] * len(items)
-        lines = [line(t, f, x) for t, f, x in zip(items[TITLE], features, texts, strict=True)]
+    def of(cls, dataset: Dataset, config: ProfileConfig) -> ProfilePrompts:
+        """The prompts of a dataset."""
         return cls(
-            Words(dataset.noun, dataset.verb), lines, items[TITLE].tolist(), features, config
+            Words(dataset.noun, dataset.verb),
+            item_texts(dataset, config.text),
+            dataset.items[TITLE].tolist(),
+            item_features(dataset),
+            config,
         )
 
-    def last(self, history: History) -> list[str]:
+    def line(self, title: str, features: Sequence[str], text: str) -> str:
+        """An item that is not in the catalogue, as prompts show it."""
+        return item_text(title, features, text[: self.config.text])
+
+    def newest(self, history: History) -> list[str]:
         """The newest items of a history as text, oldest first; as many as a prompt shows."""
-        return [self.lines[i] for i in history[-self.config.history :]]
+        lines = []
+        for item in history[-self.config.history :]:
+            lines.append(self.lines[item])
+        return lines
 
-    def user(self, history: History, similar: Sequence[History], name: str) -> Rendered:
-        """A prompt for a user's profile; without similar users it is that of distillation."""
-        own = self.config
-        others = [self.last(h) for h in similar[: own.neighbours]]
+    def user(self, history: History, similar: Sequence[History]) -> Rendered:
+        """A prompt for a user's profile; without similar users it is the one of distillation."""
+        others = list(map(self.newest, similar[: self.config.neighbours]))
         return user_profile.render(
-            self.words, self.last(history), others, own.user_phrases, own.phrase, name
+            self.words, self.newest(history), others, self.config.form("user")
         )
 
-    def item(
-        self, item: int | str, users: Sequence[str], similar: Sequence[tuple[int, str]], name: str
-    ) -> Rendered:
+    def item(self, line: str, users: Sequence[str], similar: Sequence[tuple[int, str]]) -> Rendered:
         """A prompt for an item's profile.
 
         Args:
-            item: its number, or the line of an item that the catalogue does not have.
-            users: profiles of those who took it.
-            similar: number and profile of similar items.
+            line: the item as text, one of `lines` or the result of `line`.
+            users: profiles of some of its users.
+            similar: row number and profile of similar items.
         """
-        own = self.config
-        near = [(self.lines[i], profile) for i, profile in similar[: own.neighbours]]
-        text = item if isinstance(item, str) else self.lines[item]
+        shown = self.config.neighbours
+        similar_lines = []
+        for item, profile in similar[:shown]:
+            similar_lines.append((self.lines[item], profile))
         return item_profile.render(
-            self.words, text, users[: own.neighbours], near, own.item_phrases, own.phrase, name
+            self.words, line, users[:shown], similar_lines, self.config.form("item")
         )
 
     def dialogue(
-        self, histories: Sequence[History], profiles: Sequence[str], item: int, taken: bool
-    ) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Both turns, the user in question first."""
-        return dialogue.render(
-            self.words, [self.last(h) for h in histories], profiles, self.lines[item], taken
-        )
+        self, histories: Sequence[History], profiles: Sequence[str], item: int, interacted: bool
+    ) -> dialogue.Turns:
+        """Both turns of a dialogue about several users, the user in question first."""
+        lines = list(map(self.newest, histories))
+        return dialogue.render(self.words, lines, profiles, self.lines[item], interacted)

@@ -1,4 +1,4 @@
-"""Pairs of a good and a bad answer for the reward model (R20, RO21), and how often it prefers the good one, by kind."""
+"""Pairs of a good and a bad answer for the reward model (R20, RO21), and its accuracy by kind."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from raypipe.backbones.arrays import Ragged
 from raypipe.cluster import session
 from raypipe.data.snapshot import VALIDATION
 from raypipe.papers.reclm.config import ReclmConfig
-from raypipe.papers.reclm.histories import histories, tables, unlike
-from raypipe.papers.reclm.profiles import read_answers
-from raypipe.papers.reclm.rendering import Book
-from raypipe.papers.reclm.teacher import read_profiles
+from raypipe.papers.reclm.histories import histories, load_tables, nearest_with_other_history
+from raypipe.papers.reclm.prompt_tables import DIALOGUE, NO_DIALOGUE, by_column, read_profiles
+from raypipe.papers.reclm.rendering import ProfilePrompts
+from raypipe.papers.reclm.teacher import read_teacher_profiles
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.profiles import IDENTITY, INTERESTS, OPENING
+from raypipe.schema import USER
 from raypipe.seeding import generator
 
-#: kinds of bad answers and how often each is drawn
+#: kinds of bad answers, and the probability of each
 KINDS = {
     "neighbour": 0.3,
     "several": 0.3,
@@ -28,17 +30,20 @@ KINDS = {
     "empty_label": 0.1,
     "full_stop": 0.1,
 }
-#: users of the teacher among whom one with another history is looked for, where similar users have none
+#: random users of the teacher, one of whom stands in for a neighbour if all similar users have the
+#: same history
 STRANGERS = 8
+#: the share of users whose pairs are held out for validation
+VALIDATION_SHARE = 0.25
 PAIRS, PROMPTS = "pairs.parquet", "prompts.parquet"
 
 
-def bad(kind: str, own: str, other: str) -> str:
-    """A bad answer to who has the profile `own` and a similar user the profile `other`."""
-    identity = own.partition(f"; {INTERESTS}")[0]
+def bad_answer(kind: str, profile: str, neighbour_profile: str) -> str:
+    """A bad answer to a prompt whose good answer is `profile`."""
+    identity = profile.partition(f"; {INTERESTS}")[0]
     return {
-        "neighbour": other,
-        "several": f"{own} {other}",
+        "neighbour": neighbour_profile,
+        "several": f"{profile} {neighbour_profile}",
         "identity_only": f"{identity}.",
         "repeated": f"{identity}; {identity}.",
         "empty_label": f"{IDENTITY}; {INTERESTS}.",
@@ -47,80 +52,91 @@ def bad(kind: str, own: str, other: str) -> str:
 
 
 def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """pairs.parquet: prompt, chosen, rejected, kind and part (train, validation) of users whom the teacher knows; and
-    prompts.parquet, the prompts of other users and what their answers begin with, for reinforcement learning.
+    """pairs.parquet and prompts.parquet.
 
-    The good answer is the teacher's. The neighbour of the bad ones is the most similar user with another history or, where all
-    similar users have the same, one whom the teacher knows. A pair whose answers say the same is left out.
+    pairs.parquet has the columns prompt, chosen, rejected, kind and part (train, validation), and
+    is about the teacher's users. The good answer is the teacher's. The neighbour of a bad answer
+    is the most similar user with another history or, where all similar users have the same history,
+    one of the teacher's users. A pair with two equal answers is left out.
+
+    prompts.parquet holds, for reinforcement learning, prompts about other users, each with the first
+    words of its answer.
     """
-    source = tables(ctx)
-    book = Book.of(source.dataset, config.profiles)
-    known = histories(source, VALIDATION)
+    tables = load_tables(ctx)
+    prompts = ProfilePrompts.of(tables.dataset, config.profiles)
+    user_histories = histories(tables, VALIDATION)
     similar = np.load(ctx.input("neighbours") / "similar.npy")
-    taught = read_profiles(ctx.input("users"))
-    written, _ = read_answers(ctx, config, "user")
+    teacher_profiles = read_teacher_profiles(ctx.input("users"))
+    written, _ = read_profiles(ctx, "user", config.profiles)
+    user_profiles = by_column(written[written[DIALOGUE] == NO_DIALOGUE], USER)
     rng = generator(config.seed, "preferences")
 
-    def prompt(u: int) -> str:
-        return book.user(known.row(u), [known.row(v) for v in similar[u]], "").text
+    def prompt(user: int) -> str:
+        others = list(map(user_histories.row, similar[user]))
+        return prompts.user(user_histories.row(user), others).text
 
-    names = np.array(sorted(taught))
-    numbers = dict(zip(names, source.users.get_indexer(list(names)), strict=True))
-    pupils = np.array(list(numbers.values()))  # the users whom the teacher knows
-    wanted = config.llm.reward.pairs
-    held = set(
-        rng.permutation(names)[: max(1, len(names) // 4)]
-    )  # users, so that no prompt is in both parts
+    names = np.array(sorted(teacher_profiles))
+    numbers = dict(zip(names, tables.users.get_indexer(list(names)), strict=True))
+    teacher_users = np.array(list(numbers.values()))
+    # users are held out, not pairs, so that no prompt is in both parts
+    held_out = set(rng.permutation(names)[: max(1, int(len(names) * VALIDATION_SHARE))])
     rows = []
-    for name in np.resize(rng.permutation(names), wanted):
-        u = numbers[name]
+    for name in np.resize(rng.permutation(names), config.llm.reward.pairs):
+        user, profile = numbers[name], teacher_profiles[name]
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-        others = np.concatenate([similar[u], rng.choice(pupils, STRANGERS)])
-        nearest = unlike(u, others, known, config.profiles.history)
-        found = "" if nearest is None else source.users[nearest]
-        other = taught.get(found) or written.get(f"user/{found}")
-        if other is None or (other == taught[name] and kind == "neighbour"):
-            continue
-        part = "validation" if name in held else "train"
-        rows.append(
-            (prompt(u), f" {taught[name]}", f" {bad(kind, taught[name], other)}", kind, part)
+        others = np.concatenate([similar[user], rng.choice(teacher_users, STRANGERS)])
+        neighbour = nearest_with_other_history(
+            user, others, user_histories, config.profiles.history
         )
-    pd.DataFrame(rows, columns=["prompt", "chosen", "rejected", "kind", "part"]).to_parquet(
-        ctx.out / PAIRS, index=False
-    )
-    free = np.setdiff1d(np.flatnonzero(np.diff(known.start)), pupils)
-    free = free if len(free) else np.sort(pupils)
-    drawn = np.resize(rng.permutation(free), config.llm.policy.episodes)
-    pd.DataFrame({"prompt": [prompt(u) + OPENING for u in drawn]}).to_parquet(
-        ctx.out / PROMPTS, index=False
-    )
-    return {"rows": len(rows), "pairs asked for": wanted, "prompts": len(drawn)}
+        if neighbour is None:
+            continue
+        other = tables.users[neighbour]
+        other_profile = teacher_profiles.get(other) or user_profiles.get(other)
+        if other_profile is None or (other_profile == profile and kind == "neighbour"):
+            continue
+        bad = bad_answer(kind, profile, other_profile)
+        part = "validation" if name in held_out else "train"
+        rows.append((prompt(user), f" {profile}", f" {bad}", kind, part))
+    columns = ["prompt", "chosen", "rejected", "kind", "part"]
+    pd.DataFrame(rows, columns=columns).to_parquet(ctx.out / PAIRS, index=False)
+    others = _other_users(user_histories, teacher_users)
+    episodes = np.resize(rng.permutation(others), config.llm.policy.episodes)
+    openings = [prompt(user) + OPENING for user in episodes]
+    pd.DataFrame({"prompt": openings}).to_parquet(ctx.out / PROMPTS, index=False)
+    return {
+        "rows": len(rows),
+        "pairs asked for": config.llm.reward.pairs,
+        "prompts": len(episodes),
+    }
 
 
-def judged(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
-    """accuracy.json: the share of validation pairs of each kind in which the reward model prefers the good answer."""
-    return dict(session.in_worker(_judged, ctx, gpu=True))
+def _other_users(user_histories: Ragged, teacher_users: np.ndarray) -> np.ndarray:
+    """Users with a history whom the teacher does not describe; if there are none, the teacher's."""
+    others = np.setdiff1d(np.flatnonzero(np.diff(user_histories.start)), teacher_users)
+    return others if len(others) else np.sort(teacher_users)
 
 
-def _judged(ctx: Context) -> dict[str, Any]:
+def reward_accuracy(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
+    """accuracy.json: the share of validation pairs that the reward model orders well, by kind."""
+    return dict(session.in_worker(_reward_accuracy, ctx, gpu=True))
+
+
+def _reward_accuracy(ctx: Context) -> dict[str, Any]:
     import torch
 
     from raypipe.tuning.policy import Judge
 
     pairs = pd.read_parquet(ctx.input("preferences") / PAIRS)
     pairs = pairs[pairs["part"] == "validation"]
-    judge = Judge(
-        str(ctx.input("reward") / "model"),
-        torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-    )
-    good, poor = (
-        np.array(judge.score(pairs["prompt"].tolist(), pairs[side].tolist()))
-        for side in ("chosen", "rejected")
-    )
-    right = pd.Series(good > poor).groupby(pairs["kind"].to_numpy()).agg(["mean", "size"])
-    lines = [
-        {"kind": kind, "accuracy": float(row["mean"]), "pairs": int(row["size"])}
-        for kind, row in right.iterrows()
-    ]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    judge = Judge(str(ctx.input("reward") / "model"), device)
+    prompts = pairs["prompt"].tolist()
+    chosen = np.array(judge.score(prompts, pairs["chosen"].tolist()))
+    rejected = np.array(judge.score(prompts, pairs["rejected"].tolist()))
+    correct = pd.Series(chosen > rejected)
+    lines = []
+    for kind, row in correct.groupby(pairs["kind"].to_numpy()).agg(["mean", "size"]).iterrows():
+        line = {"kind": kind, "accuracy": float(row["mean"]), "pairs": int(row["size"])}
+        lines.append(line)
     (ctx.out / "accuracy.json").write_text(json.dumps(lines, indent=1))
-    return {"rows": len(pairs), "accuracy": float((good > poor).mean()), "lines": lines}
+    return {"rows": len(pairs), "accuracy": float(correct.mean()), "lines": lines}

@@ -13,8 +13,10 @@ from raypipe.pipeline.stage import Context
 
 def split_snapshots(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     """The rows of both snapshots with their parts, see `raypipe.data.snapshot`."""
-    made = make_snapshots(Dataset.load(ctx.input("data")).interactions, config.data, config.seed)
-    made.save(ctx.out)
-    facts = made.facts()
-    session.post(f"    {', '.join(f'{name}: {n:,}' for name, n in facts.items())}")
-    return {"rows": len(made.rows), **facts}
+    dataset = Dataset.load(ctx.input("data"))
+    snapshots = make_snapshots(dataset.interactions, config.data, config.seed)
+    snapshots.save(ctx.out)
+    facts = snapshots.facts()
+    counts = [f"{name}: {number:,}" for name, number in facts.items()]
+    session.post(f"    {', '.join(counts)}")
+    return {"rows": len(snapshots.rows), **facts}

@@ -1,5 +1,7 @@
-"""RecLM as a list of stages, in the order of the paper: snapshots, base models, teacher, tuning in two turns, reinforcement
-learning, profiles of users and then of items, augmented models, test.
+"""RecLM as a list of stages, in the order of the paper.
+
+Snapshots, base models, teacher, tuning in two turns, reinforcement learning, profiles of users and
+then of items, augmented models, test.
 """
 
 from __future__ import annotations
@@ -10,39 +12,36 @@ from raypipe.backbones import registry
 from raypipe.papers.reclm.backbones import fit_backbone
 from raypipe.papers.reclm.bundle import bundle
 from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
-from raypipe.papers.reclm.config_checks import check
-from raypipe.papers.reclm.evaluation import evaluate, text_signal
-from raypipe.papers.reclm.histories import Known
-from raypipe.papers.reclm.llm_stages import (
-    GRAPH,
-    TABLES,
-    llm_stages,
-    needs_llm,
-    profile_stages,
-    writer,
-)
+from raypipe.papers.reclm.config_checks import check, takes_texts
+from raypipe.papers.reclm.evaluation import POPULARITY, evaluate, fit_input, text_signal
+from raypipe.papers.reclm.histories import AS_OF, AsOf
+from raypipe.papers.reclm.llm_stages import GRAPH, TABLES, llm_stages, needs_llm, writer
+from raypipe.papers.reclm.profile_stages import profile_stages
 from raypipe.papers.reclm.splits import split_snapshots
 from raypipe.papers.reclm.vectors import item_vectors
 from raypipe.pipeline.stage import Stage
 from raypipe.steps.dataset import read_stage
 
+#: rows without the profiles of one side -> the sides that they have
+SIDES_OF_ROW = {"wo_user": ("items",), "wo_item": ("users",)}
+
 
 def plan(config: ReclmConfig) -> list[Stage]:
-    """All stages of a run: one LLM for all repetitions."""
+    """All stages of a run. One LLM serves all repetitions."""
     check(config)
     return [
-        *_data(config),
-        *_base(config),
+        *_data_stages(config),
+        *_base_stages(config),
         *llm_stages(config),
         *profile_stages(config),
-        *_augmented(config),
-        *_outcome(config),
+        *_augmented_stages(config),
+        _evaluation_stage(config),
+        _bundle_stage(config),
     ]
 
 
-def _data(config: ReclmConfig) -> list[Stage]:
+def _data_stages(config: ReclmConfig) -> list[Stage]:
     cut = config.data.model_dump(include={"cut", "validation_items", "validation_users"})
-    encoder = config.encoder.model_dump(exclude={"batch_size"})
     return [
         read_stage(config.data, "data"),
         Stage(
@@ -55,110 +54,120 @@ def _data(config: ReclmConfig) -> list[Stage]:
             "vectors/texts",
             partial(item_vectors, config=config.encoder),
             {"data": "data"},
-            encoder,
+            config.encoder.model_dump(exclude={"batch_size"}),
             "driver",
             "Ray Data: sentence-transformers",
         ),
     ]
 
 
-def _fit(
-    config: ReclmConfig, name: str, row: str, known: Known, seed: int, inputs: dict[str, str]
+def fit_name(row: str, backbone: str, seed: int, as_of: AsOf) -> str:
+    """The name of the stage that fits a backbone with the profiles of a row."""
+    name = f"seed{seed}/{row}/{backbone}"
+    return name if as_of == "first" else f"{name}@train"
+
+
+def _fit_stage(
+    config: ReclmConfig, backbone: str, row: str, as_of: AsOf, seed: int, profiles: dict[str, str]
 ) -> Stage:
-    options = registry.options("direct", name, config.backbone_options.get(name, {})).model_dump()
-    body = partial(fit_backbone, config=config, name=name, known=known, seed=seed)
-    at = f"seed{seed}/{row}/{name}"
-    read = {**TABLES, "texts": "vectors/texts", **inputs}
-    if known == "first":
-        read["chosen"] = f"seed{config.seed}/{row}/{name}@train"
-    label = at if known == "first" else f"{at}@train"
-    return Stage(label, body, read, [options, seed], "trainer", "Ray Train: 1 worker")
+    """A fit; the fit of the whole first snapshot takes its number of epochs from validation."""
+    options = registry.options("direct", backbone, config.backbone_options.get(backbone, {}))
+    body = partial(fit_backbone, config=config, name=backbone, as_of=as_of, seed=seed)
+    inputs = {**TABLES, "texts": "vectors/texts", **profiles}
+    if as_of == "first":
+        inputs["chosen"] = fit_name(row, backbone, config.seed, "train")
+    name = fit_name(row, backbone, seed, as_of)
+    settings = [options.model_dump(), seed]
+    return Stage(name, body, inputs, settings, "trainer", "Ray Train: 1 worker")
 
 
-def fits(
-    config: ReclmConfig, row: str, inputs: dict[Known, dict[str, str]], only: tuple[str, ...] = ()
+def _row_stages(
+    config: ReclmConfig, row: str, backbones: tuple[str, ...], profiles: dict[AsOf, dict[str, str]]
 ) -> list[Stage]:
-    """Both fits of every backbone: on the training part with the first seed, and, for the epochs that were best there, on the
-    snapshot with every seed.
+    """Both fits of every backbone: on the training part with the first seed, then, for the best
+    number of epochs, on the whole first snapshot with every seed.
+
+    Args:
+        profiles: the vectors that each kind of fit gets: input name -> stage.
     """
-    names = only or config.backbones
-    made = []
-    for known in inputs:
-        for seed in config.repetitions if known == "first" else (config.seed,):
-            made += [_fit(config, name, row, known, seed, inputs[known]) for name in names]
-    return made
-
-
-def _base(config: ReclmConfig) -> list[Stage]:
-    names = ("popularity", *(n for n in config.backbones if n != "popularity"))
-    made = fits(config, "base", {"train": {}, "first": {}}, names)
-    if GRAPH not in names and needs_llm(config):
-        made.append(_fit(config, GRAPH, "base", "train", config.seed, {}))
-    made.append(
-        Stage(
-            "text-signal",
-            partial(text_signal, config=config),
-            {**TABLES, "texts": "vectors/texts"},
-            config.seed,
-        )
-    )
-    return made
-
-
-def _augmented(config: ReclmConfig) -> list[Stage]:
-    """The backbones with profiles, one row of the tables after the other."""
-    stages: list[Stage] = []
-    for row in config.rows:
-        if row == "base":
-            continue
-        own = writer(config, row)
-        sides = {"wo_user": ("items",), "wo_item": ("users",)}.get(row, ("users", "items"))
-        both: tuple[Known, ...] = ("train", "first")
-        inputs: dict[Known, dict[str, str]] = {
-            known: {
-                side: f"vectors/{side}{own.suffix}@{known}"
-                if own
-                else f"vectors/teacher-{side}@train"
-                for side in sides
-            }
-            for known in both
-        }
-        names = tuple(n for n in config.backbones if registry.find("direct", n).Model.takes_texts)
-        stages += fits(config, row, inputs, names)
+    stages = []
+    for as_of in AS_OF:
+        seeds = config.repetitions if as_of == "first" else (config.seed,)
+        for seed in seeds:
+            for backbone in backbones:
+                stages.append(_fit_stage(config, backbone, row, as_of, seed, profiles[as_of]))
     return stages
 
 
-def _outcome(config: ReclmConfig) -> list[Stage]:
+def _base_stages(config: ReclmConfig) -> list[Stage]:
+    backbones = _base_backbones(config)
+    stages = _row_stages(config, "base", backbones, {"train": {}, "first": {}})
+    if GRAPH not in backbones and needs_llm(config):
+        stages.append(_fit_stage(config, GRAPH, "base", "train", config.seed, {}))
+    signal = partial(text_signal, config=config)
+    inputs = {**TABLES, "texts": "vectors/texts"}
+    stages.append(Stage("text-signal", signal, inputs, config.seed))
+    return stages
+
+
+def _base_backbones(config: ReclmConfig) -> tuple[str, ...]:
+    """The configured backbones; popularity comes first in any case."""
+    return tuple(dict.fromkeys((POPULARITY, *config.backbones)))
+
+
+def _text_backbones(config: ReclmConfig) -> tuple[str, ...]:
+    """The configured backbones that can use profiles."""
+    return tuple(filter(takes_texts, config.backbones))
+
+
+def _augmented_stages(config: ReclmConfig) -> list[Stage]:
+    """The backbones with profiles, one row of the tables after the other."""
+    stages: list[Stage] = []
+    for row in config.rows:
+        if row != "base":
+            profiles = {as_of: _profile_inputs(config, row, as_of) for as_of in AS_OF}
+            stages += _row_stages(config, row, _text_backbones(config), profiles)
+    return stages
+
+
+def _profile_inputs(config: ReclmConfig, row: str, as_of: AsOf) -> dict[str, str]:
+    """The vectors of a row's profiles: input name -> stage."""
+    row_writer = writer(config, row)
+    inputs = {}
+    for side in SIDES_OF_ROW.get(row, ("users", "items")):
+        if row_writer is None:
+            inputs[side] = f"vectors/teacher-{side}@train"
+        else:
+            inputs[side] = f"vectors/{side}{row_writer.suffix}@{as_of}"
+    return inputs
+
+
+def _evaluation_stage(config: ReclmConfig) -> Stage:
     inputs = dict(TABLES)
     for row in config.rows:
-        names = ("popularity", *config.backbones) if row == "base" else config.backbones
-        for name in dict.fromkeys(names):
-            if row != "base" and not registry.find("direct", name).Model.takes_texts:
-                continue
-            inputs |= {
-                f"fit/{name}/{row}/{seed}": f"seed{seed}/{row}/{name}"
-                for seed in config.repetitions
-            }
+        backbones = _base_backbones(config) if row == "base" else _text_backbones(config)
+        for backbone in backbones:
+            for seed in config.repetitions:
+                stage = fit_name(row, backbone, seed, "first")
+                inputs[fit_input(row, backbone, seed)] = stage
     settings = [list(config.rows), list(config.repetitions)]
-    return [Stage("evaluate", partial(evaluate, config=config), inputs, settings), _bundle(config)]
+    return Stage("evaluate", partial(evaluate, config=config), inputs, settings)
 
 
-def _bundle(config: ReclmConfig) -> Stage:
+def _bundle_stage(config: ReclmConfig) -> Stage:
     row = "augment" if "augment" in config.rows else "base"
-    own = writer(config, row)
-    first = f"seed{config.seed}/{row}"
-    able = [n for n in config.backbones if registry.find("direct", n).Model.takes_texts]
-    read = {**TABLES, "texts": "vectors/texts"}
-    read |= {f"fit/{n}": f"{first}/{n}" for n in able} | {
-        f"chosen/{n}": f"{first}/{n}@train" for n in able
-    }
-    if own is not None:
-        read |= {
+    row_writer = writer(config, row)
+    inputs = {**TABLES, "texts": "vectors/texts"}
+    for backbone in _text_backbones(config):
+        inputs[f"fit/{backbone}"] = fit_name(row, backbone, config.seed, "first")
+        inputs[f"chosen/{backbone}"] = fit_name(row, backbone, config.seed, "train")
+    if row_writer is not None:
+        inputs |= {
             "users": "vectors/users@first",
             "items": "vectors/items@first",
             "neighbours": "neighbours",
-            "llm/users": own.users,
-            "llm/items": own.items,
+            "llm/users": row_writer.users,
+            "llm/items": row_writer.items,
         }
-    about = config.model_dump(mode="json", exclude=FOLDERS)
-    return Stage("bundle", partial(bundle, config=config, row=row), read, about)
+    settings = config.model_dump(mode="json", exclude=FOLDERS)
+    return Stage("bundle", partial(bundle, config=config, row=row), inputs, settings)

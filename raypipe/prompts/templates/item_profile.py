@@ -1,13 +1,13 @@
-"""The users that an item is for (RecLM R22, R23): from the profiles of those who took it, or, for an item that nobody took yet,
-from similar items and whom they are for.
+"""The profile of the users who like an item (RecLM R22, R23): from the profiles of its users, or,
+for a cold-start item, from similar items and their profiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raypipe.prompts import profiles
 from raypipe.prompts.contract import Completion, Rejected, Rendered, Words
+from raypipe.prompts.profiles import Profile, ProfileForm
 
 STEM = "Profile of its users:"
 
@@ -17,25 +17,23 @@ def render(
     line: str,
     users: Sequence[str],
     similar: Sequence[tuple[str, str]],
-    phrases: int,
-    longest: int,
-    item_id: str,
+    form: ProfileForm,
 ) -> Rendered:
     """A prompt for one item's profile.
 
     Args:
         line: the item as text.
-        users: profiles of users who took it.
-        similar: (item as text, its profile) of similar items.
+        users: profiles of some of its users.
+        similar: similar items, each as text with its profile.
     """
     known = [f"Users who {words.verb} it: {' '.join(users)}"] if users else []
     if similar:
         listed = " ".join(f"{text}: {profile}" for text, profile in similar)
         known.append(f"Similar {words.nouns} and whom they are for: {listed}")
     about = " ".join([f"The {words.noun} {line}.", *known])
-    return Rendered(f"{about} {STEM}", (), (item_id,), "form", profiles.pattern(phrases, longest))
+    return Rendered(f"{about} {STEM}", (), (), "form", form.pattern)
 
 
-def parse(completion: Completion, phrases: int, longest: int) -> profiles.Profile | Rejected:
-    """The profile."""
-    return profiles.parse(completion.answer, phrases, longest)
+def parse(completion: Completion, form: ProfileForm) -> Profile | Rejected:
+    """The profile in an answer, or why it is rejected."""
+    return form.parse(completion.answer)

@@ -1,11 +1,13 @@
-"""The profile of one user, from what the user did (RecLM R10, distillation) or beside that of similar users (R17, inference)."""
+"""The profile of one user: from the user's own history (RecLM R10, distillation), or together with
+the histories of similar users (R17, inference).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raypipe.prompts import profiles
 from raypipe.prompts.contract import Completion, Rejected, Rendered, Words
+from raypipe.prompts.profiles import Profile, ProfileForm
 
 #: what all prompts about several users begin with (R12)
 SYSTEM = (
@@ -21,26 +23,21 @@ def did(words: Words, lines: Sequence[str]) -> str:
 
 
 def render(
-    words: Words,
-    lines: Sequence[str],
-    similar: Sequence[Sequence[str]],
-    phrases: int,
-    longest: int,
-    user_id: str,
+    words: Words, lines: Sequence[str], similar: Sequence[Sequence[str]], form: ProfileForm
 ) -> Rendered:
     """A prompt for one profile.
 
     Args:
         lines: the user's items as text, oldest first.
-        similar: those of each similar user; empty for distillation.
+        similar: the items of each similar user as text; empty for distillation.
     """
     about = f"The user {did(words, lines)}."
     if similar:
         others = "; ".join(f"user {n} {did(words, own)}" for n, own in enumerate(similar, 2))
         about = f"{SYSTEM} {about} Similar users: {others}."
-    return Rendered(f"{about} {STEM}", (), (user_id,), "form", profiles.pattern(phrases, longest))
+    return Rendered(f"{about} {STEM}", (), (), "form", form.pattern)
 
 
-def parse(completion: Completion, phrases: int, longest: int) -> profiles.Profile | Rejected:
-    """The profile."""
-    return profiles.parse(completion.answer, phrases, longest)
+def parse(completion: Completion, form: ProfileForm) -> Profile | Rejected:
+    """The profile in an answer, or why it is rejected."""
+    return form.parse(completion.answer)
