@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "raypipe"
 LEVELS = [
-    {"__init__", "errors", "seeding", "schema", "config", "plugins"},
+    {"__init__", "errors", "extras", "seeding", "schema", "config", "plugins"},
     {"data", "evaluation", "prompts", "pipeline", "cluster"},
     {"backbones", "llm", "tuning", "reports"},
     {"steps"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import site
 import socket
 import threading
 import time
@@ -15,10 +16,10 @@ from typing import Any
 
 import ray
 
+import raypipe
 from raypipe.errors import ConfigError, RaypipeError
 
 BOARD = "raypipe-board"
-ROOT = Path(__file__).parents[2]
 QUIET = {
     "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
     "TOKENIZERS_PARALLELISM": "false",
@@ -104,6 +105,20 @@ def listens(head: str) -> bool:
     return True
 
 
+def worker_path() -> dict[str, str]:
+    """PYTHONPATH for Ray's workers, so that they import the same raypipe as this process.
+
+    Empty where raypipe is installed as a wheel: workers run the same Python, which finds it. A source
+    checkout is named first, so that it comes before another raypipe that may be installed.
+    """
+    root = Path(raypipe.__file__).resolve().parents[1]
+    installed = [*site.getsitepackages(), site.getusersitepackages()]
+    if str(root) in map(os.path.realpath, installed):
+        return {}
+    path = [str(root), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
 @contextmanager
 def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterator[None]:
     """Connect to RAY_ADDRESS, to the cluster that runs this job, or start Ray here; shut down at the end.
@@ -116,7 +131,6 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
     os.environ.setdefault(
         "RAY_BACKEND_LOG_LEVEL", "fatal"
     )  # the C++ core writes its hints to the terminal
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     head = address()
     try:
         ray.init(
@@ -124,7 +138,7 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
             namespace="raypipe",
             log_to_driver=log_to_driver,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": {**QUIET, "PYTHONPATH": path}},
+            runtime_env={"env_vars": {**QUIET, **worker_path()}},
             include_dashboard=False if head == "local" else None,
         )
     except ConnectionError as error:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from raypipe import extras
+
 
 def folder_of(source: str) -> str:
     """The folder or hub id of an encoder; `embedded` is all-MiniLM-L6-v2, which comes as a package."""
@@ -28,6 +30,7 @@ class Encoder:
     """
 
     def __init__(self, source: str, max_tokens: int, batch_size: int) -> None:
+        extras.need("rl", "encoder.source")
         if source == "embedded":
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from sentence_transformers import SentenceTransformer

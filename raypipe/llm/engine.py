@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from raypipe import extras
 from raypipe.llm.config import EngineConfig
 
 #: log-probabilities are rounded, so that the last bits of a sum, which depend on the batch, do not reach a result
@@ -25,8 +26,19 @@ class Engine(Protocol):
     def apply(self, prompts: Any) -> Any: ...
 
 
+def check_installed(config: EngineConfig) -> None:
+    """Refuse an engine whose package is not installed.
+
+    Raises:
+        ConfigError: names the extra to install.
+    """
+    if config.name == "vllm":
+        extras.need("vllm", "llm.engine.name=vllm", "set llm.engine.name=transformers")
+
+
 def make(model: str, config: EngineConfig) -> Engine:
     """The configured engine; heavy imports happen here and not before."""
+    check_installed(config)
     if config.name == "vllm":
         from raypipe.llm import vllm
 

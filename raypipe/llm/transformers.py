@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
 
+from raypipe import extras
 from raypipe.llm.config import EngineConfig
 from raypipe.llm.engine import FORM_TOKENS, completion
 from raypipe.llm.tokens import tokenizer, tokens
@@ -76,6 +77,7 @@ class Scorer:
     @torch.inference_mode()
     def write(self, prompt: str, form: str) -> str:
         """The most probable answer, token by token, that a regular expression allows; "" where the prompt does not fit."""
+        extras.need("rl", "llm.engine.name=transformers")
         import xgrammar
         from xgrammar.contrib.hf import LogitsProcessor
 

@@ -63,8 +63,13 @@ def stages(record: Sequence[Done]) -> list[dict[str, Any]]:
 
 
 def commit() -> str:
-    """The git commit of the code, with "+changes" where files differ; RAYPIPE_COMMIT where there is no repository."""
+    """The git commit of the code, with "+changes" where files differ; RAYPIPE_COMMIT where there is no repository.
+
+    An installed raypipe may lie inside a repository that is not its own, so git is asked in a checkout alone.
+    """
     try:
+        if not (ROOT / ".git").exists():
+            return os.environ.get("RAYPIPE_COMMIT", "unknown")
         changes = "+changes" if _git("status", "--porcelain", "--", "raypipe", "jobs") else ""
         return _git("rev-parse", "--short=12", "HEAD") + changes
     except (OSError, subprocess.CalledProcessError):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from raypipe import extras
 from raypipe.backbones import closed_form, contract
-from raypipe.errors import ConfigError
 
 
 class Options(closed_form.Options):
@@ -34,12 +34,9 @@ class Model(closed_form.ClosedRanker):
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        try:
-            from implicit.cpu.als import AlternatingLeastSquares
-        except ImportError as error:
-            raise ConfigError(
-                "the library implicit is not installed", "backbone als", "pip install implicit"
-            ) from error
+        extras.need("als", "backbone als")
+        from implicit.cpu.als import AlternatingLeastSquares
+
         model = AlternatingLeastSquares(
             factors=options.embedding_size,
             regularization=options.reg,

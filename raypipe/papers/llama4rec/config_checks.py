@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from raypipe import extras
 from raypipe.backbones import registry
 from raypipe.cluster import train
 from raypipe.data.dataset import source_options
 from raypipe.errors import ConfigError
+from raypipe.llm.engine import check_installed
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.prompts.contract import LABELS
 from raypipe.schema import MOST_OPTIONS
@@ -46,6 +48,9 @@ def check(config: Llama4RecConfig) -> None:
             "name backbones for it",
         )
     check_source(config.llm.source)
+    check_installed(config.llm.engine)
+    if config.judge or config.rival:
+        extras.need("endpoint", "judge, rival")
     if config.judge and not ("rating" in config.tasks and config.augment.attributes):
         raise ConfigError(
             "a judge judges attributes, and the run makes none", "judge", "add the task rating"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from raypipe import extras
 from raypipe.backbones import registry
 from raypipe.cluster import train
 from raypipe.data.dataset import source_options
 from raypipe.errors import ConfigError
+from raypipe.llm.engine import check_installed
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.refresh import check_kept
 from raypipe.steps.completions import check_room
@@ -24,6 +26,10 @@ def check(config: ReclmConfig) -> None:
         ConfigError: an unknown dataset, backbone or option, an LLM folder without an LLM, or no
             backbone that can use profiles.
     """
+    extras.need("rl", "the paper reclm")
+    check_installed(config.llm.engine)
+    if config.teacher.endpoint:
+        extras.need("endpoint", "teacher.endpoint")
     source_options(config.data)
     check_kept(config)
     for name in {*config.backbones, *config.backbone_options}:
