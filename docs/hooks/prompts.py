@@ -5,6 +5,7 @@ A template without an example here stops the build.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ import pandas as pd
 
 from raypipe import plugins
 from raypipe.data.sources import toy
+from raypipe.papers.reclm.config import ProfileConfig
+from raypipe.papers.reclm.rendering import item_text
 from raypipe.prompts import templates
 from raypipe.prompts.contract import Person, Rendered, Words
 from raypipe.prompts.templates import (
@@ -70,7 +73,7 @@ def candidates(count: int) -> tuple[list[str], list[str]]:
 def line(item: int) -> str:
     """A toy item as RecLM's prompts name it: title and features."""
     row = ITEMS.iloc[item]
-    return f'"{row["title"]}" ({row["genre"]}, {row["decade"]})'
+    return item_text(row["title"], [row["genre"], row["decade"]])
 
 
 def listwise(template: Any, style: str | None) -> list[Example]:
@@ -105,28 +108,29 @@ def attribute_examples() -> list[Example]:
 
 
 def dialogue_examples() -> list[Example]:
-    """Both turns of a dialogue."""
+    """Both turns of a dialogue, each with its true answer as the only option."""
     histories = [[line(0), line(4)], [line(0), line(8)]]
-    first, second = dialogue.render(WORDS, histories, [PROFILE, OTHER_PROFILE], line(8), False)
-    return [
-        ("First turn", Rendered(first[0], (first[1],), ("",), "write")),
-        ("Second turn", Rendered(second[0], (dialogue.YES, dialogue.NO), ("yes", "no"), "write")),
-    ]
+    turns = dialogue.render(WORDS, histories, [PROFILE, OTHER_PROFILE], line(8), False)
+    first = Rendered(turns.first_query, (turns.first_response,), ())
+    second = Rendered(turns.second_query, (turns.second_response,), ())
+    return [("First turn", first), ("Second turn", second)]
 
 
 def user_examples() -> list[Example]:
     """A user's profile, alone and beside a similar user."""
     own, similar = [line(0), line(4)], [[line(0), line(8)]]
+    form = ProfileConfig().form("user")
     return [
-        ("For distillation", user_profile.render(WORDS, own, [], 3, 32, "u0000")),
-        ("With similar users", user_profile.render(WORDS, own, similar, 3, 32, "u0000")),
+        ("For distillation", user_profile.render(WORDS, own, [], form)),
+        ("With similar users", user_profile.render(WORDS, own, similar, form)),
     ]
 
 
 def item_examples() -> list[Example]:
     """An item with users, and an item without."""
-    warm = item_profile.render(WORDS, line(0), [PROFILE], [], 5, 32, "m0000")
-    cold = item_profile.render(WORDS, line(0), [], [(line(1), PROFILE)], 5, 32, "m0000")
+    form = ProfileConfig().form("item")
+    warm = item_profile.render(WORDS, line(0), [PROFILE], [], form)
+    cold = item_profile.render(WORDS, line(0), [], [(line(1), PROFILE)], form)
     return [("An item with interactions", warm), ("A cold-start item", cold)]
 
 
@@ -163,14 +167,24 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
 }
 
 
+def block(text: str) -> str:
+    """A text with its line breaks, wrapped by the browser."""
+    return f'<pre class="prompt">{html.escape(text.strip())}</pre>'
+
+
 def shown(example: Example) -> str:
-    """An example as Markdown: the prompt, its options and its mode."""
+    """An example as Markdown: the prompt, its mode, and what may follow it."""
     caption, rendered = example
-    answers = "\n".join(option.strip() for option in rendered.options)
-    return (
-        f"{caption}, mode `{rendered.mode}`:\n\n```text\n{rendered.text}\n```\n\n"
-        f"Options:\n\n```text\n{answers}\n```"
-    )
+    if rendered.options and not rendered.payload:  # a tuning example with its true answer
+        answer = block(rendered.options[0])
+        return f"{caption}:\n\n{block(rendered.text)}\n\nTrue answer:\n\n{answer}"
+    parts = [f"{caption}, mode `{rendered.mode}`:", block(rendered.text)]
+    if rendered.options:
+        options = "\n".join(option.strip() for option in rendered.options)
+        parts += ["Options:", block(options)]
+    if rendered.pattern:
+        parts += ["Regular expression of the answer:", block(rendered.pattern)]
+    return "\n\n".join(parts)
 
 
 def reference() -> str:
