@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from raypipe.backbones import registry
-from raypipe.config import parse_set, presets
+from raypipe.config import presets
 from raypipe.errors import DryRun, RaypipeError
 from raypipe.papers.llama4rec import config as llama4rec
 from raypipe.papers.llama4rec.config import VARIANTS, Llama4RecConfig, load
@@ -20,8 +18,7 @@ from raypipe.pipeline.runner import Done
 from raypipe.pipeline.stage import Stage
 from raypipe.pipeline.store import Store
 from raypipe.schema import TASKS
-
-GRID = Path(__file__).parents[1] / "tune_configs" / "aggregation.yaml"
+from raypipe.trees import parse_set
 
 
 def say(line: str) -> None:
@@ -189,8 +186,6 @@ def configuration(
         overrides.setdefault("tasks", [t for t in TASKS if t in named])
     if options.variants:
         overrides["variants"] = [v.strip() for v in options.variants.split(",")]
-    grid = yaml.safe_load(GRID.read_text())
-    overrides |= {f"aggregation.{key}": values for key, values in grid.items()}
     overrides |= dict(parse_set(s) for s in options.set)
     return load(preset, overrides), folder_of(options, preset)
 

@@ -1,20 +1,24 @@
-"""The base of all configuration, and how it is read: defaults, then a preset, then the settings of the command.
+"""The base of all configuration, and how it is read: defaults, preset file, command line, and nothing else.
 
-Unknown keys are refused.
+Each setting comes from the last of these layers that gives it. Unknown keys are refused.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from raypipe import __version__, plugins
 from raypipe.errors import ConfigError
+from raypipe.settings import explain, section_of, source_of
+from raypipe.trees import holds, leaves, over, put
 
 
 class Config(BaseModel):
@@ -50,6 +54,9 @@ class Config(BaseModel):
 
 C = TypeVar("C", bound=Config)
 
+#: the first line of the file of an effective configuration, with the version that wrote it
+HEADER = "# raypipe {}: effective configuration"
+
 
 def with_new_names(section: type[Config], tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     """The settings of a section under their present names; each old name costs one line on stderr.
@@ -70,8 +77,9 @@ def with_new_names(section: type[Config], tree: dict[str, Any], path: str = "") 
             put(renamed, new_name, value)
             continue
         field = section.model_fields.get(key)
-        if field and isinstance(field.default, Config) and isinstance(value, dict):
-            value = with_new_names(type(field.default), value, f"{path}{key}.")
+        inner = section_of(field.annotation) if field else None
+        if inner and issubclass(inner, Config) and isinstance(value, dict):
+            value = with_new_names(inner, value, f"{path}{key}.")
         if isinstance(value, dict) and isinstance(renamed.get(key), dict):
             value = over(renamed[key], value)
         renamed[key] = value
@@ -84,51 +92,34 @@ def warn_once(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def holds(tree: dict[str, Any], key: str) -> bool:
-    """Whether a tree of settings has a value for a dotted key."""
-    node: Any = tree
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return False
-        node = node[part]
-    return True
-
-
-def put(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key in a tree of settings.
-
-    Raises:
-        ConfigError: a part of the key holds a value, and no settings.
-    """
-    *parents, last = key.split(".")
-    node = tree
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"{parent} in {key} is not a section", f"--set {key}")
-    node[last] = value
-
-
-def over(usual: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given`, and what it does not say as in `usual`, section by section."""
-    inner = {
-        k: over(usual[k], v)
-        for k, v in given.items()
-        if isinstance(v, dict) and isinstance(usual.get(k), dict)
-    }
-    return {**usual, **given, **inner}
-
-
 def presets(folder: Path) -> list[str]:
     """Names of the presets shipped in a folder."""
     return sorted(p.stem for p in folder.glob("*.yaml"))
 
 
-def explain(error: ValidationError) -> str:
-    """A pydantic error as short lines `key: message`."""
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()
-    )
+class Layer(NamedTuple):
+    """Settings of one source.
+
+    Attributes:
+        source: "preset NAME", "command line", ...
+        settings: dotted key -> value; a value may be a section, and replaces what lower layers gave it.
+        version: the version of raypipe that wrote it, of the file of an effective configuration.
+    """
+
+    source: str
+    settings: dict[str, Any]
+    version: str = ""
+
+
+class Loaded(NamedTuple, Generic[C]):
+    """A configuration, and where its settings come from.
+
+    Attributes:
+        sources: dotted key -> source, of each value that a layer gave.
+    """
+
+    config: C
+    sources: dict[str, str]
 
 
 def load(
@@ -145,22 +136,91 @@ def load(
     Raises:
         ConfigError: unknown preset, unknown key or impossible value.
     """
-    name = preset or "defaults"
-    file = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if preset and not file.is_file():
-        raise ConfigError(
-            f"there is no preset {preset!r}",
-            "--preset",
-            f"choose one of {', '.join(presets(folder))}, or give a YAML file",
-        )
-    tree = (yaml.safe_load(file.read_text()) or {}) if preset else {}
+    return load_layers(
+        cls, [*read_preset(folder, preset), Layer("command line", overrides or {})]
+    ).config
+
+
+def read_preset(folder: Path, preset: str | None) -> list[Layer]:
+    """The layer of a preset; no layer where there is no preset.
+
+    Raises:
+        ConfigError: there is no such preset, or it does not hold sections of settings.
+    """
+    if not preset:
+        return []
+    is_file = preset.endswith((".yaml", ".yml"))
+    file = Path(preset).expanduser() if is_file else folder / f"{preset}.yaml"
+    if not file.is_file():
+        todo = f"{plugins.choose(preset, presets(folder))}, or give a YAML file"
+        raise ConfigError(f"there is no preset {preset!r}", "--preset", todo)
+    text = file.read_text()
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"the preset is not YAML: {reason}", str(file)) from error
     if not isinstance(tree, dict):
         raise ConfigError(
-            "a preset holds sections of settings", str(file), "see the presets in raypipe/presets"
+            "a preset holds sections of settings", str(file), "see `raypipe config show`"
         )
-    for key, value in (overrides or {}).items():
-        put(tree, key, value)
-    return validate(cls, tree, f"preset {name} and the options of this run")
+    written = re.match(HEADER.format(r"(\S+)"), text)
+    settings = {str(key): value for key, value in tree.items()}
+    return [Layer(f"preset {preset}", settings, written.group(1) if written else "")]
+
+
+def load_layers(cls: type[C], layers: Sequence[Layer]) -> Loaded[C]:
+    """The configuration that layers give, each over those before it.
+
+    Raises:
+        ConfigError: unknown key or impossible value; the message names the layer.
+    """
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer in layers:
+        for key, value in layer.settings.items():
+            key, value = _renamed(cls, key, value)
+            put(tree, key, value)
+            for known in [k for k in sources if k == key or k.startswith(f"{key}.")]:
+                del sources[known]
+            sources |= dict.fromkeys(leaves(value, key), layer.source)
+    try:
+        return Loaded(cls.model_validate(tree), sources)
+    except ValidationError as error:
+        faulty = {source_of(sources, ".".join(map(str, e["loc"]))) for e in error.errors()}
+        guilty = [layer for layer in layers if layer.source in faulty]
+        others = {layer.version for layer in guilty} - {"", __version__}
+        age = (
+            f"written by raypipe {', '.join(sorted(others))}, this is {__version__}; "
+            if others
+            else ""
+        )
+        raise ConfigError(
+            f"the configuration is not valid: {explain(error, cls)}",
+            ", ".join(layer.source for layer in guilty),
+            f"{age}`raypipe config list` shows all settings",
+        ) from error
+
+
+def _renamed(cls: type[Config], key: str, value: Any) -> tuple[str, Any]:
+    """A setting of a layer under its present names."""
+    tree: Any = {}
+    put(tree, key, value)
+    try:
+        tree = with_new_names(cls, tree)
+    except ValueError as error:
+        raise ConfigError(str(error), key) from error
+    names: list[str] = []
+    section: type[Any] | None = cls
+    for part in key.split("."):
+        new_name = getattr(section, "renamed_keys", {}).get(part, part)
+        for name in new_name.split("."):
+            names.append(name)
+            field = section.model_fields.get(name) if section else None
+            section = section_of(field.annotation) if field else None
+    for name in names:
+        tree = tree[name]
+    return ".".join(names), tree
 
 
 def validate(cls: type[C], tree: dict[str, Any], where: str) -> C:
@@ -169,20 +229,7 @@ def validate(cls: type[C], tree: dict[str, Any], where: str) -> C:
         return cls.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(
-            f"the configuration is not valid: {explain(error)}",
+            f"the configuration is not valid: {explain(error, cls)}",
             where,
             f"known keys: {', '.join(cls.model_fields)}",
         ) from error
-
-
-def parse_set(assignment: str) -> tuple[str, Any]:
-    """Split one `--set key=value`; the value is read as JSON where it is JSON, else as text."""
-    key, sign, value = assignment.partition("=")
-    if not sign or not key:
-        raise ConfigError(
-            f"{assignment!r} is not key=value", "--set", "for example --set llm.tune.epochs=3"
-        )
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value

@@ -10,7 +10,7 @@ import yaml
 from options import configuration
 
 from raypipe.backbones import registry
-from raypipe.config import over, presets
+from raypipe.config import presets
 from raypipe.errors import ConfigError
 from raypipe.papers.llama4rec import config
 from raypipe.papers.llama4rec.config_checks import check
@@ -18,6 +18,7 @@ from raypipe.papers.llama4rec.stages import plan
 from raypipe.papers.llama4rec.sweep import draw, read_space
 from raypipe.papers.reclm import config as reclm
 from raypipe.steps.dataset import fingerprint
+from raypipe.trees import over
 
 ROOT = Path(__file__).parents[1]
 
@@ -192,7 +193,9 @@ def test_options_become_a_configuration(tmp_path):
     made, _ = configuration(options(backbones="sasrec"))
     assert made.tasks == ("sequential",) and made.backbones["sequential"] == ("sasrec",)
     assert made.aggregation.alpha_1 == tuple(
-        yaml.safe_load((ROOT / "tune_configs" / "aggregation.yaml").read_text())["alpha_1"]
+        yaml.safe_load((ROOT / "tune_configs" / "aggregation.yaml").read_text())["aggregation"][
+            "alpha_1"
+        ]
     )
     made, _ = configuration(options(set=["aggregation.alpha_1=[0.2]"]))
     assert made.aggregation.alpha_1 == (0.2,)

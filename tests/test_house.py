@@ -10,7 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "raypipe"
 LEVELS = [
-    {"__init__", "errors", "extras", "seeding", "schema", "config", "plugins"},
+    {
+        "__init__",
+        "errors",
+        "extras",
+        "seeding",
+        "schema",
+        "config",
+        "settings",
+        "trees",
+        "plugins",
+    },
     {"data", "evaluation", "prompts", "pipeline", "cluster"},
     {"backbones", "llm", "tuning", "reports"},
     {"steps"},
