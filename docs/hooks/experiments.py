@@ -13,11 +13,12 @@ MARKER = "<!-- experiments -->"
 
 
 def pages() -> list[tuple[str, str]]:
-    """(title, file name) of each page, newest first; the title is the first heading."""
+    """(title, file name) of each page, newest first; the title begins with the date."""
     found = []
     for path in sorted(FOLDER.glob("*.md"), reverse=True):
-        heading = path.read_text().partition("\n")[0]
-        found.append((heading.removeprefix("# "), path.name))
+        title = path.read_text().partition("\n")[0].removeprefix("# ")
+        date = path.name[:10]
+        found.append((title if title.startswith(date) else f"{date}: {title}", path.name))
     return found
 
 
