@@ -41,13 +41,13 @@ def newest(run: Path, stage: str) -> Path:
 def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     """Start and rate of vLLM in this process."""
     from raypipe.llm.config import EngineConfig
-    from raypipe.llm.tokens import tokens_of
+    from raypipe.llm.tokens import tokenize_prompts
     from raypipe.llm.vllm import Engine
 
     gpu, made = torch.cuda.is_available(), Engine(model, EngineConfig())
     os.environ |= made.variables(gpu, os.cpu_count() or 1)
     rows = pd.read_parquet(prompts)
-    asked = tokens_of(
+    asked = tokenize_prompts(
         model, rows["prompt"].tolist(), rows["options"].tolist(), ["score"] * len(rows)
     )
     began = time.perf_counter()
@@ -85,16 +85,16 @@ def through_the_pipeline(model: str, prompts: Path) -> dict[str, float]:
     """Start and rate of the pipeline's flow; the start ends with the first answer."""
     from raypipe.cluster import ray_data, session
     from raypipe.llm.config import EngineConfig
-    from raypipe.llm.engine import make
+    from raypipe.llm.engine import make_engine
 
     with session.connected(lambda line: None, False), tempfile.TemporaryDirectory() as folder:
         rows = (
             ray_data.read(prompts.parent, 1)
-            .repartition(ray_data.blocks(ray_data.finished(str(prompts.parent))[0]))
+            .repartition(ray_data.block_count(ray_data.finished_files(str(prompts.parent)).rows))
             .materialize()
         )
         began = time.time()
-        make(model, EngineConfig()).apply(rows).write_parquet(folder)
+        make_engine(model, EngineConfig()).apply(rows).write_parquet(folder)
         at = ray_data.read_finished(folder, ["finished_at"])["finished_at"].sort_values().to_numpy()
     first, last = (
         len(at) // WARM,

@@ -244,7 +244,7 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
     kill_when(
         out,
         log,
-        scratch("completions.llama4rec", "completions/[!k]*.parquet"),
+        scratch("completions.llama4rec", "completions/[!r]*.parquet"),
         "an answer of the LLM",
     )
     report = finish(out, log)

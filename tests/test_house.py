@@ -43,7 +43,6 @@ OVERLONG = {
     "papers/llama4rec/recommender.py",
     "papers/llama4rec/stages.py",
     "papers/reclm/report/publish.py",
-    "steps/completions.py",
     "tuning/policy.py",
     "tuning/trainers.py",
 }

@@ -32,7 +32,7 @@ from raypipe.papers.llama4rec.report import result_tables, text
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.schema import COMPLETIONS, PROMPTS
-from raypipe.steps import completions
+from raypipe.steps import answer_cache, completions
 
 
 def answered(*rows):
@@ -475,7 +475,12 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
             "finished_at": 9.0,
         }
     )
-    known, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
+    cache, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
+
+    def pending(prompts, partial, questions):
+        folders = answer_cache.Folders(prompts, cache, str(tmp_path / partial), str(questions))
+        return answer_cache.write_pending(folders, "x")
+
     first = asked(
         "first",
         ("0/a", "which?", [" x", " y"]),
@@ -483,8 +488,8 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         ("0/c", "who?", [" x", " y"]),
     )
     todo = str(tmp_path / "todo")
-    assert completions._outstanding(first, known, partial, todo, "x") == (3, 0, 0, 3)
-    completions._remember(completions._hashed(first, ["prompt_id"]), got, known, "k")
+    assert pending(first, "partial", todo) == (3, 0, 0, 3)
+    answer_cache.add_to_cache(answer_cache.read_prompts(first, ["prompt_id"]), got, cache, "k")
     second = asked(
         "second",
         ("1/z", "which?", [" x", " y"]),
@@ -493,8 +498,7 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         ("1/f", "which?", [" x", " z"]),
     )
     for to in ("todo 2", "todo 3"):  # what a cut-off run recalled is there again
-        got = completions._outstanding(second, known, partial, str(tmp_path / to), "x")
-        assert got == (4, 1, 0, 2)
+        assert pending(second, "partial", tmp_path / to) == (4, 1, 0, 2)
         left = pd.read_parquet(tmp_path / to)
         assert left["prompt"].tolist() == ["which?", "what?"], "what is asked twice is put once"
         assert [o.tolist() for o in left["options"]] == [[" x", " y", " z"], [" x", " y"]], (
@@ -520,11 +524,11 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     )  # lists of doubles
     (tmp_path / "out").mkdir()
     made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
-    facts = completions._merge_completions(made, second, partial, known, 150.0, "m")
+    facts = completions._merge(made, answer_cache.Folders(second, cache, partial, ""), 150.0, "m")
     assert (facts["generated"], facts["generated_tokens"]) == (1, 1), (
         "no speed is told of what a cut-off run left"
     )
-    assert (facts["rows"], facts["known"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
+    assert (facts["rows"], facts["reused"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
     told = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
     assert (
         list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and len(told.loc["1/e", "logprobs"]) == 0
@@ -534,22 +538,15 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         [-1.0, -2.0],
         [-1.0, -2.0],
     ]
-    assert (told["finished_at"] > completions.RECALLED).tolist() == [True, True, False, False], (
+    assert (told["finished_at"] > answer_cache.REUSED).tolist() == [True, True, False, False], (
         "a question's first prompt bears its cost"
     )
-    before = completions._outstanding(
-        second, known, str(tmp_path / "nothing"), str(tmp_path / "todo 4"), "x"
-    )
+    before = pending(second, "nothing", tmp_path / "todo 4")
     assert before == (4, 3, 0, 1), "an answer is known by its prompt's options, none is not known"
     third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
-    assert completions._outstanding(third, known, str(tmp_path / "other"), todo, "x") == (
-        2,
-        2,
-        0,
-        0,
-    )
+    assert pending(third, "other", todo) == (2, 2, 0, 0)
     fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
-    left = completions._outstanding(fourth, known, str(tmp_path / "last"), todo, "x")
+    left = pending(fourth, "last", todo)
     assert left == (1, 0, 0, 1), "what got no answer is asked again"
 
 

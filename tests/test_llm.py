@@ -24,7 +24,7 @@ from raypipe.llm import embedded, orphans, vllm
 from raypipe.llm import endpoint as endpoint_engine
 from raypipe.llm.config import EmbeddedConfig, EndpointConfig, EngineConfig
 from raypipe.llm.scripted import script
-from raypipe.llm.tokens import first_token, tokens
+from raypipe.llm.tokens import first_token, tokenize_prompt
 from raypipe.llm.transformers import Question, Scorer
 from raypipe.papers.llama4rec import llm as llm_stages
 from raypipe.papers.llama4rec import rendering
@@ -70,9 +70,9 @@ def test_options_have_their_own_first_tokens(llm):
     own = [first_token(folder, f' "{t}"') for t in titles]
     assert len(set(own)) == len(titles)
     assert len({first_token(folder, f" {n}") for n in range(1, 6)}) == 5
-    got = tokens(folder, "Answer:", [' "' + titles[0] + '"'], "score")
+    got = tokenize_prompt(folder, "Answer:", [' "' + titles[0] + '"'], "score")
     assert got.prompt[0] == 1 and got.options == own[:1]
-    assert tokens(folder, "Answer:", [" x"], "choose").options == []
+    assert tokenize_prompt(folder, "Answer:", [" x"], "choose").options == []
 
 
 def test_scores_do_not_depend_on_the_batch(llm):
@@ -85,10 +85,10 @@ def test_scores_do_not_depend_on_the_batch(llm):
     together, alone = scorer.score(asked), [scorer.score([q])[0] for q in asked]
     assert np.allclose(together, alone, atol=1e-4)
     logits = scorer.model(
-        torch.tensor([tokens(folder, asked[0].prompt, [], "choose").prompt])
+        torch.tensor([tokenize_prompt(folder, asked[0].prompt, [], "choose").prompt])
     ).logits[0, -1]
     expected = torch.log_softmax(logits, -1)[
-        tokens(folder, "", list(asked[0].options), "score").options
+        tokenize_prompt(folder, "", list(asked[0].options), "score").options
     ]
     assert together[0] == pytest.approx(expected.tolist(), abs=1e-4)
 
@@ -337,7 +337,7 @@ def tokenized(llm, rows):
             for r in rows
         ]
     )
-    return vllm.tokenized(table, llm[0])
+    return vllm.tokenize(table, llm[0])
 
 
 def test_batches_of_an_engine_go_on_together_and_get_their_own_answers(llm, replica):
@@ -404,12 +404,12 @@ def test_engines_that_do_not_fit_are_refused(monkeypatch):
     ]
     monkeypatch.setattr(completions.session.ray, "nodes", lambda: nodes)
     monkeypatch.setattr(completions.session, "gpus", lambda: 16)
-    completions.check_room(EngineConfig(concurrency=16))
-    completions.check_room(EngineConfig(concurrency=4, tensor_parallel=3))
+    completions.check_capacity(EngineConfig(concurrency=16))
+    completions.check_capacity(EngineConfig(concurrency=4, tensor_parallel=3))
     with pytest.raises(ConfigError, match=r"5 engine.* of 3 .* room for 4\n(.*\n)*.*at most 4"):
-        completions.check_room(EngineConfig(concurrency=5, tensor_parallel=3))
+        completions.check_capacity(EngineConfig(concurrency=5, tensor_parallel=3))
     with pytest.raises(ConfigError, match=r"room for 0\n(.*\n)*.*no node has so many"):
-        completions.check_room(EngineConfig(tensor_parallel=16))
+        completions.check_capacity(EngineConfig(tensor_parallel=16))
 
 
 def at_endpoint(url, model, prompts=("which?",), **given):
@@ -425,7 +425,7 @@ def test_the_small_llm_writes_an_order_of_candidates(llm):
     asked = listwise_constrained.render(
         Words("film", "watched"), Person(llm[1][12:15]), titles, titles, "title"
     )
-    answer = Scorer(llm[0]).write(asked.text, asked.pattern)
+    answer = Scorer(llm[0]).generate(asked.text, asked.pattern)
     assert (
         re.fullmatch(asked.pattern, answer)
         and len(listwise_constrained.named(answer, asked.options)) == listwise_constrained.PLACES

@@ -298,16 +298,16 @@ def test_tables_are_written_in_the_order_of_their_parts_and_none_is_lost_unseen(
     parts, folder = [f"part {n}" for n in range(12)], str(tmp_path / "made")
     two = lambda part: (pa.table({"of": [part] * rows}) for rows in (2, 1))  # noqa: E731
     for _ in range(2):  # a task that is done again writes the same files
-        assert ray_data.make(parts, two, folder) == 36
+        assert ray_data.write_parts(parts, two, folder) == 36
         assert ray_data.read_finished(folder)["of"].tolist() == [
             part for part in parts for _ in range(3)
         ]
-    assert ray_data.make([], two, str(tmp_path / "none")) == 0
+    assert ray_data.write_parts([], two, str(tmp_path / "none")) == 0
     monkeypatch.setattr(
         ray_data, "finished", lambda folder: (30, [])
     )  # what another node wrote on its own disk
     with pytest.raises(ArtifactError, match="6 of 36 rows"):
-        ray_data.make(parts, two, folder)
+        ray_data.write_parts(parts, two, folder)
 
 
 def test_a_head_that_warms_up_is_given_time(monkeypatch):

@@ -51,7 +51,7 @@ from raypipe.prompts.contract import Completion, Rejected
 from raypipe.prompts.profiles import ProfileForm
 from raypipe.prompts.templates import dialogue, item_profile, user_profile
 from raypipe.schema import COMPLETIONS, PROMPTS
-from raypipe.steps import completions
+from raypipe.steps import answer_cache, completions
 from raypipe.tuning import policy
 from raypipe.tuning.chat import IGNORED
 from raypipe.tuning.dialogue import tokens
@@ -398,17 +398,13 @@ def test_a_dry_run_tells_what_is_not_known_yet_would_cost_and_asks_nothing(
         DryRun,
         match=f"{len(once)} requests to m, .* at most {dollars:,}.00 dollars, at least 1 min",
     ):
-        completions.generate_at(ctx, priced, 10)
+        completions.generate_by_endpoint(ctx, priced, 10)
     got = pd.DataFrame([{**completion(p, "A", [], 1, 1, 2.0)} for p in once["prompt_id"][:30]])
-    known = completions._memory(ctx, [priced.url, "m", 50])
-    completions._remember(
-        completions._hashed(str(ctx.input("prompts") / "prompts"), ["prompt_id"]),
-        got,
-        known,
-        "some",
-    )
+    cache = answer_cache.cache_folder(ctx, [priced.url, "m", 50])
+    prompts = answer_cache.read_prompts(str(ctx.input("prompts") / "prompts"), ["prompt_id"])
+    answer_cache.add_to_cache(prompts, got, cache, "some")
     with pytest.raises(DryRun, match=f": {len(once) - 30} requests to m, "):
-        completions.generate_at(ctx, priced, 10)
+        completions.generate_by_endpoint(ctx, priced, 10)
     assert not endpoint.requests
 
 

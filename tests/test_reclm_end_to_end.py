@@ -53,9 +53,9 @@ def run(tmp_path_factory):
         ("llm.policy-*", "checkpoint_*", "a checkpoint of reinforcement learning"),
         (
             "completions.users-*",
-            "completions/[!k]*.parquet",
+            "completions/[!r]*.parquet",
             "a profile",
-        ),  # known.parquet holds what an earlier wave was asked
+        ),  # reused.parquet holds what an earlier wave was asked
     ):
         kill_when(
             out,
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_where_it_was(run):
         "what a retry would mend is a fault all the same"
     )
     (users,) = (s["facts"] for s in report["stages"] if s["name"] == "completions/users")
-    assert users["generated"] < users["rows"] - users["known"], (
+    assert users["generated"] < users["rows"] - users["reused"], (
         "the speed told is of the part after the kill"
     )
     assert all(s["seconds"] >= 0 for s in report["stages"])

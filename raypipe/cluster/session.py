@@ -63,7 +63,7 @@ def gpus() -> int:
     return int(resources().get("GPU", 0))
 
 
-def places(devices: int = 1) -> int:
+def capacity(devices: int = 1) -> int:
     """How many processes of so many devices each fit on the cluster at once: on its GPUs, or its CPUs where there are none.
 
     A process lies on one node.
@@ -75,7 +75,7 @@ def places(devices: int = 1) -> int:
     return fit or int(devices == 1)  # a cluster that has none yet may grow
 
 
-def cpus_each(processes: int) -> int:
+def cpus_per_process(processes: int) -> int:
     """CPUs that each of so many processes has to itself where they share the nodes of the cluster alike; at least one."""
     nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
     return max(1, int(resources().get("CPU", 1)) // nodes // max(1, -(-processes // nodes)))

@@ -37,7 +37,7 @@ def run(
         function: is given a job again if a worker is lost, and must see that it is done.
         of: jobs of the whole run; decides the threads of each, so that what is left of a run that was cut off rounds alike.
     """
-    share = train.workers(min(of, session.places()), 1)
+    share = train.workers(min(of, session.capacity()), 1)
     crew = share._replace(number=min(len(jobs), share.number))
     turns: Any = ray.remote(num_cpus=0)(_Turns).remote()
 

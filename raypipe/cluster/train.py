@@ -32,7 +32,7 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raypipe.cluster import session
-from raypipe.cluster.ray_data import place
+from raypipe.cluster.ray_data import resolve
 from raypipe.errors import ConfigError
 
 FINAL = "final"
@@ -141,7 +141,7 @@ class Alone:
     def __init__(self, scratch: str, out: Path, every_seconds: float) -> None:
         self.device = ray.train.torch.get_device()
         self._out, self._every, self._last = out, every_seconds, time.monotonic()
-        self._files, self._root = place(scratch)
+        self._files, self._root = resolve(scratch)
 
     def save(self, write: Callable[[Path], None], step: int = 0) -> None:
         """Write a checkpoint if the last is old enough; it counts once the file `latest` names it."""
@@ -223,7 +223,7 @@ def workers(count: int | None, on_cpu: int, setting: str = "llm.tune.workers") -
     if gpus:
         return Workers(min(count or gpus, gpus), 1, True)
     count = min(count or on_cpu, cpus)
-    return Workers(count, session.cpus_each(count), False)
+    return Workers(count, session.cpus_per_process(count), False)
 
 
 def run(

@@ -1,29 +1,53 @@
-"""What an engine is: PROMPTS rows in, COMPLETIONS rows out, the same ids.
+"""What an engine is: PROMPTS rows in, COMPLETIONS rows with the same ids out.
 
-An engine is a file of this folder with a class `Engine(model, config)`:
-  model   folder or hub id of the LLM
-  apply(prompts: ray.data.Dataset) -> ray.data.Dataset with the columns of COMPLETIONS and `finished_at` (seconds)
-Prompts that do not fit the context come back with an empty answer and no log-probabilities, and are rejected as "no_answer".
+An engine is a file of this folder with a class `Engine(model, config)`; `model` is the folder or
+hub id of the LLM. Prompts that do not fit the context get an empty answer and no log-probabilities;
+parsers reject them as "no_answer".
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raypipe import extras
 from raypipe.llm.config import EngineConfig
 
-#: log-probabilities are rounded, so that the last bits of a sum, which depend on the batch, do not reach a result
+if TYPE_CHECKING:
+    from raypipe.cluster.ray_data import Dataset
+
+#: log-probabilities are rounded: the last bits of a sum depend on the batch and must not decide
 DECIMALS = 4
 
-#: tokens of an answer in mode "form"; longer ones are cut off, and rejected by their parser
+#: the most tokens of an answer in mode "form"; longer ones are cut off, and their parser rejects them
 FORM_TOKENS = 256
+
+
+class PromptRow(Protocol):
+    """A PROMPTS row as `DataFrame.itertuples` gives it."""
+
+    @property
+    def prompt_id(self) -> str: ...
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def pattern(self) -> str: ...
+
+    @property
+    def options(self) -> Sequence[str]: ...
 
 
 class Engine(Protocol):
     """An engine over a model."""
 
-    def apply(self, prompts: Any) -> Any: ...
+    def apply(self, prompts: Dataset) -> Dataset:
+        """A dataset of PROMPTS rows as one of COMPLETIONS rows; nothing runs before it is read."""
+        ...
 
 
 def check_installed(config: EngineConfig) -> None:
@@ -36,8 +60,8 @@ def check_installed(config: EngineConfig) -> None:
         extras.need("vllm", "llm.engine.name=vllm", "set llm.engine.name=transformers")
 
 
-def make(model: str, config: EngineConfig) -> Engine:
-    """The configured engine; heavy imports happen here and not before."""
+def make_engine(model: str, config: EngineConfig) -> Engine:
+    """The configured engine. Heavy imports happen here and not before."""
     check_installed(config)
     if config.name == "vllm":
         from raypipe.llm import vllm
@@ -53,14 +77,19 @@ def make(model: str, config: EngineConfig) -> Engine:
 
 
 def completion(
-    prompt_id: str, answer: str, logprobs: list[float], tokens_in: int, tokens_out: int, at: float
+    prompt_id: str,
+    answer: str,
+    logprobs: Sequence[float],
+    tokens_in: int,
+    tokens_out: int,
+    finished_at: float,
 ) -> dict[str, Any]:
-    """A COMPLETIONS row."""
+    """A COMPLETIONS row; `finished_at` in seconds since the epoch."""
     return {
         "prompt_id": prompt_id,
         "answer": answer,
-        "logprobs": [round(float(v), DECIMALS) for v in logprobs],
+        "logprobs": [round(float(value), DECIMALS) for value in logprobs],
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
-        "finished_at": at,
+        "finished_at": finished_at,
     }

@@ -1,14 +1,15 @@
-"""Generation with transformers alone, for machines without vLLM, and for serving one prompt at a time.
+"""Generation with transformers alone: for machines without vLLM, and to serve single prompts.
 
-Options are scored as in vllm.py. In mode "choose" the options are scored whole, by the sum of their tokens' log-probabilities,
-which picks among the same answers without a grammar. In mode "form" xgrammar allows what the regular expression does, as in vLLM.
+Options are scored as in vllm.py. In mode "choose" each option is scored whole, by the sum of its
+tokens' log-probabilities, which picks among the same answers without a grammar. In mode "form"
+xgrammar allows what the regular expression matches, as in vLLM.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -16,12 +17,15 @@ from transformers import AutoModelForCausalLM
 
 from raypipe import extras
 from raypipe.llm.config import EngineConfig
-from raypipe.llm.engine import FORM_TOKENS, completion
-from raypipe.llm.tokens import tokenizer, tokens
+from raypipe.llm.engine import FORM_TOKENS, PromptRow, completion
+from raypipe.llm.tokens import load_tokenizer, tokenize_prompt
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 
 class Question(NamedTuple):
-    """One prompt in memory."""
+    """A prompt with the options to score or to choose from."""
 
     prompt: str
     options: Sequence[str]
@@ -45,103 +49,116 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
-        """Log-probabilities of each question's options; empty where the prompt does not fit the context."""
-        asked = [tokens(self.source, q.prompt, list(q.options), "score") for q in questions]
-        fits = [i for i, a in enumerate(asked) if len(a.prompt) < self.context]
-        answers: list[list[float]] = [[] for _ in questions]
-        if not fits:
-            return answers
-        for i, row in zip(fits, self._last([asked[i].prompt for i in fits]), strict=True):
-            answers[i] = row[asked[i].options].tolist()
-        return answers
+        """Log-probabilities of each question's options; empty if the prompt exceeds the context."""
+        tokens = [
+            tokenize_prompt(self.source, q.prompt, list(q.options), "score") for q in questions
+        ]
+        fitting = [i for i, t in enumerate(tokens) if len(t.prompt) < self.context]
+        scores: list[list[float]] = [[] for _ in questions]
+        if not fitting:
+            return scores
+        logprobs_BV = self._next_token_logprobs([tokens[i].prompt for i in fitting])
+        for i, logprobs_V in zip(fitting, logprobs_BV, strict=True):
+            scores[i] = logprobs_V[tokens[i].options].tolist()
+        return scores
 
     @torch.inference_mode()
     def choose(self, question: Question) -> str:
-        """The option of the largest total log-probability, or "" where the prompt does not fit."""
-        encode = tokenizer(self.source)
-        prompt = tokens(self.source, question.prompt, [], "choose").prompt
-        best, most = "", -float("inf")
+        """The option with the largest total log-probability; "" if the prompt does not fit."""
+        tokenizer = load_tokenizer(self.source)
+        prompt = tokenize_prompt(self.source, question.prompt, [], "choose").prompt
+        best, best_score = "", -float("inf")
         for option in question.options:
-            answer = encode(question.prompt + option, add_special_tokens=False)["input_ids"][
-                len(prompt) - 1 :
-            ]
+            whole = tokenizer(question.prompt + option, add_special_tokens=False)["input_ids"]
+            answer = whole[len(prompt) - 1 :]
             if len(prompt) + len(answer) >= self.context:
                 continue
             ids = torch.tensor([[*prompt, *answer]], device=self.device)
-            logits = torch.log_softmax(self.model(ids).logits[0, len(prompt) - 1 : -1].float(), -1)
-            total = float(logits.gather(1, ids[0, len(prompt) :, None]).sum())
-            if total > most:
-                best, most = option, total
+            logits = self.model(ids).logits[0, len(prompt) - 1 : -1].float()
+            logprobs = torch.log_softmax(logits, -1)
+            score = float(logprobs.gather(1, ids[0, len(prompt) :, None]).sum())
+            if score > best_score:
+                best, best_score = option, score
         return best
 
     @torch.inference_mode()
-    def write(self, prompt: str, form: str) -> str:
-        """The most probable answer, token by token, that a regular expression allows; "" where the prompt does not fit."""
+    def generate(self, prompt: str, pattern: str) -> str:
+        """The greedy answer among those that match a pattern; "" if the prompt does not fit."""
         extras.need("rl", "llm.engine.name=transformers")
-        import xgrammar
         from xgrammar.contrib.hf import LogitsProcessor
 
-        encode = tokenizer(self.source)
-        ids = tokens(self.source, prompt, [], "form").prompt
-        room = min(FORM_TOKENS, self.context - len(ids))
-        if room < 1:
+        tokenizer = load_tokenizer(self.source)
+        prompt_ids = tokenize_prompt(self.source, prompt, [], "form").prompt
+        max_tokens = min(FORM_TOKENS, self.context - len(prompt_ids))
+        if max_tokens < 1:
             return ""
-        if self._grammars is None:
-            known = xgrammar.TokenizerInfo.from_huggingface(
-                encode, vocab_size=self.model.config.vocab_size
-            )
-            self._grammars = xgrammar.GrammarCompiler(known)
-        allowed = LogitsProcessor(self._grammars.compile_regex(form))
-        asked = torch.tensor([ids], device=self.device)
-        made = self.model.generate(
-            asked,
-            attention_mask=torch.ones_like(asked),
-            max_new_tokens=room,
+        grammar = self._grammar_compiler().compile_regex(pattern)
+        ids = torch.tensor([prompt_ids], device=self.device)
+        padding = tokenizer.pad_token_id
+        output = self.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
             do_sample=False,
-            logits_processor=[allowed],
-            pad_token_id=encode.pad_token_id
-            if encode.pad_token_id is not None
-            else encode.eos_token_id,
+            logits_processor=[LogitsProcessor(grammar)],
+            pad_token_id=padding if padding is not None else tokenizer.eos_token_id,
         )
-        return str(encode.decode(made[0, len(ids) :], skip_special_tokens=True))
+        return str(tokenizer.decode(output[0, len(prompt_ids) :], skip_special_tokens=True))
 
-    def _last(self, prompts: list[list[int]]) -> torch.Tensor:
-        """[B, vocabulary] log-probabilities after each prompt; padded on the right, where causal attention ignores it."""
+    def _grammar_compiler(self) -> Any:
+        if self._grammars is None:
+            import xgrammar
+
+            vocabulary = xgrammar.TokenizerInfo.from_huggingface(
+                load_tokenizer(self.source), vocab_size=self.model.config.vocab_size
+            )
+            self._grammars = xgrammar.GrammarCompiler(vocabulary)
+        return self._grammars
+
+    def _next_token_logprobs(self, prompts: list[list[int]]) -> torch.Tensor:
+        """[B, V] log-probabilities of the token after each prompt.
+
+        Prompts are padded on the right, where causal attention ignores the padding.
+        """
         width = max(map(len, prompts))
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask = torch.zeros(len(prompts), width, dtype=torch.long)
+        ids_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask_BT = torch.zeros(len(prompts), width, dtype=torch.long)
         for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)], mask[row, : len(prompt)] = torch.tensor(prompt), 1
-        hidden = self.model.model(
-            ids.to(self.device), attention_mask=mask.to(self.device)
+            ids_BT[row, : len(prompt)] = torch.tensor(prompt)
+            mask_BT[row, : len(prompt)] = 1
+        hidden_BTD = self.model.model(
+            ids_BT.to(self.device), attention_mask=mask_BT.to(self.device)
         ).last_hidden_state
-        at = torch.arange(len(prompts)), mask.sum(1) - 1
-        return torch.log_softmax(self.model.lm_head(hidden[at]).float(), -1)
+        last_BD = hidden_BTD[torch.arange(len(prompts)), mask_BT.sum(1) - 1]
+        return torch.log_softmax(self.model.lm_head(last_BD).float(), -1)
 
 
-class _Worker:
+class _Actor:
+    """Answers batches of PROMPTS rows with one model."""
+
     def __init__(self, model: str) -> None:
         self.scorer = Scorer(model)
 
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
-        rows = []
         scored = batch[batch["mode"] == "score"]
-        answers = self.scorer.score(
-            [Question(r.prompt, list(r.options)) for r in scored.itertuples()]
-        )
-        for row, values in zip(scored.itertuples(), answers, strict=True):
-            size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)
-            rows.append(completion(row.prompt_id, "", values, size, int(bool(values)), time.time()))
+        questions = [Question(row.prompt, list(row.options)) for row in scored.itertuples()]
+        rows = []
+        for row, logprobs in zip(scored.itertuples(), self.scorer.score(questions), strict=True):
+            tokens_out = int(bool(logprobs))
+            rows.append(self._completion(row, "", logprobs, tokens_out))
         for row in batch[batch["mode"] != "score"].itertuples():
             if row.mode == "form":
-                answer = self.scorer.write(row.prompt, row.pattern)
+                answer = self.scorer.generate(row.prompt, row.pattern)
             else:
                 answer = self.scorer.choose(Question(row.prompt, list(row.options), "choose"))
-            size = len(tokens(self.scorer.source, row.prompt, [], "choose").prompt)
-            rows.append(
-                completion(row.prompt_id, answer, [], size, len(answer.split()), time.time())
-            )
+            rows.append(self._completion(row, answer, [], len(answer.split())))
         return pd.DataFrame(rows)
+
+    def _completion(
+        self, row: PromptRow, answer: str, logprobs: Sequence[float], tokens_out: int
+    ) -> dict[str, Any]:
+        tokens_in = len(tokenize_prompt(self.scorer.source, row.prompt, [], "choose").prompt)
+        return completion(row.prompt_id, answer, logprobs, tokens_in, tokens_out, time.time())
 
 
 class Engine:
@@ -150,13 +167,13 @@ class Engine:
     def __init__(self, model: str, config: EngineConfig) -> None:
         self.model, self.config = model, config
 
-    def apply(self, prompts: Any) -> Any:
+    def apply(self, prompts: Dataset) -> Dataset:
         from ray.data import ActorPoolStrategy
 
         from raypipe.cluster.session import gpus
 
         return prompts.map_batches(
-            _Worker,
+            _Actor,
             fn_constructor_args=(self.model,),
             batch_format="pandas",
             batch_size=self.config.batch_size,

@@ -1,4 +1,4 @@
-"""What stages leave for later ones: the folder of an LLM, and what identifies files by their content."""
+"""The LLM that a stage left, and hashes of files."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import json
 from pathlib import Path
 
 
-def model_of(folder: Path) -> str:
-    """The LLM of a stage's output: its own folder, or what the reference names."""
+def llm_path(folder: Path) -> str:
+    """The folder or hub id of a stage's LLM: what its source.json names, else its own model/."""
     reference = folder / "source.json"
-    return (
-        json.loads(reference.read_text())["model"] if reference.is_file() else str(folder / "model")
-    )
+    if reference.is_file():
+        return str(json.loads(reference.read_text())["model"])
+    return str(folder / "model")
 
 
-def contents(folder: Path) -> list[tuple[str, str]]:
-    """Name and hash of each file of a folder."""
-    return [(f.name, _content(f)) for f in sorted(folder.iterdir()) if f.is_file()]
+def file_hashes(folder: Path) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file of a folder, sorted by name."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return [(file.name, _file_hash(file)) for file in files]
 
 
-def _content(file: Path) -> str:
-    known = file.stat()
-    return _digest(str(file), known.st_size, known.st_mtime_ns)
+def _file_hash(file: Path) -> str:
+    status = file.stat()
+    return _cached_hash(str(file), status.st_size, status.st_mtime_ns)
 
 
 @functools.cache
-def _digest(path: str, size: int, changed: int) -> str:
-    """The hash of a file that is so large and was changed then; an experiment's many runs read it once."""
-    with Path(path).open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _cached_hash(path: str, size: int, modified_ns: int) -> str:
+    """The hash of a file; size and time tell whether it changed. Many runs then read it once."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,13 +11,13 @@ from raypipe.data.dataset import read
 from raypipe.errors import DataError
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.schema import RATING
-from raypipe.steps.artifacts import contents
+from raypipe.steps.artifacts import file_hashes
 
 
 def fingerprint(origin: OriginConfig) -> Any:
     """What identifies the source files: the name and the content of each, so that a copy elsewhere is the same data."""
     folder = Path(origin.dir) if origin.dir else None
-    return contents(folder) if folder is not None and folder.is_dir() else None
+    return file_hashes(folder) if folder is not None and folder.is_dir() else None
 
 
 def read_stage(origin: OriginConfig, name: str, rated: bool = False) -> Stage:

@@ -15,7 +15,7 @@ from typing import Any
 from raypipe import __version__
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.pipeline.stage import Context
-from raypipe.steps.artifacts import model_of
+from raypipe.steps.artifacts import llm_path
 
 FORMAT = 4
 
@@ -37,7 +37,7 @@ def bundle(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
                 shutil.copy2(
                     ctx.input(f"augmented/{name}") / file, ctx.out / "models" / name / file
                 )
-    shutil.copytree(model_of(ctx.input("llm")), ctx.out / "llm")
+    shutil.copytree(llm_path(ctx.input("llm")), ctx.out / "llm")
     facts = {
         "format": FORMAT,
         "raypipe": __version__,

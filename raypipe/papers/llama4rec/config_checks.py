@@ -11,7 +11,7 @@ from raypipe.llm.engine import check_installed
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.prompts.contract import LABELS
 from raypipe.schema import MOST_OPTIONS
-from raypipe.steps.completions import check_room
+from raypipe.steps.completions import check_capacity
 from raypipe.tuning.checkpoint import check_source
 
 
@@ -90,4 +90,4 @@ def check_resources(config: Llama4RecConfig) -> None:
     """
     train.workers(config.llm.tune.workers, 1)
     train.workers(config.backbone_workers, 1, "backbone_workers")
-    check_room(config.llm.engine)
+    check_capacity(config.llm.engine)

@@ -13,7 +13,7 @@ from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.papers.llama4rec.prompts import tables
 from raypipe.pipeline.stage import Context
 from raypipe.schema import RATING, TITLE
-from raypipe.steps.artifacts import model_of
+from raypipe.steps.artifacts import llm_path
 from raypipe.steps.tuning import run_tuning
 
 
@@ -89,7 +89,7 @@ def tune_llm(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]
     dropout = config.llm.embedded.dropout if config.llm.source == "embedded" else 0.0
     facts = run_tuning(
         ctx,
-        model_of(ctx.input("base")),
+        llm_path(ctx.input("base")),
         made,
         config.llm.tune,
         seed,

@@ -264,7 +264,7 @@ def write_prompts(
     """prompts/ with the PROMPTS rows that `made` gives for each part, in Ray Data tasks."""
     where, folder = ctx.name, str(ctx.out / "prompts")
     return {
-        "rows": ray_data.make(
+        "rows": ray_data.write_parts(
             parts, lambda part: (PROMPTS.of(rows, where) for rows in made(part)), folder
         )
     }

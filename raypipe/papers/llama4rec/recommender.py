@@ -309,7 +309,7 @@ class Recommender:
         ]
         values, chunk = np.empty(len(candidates)), np.empty(len(candidates))
         if self.config.rerank.written:
-            answers = [Completion(self.scorer.write(m.text, m.pattern), ()) for m in made]
+            answers = [Completion(self.scorer.generate(m.text, m.pattern), ()) for m in made]
         else:
             answers = [
                 Completion("", scores)

@@ -24,7 +24,7 @@ from raypipe.papers.llama4rec.prompts import guided_prompts, prompts
 from raypipe.papers.llama4rec.splits import both, data_stages
 from raypipe.papers.llama4rec.variants import waves
 from raypipe.pipeline.stage import Stage
-from raypipe.steps.completions import completions, completions_at
+from raypipe.steps.completions import completions, endpoint_completions
 
 #: the settings of tuning that decide what is learnt, and not how
 OF_INSTRUCTIONS = {"instructions", "backbones", "newest", "sources"}
@@ -296,7 +296,7 @@ def _judged(config: Llama4RecConfig) -> list[Stage]:
     inputs = {**inputs, "prompts": "prompts/judge", "completions": "completions/judge"}
     return [
         asked,
-        completions_at("judge", config.judge, config.llm.engine),
+        endpoint_completions("judge", config.judge, config.llm.engine),
         Stage("judged", partial(judged, config=config), inputs, settings),
     ]
 
@@ -314,4 +314,4 @@ def _rival(config: Llama4RecConfig, rival: EndpointConfig) -> list[Stage]:
         "completions": "completions/rival",
     }
     told = Stage("rival", partial(against_rival, config=config), inputs, config.rival_k)
-    return [asked, completions_at("rival", rival, config.llm.engine), told]
+    return [asked, endpoint_completions("rival", rival, config.llm.engine), told]

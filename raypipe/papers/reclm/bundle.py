@@ -18,7 +18,7 @@ from typing import Any
 from raypipe import __version__
 from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
 from raypipe.pipeline.stage import Context
-from raypipe.steps.artifacts import model_of
+from raypipe.steps.artifacts import llm_path
 
 FORMAT = 2
 #: input -> folder of the bundle
@@ -53,7 +53,7 @@ def bundle(ctx: Context, config: ReclmConfig, row: str) -> dict[str, Any]:
     shutil.copy2(weights, ctx.out / "model" / "model.safetensors")
     for side in ("users", "items"):
         if f"llm/{side}" in ctx.inputs:
-            shutil.copytree(model_of(ctx.input(f"llm/{side}")), ctx.out / "llm" / side)
+            shutil.copytree(llm_path(ctx.input(f"llm/{side}")), ctx.out / "llm" / side)
     head = {
         "paper": "reclm",
         "format": FORMAT,

@@ -10,7 +10,7 @@ from raypipe.errors import ConfigError
 from raypipe.llm.engine import check_installed
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.refresh import check_kept
-from raypipe.steps.completions import check_room
+from raypipe.steps.completions import check_capacity
 from raypipe.tuning.checkpoint import check_source
 
 
@@ -58,4 +58,4 @@ def check_resources(config: ReclmConfig) -> None:
     """
     for step in ("distil", "dialogue", "items", "reward"):
         train.workers(getattr(config.llm, step).workers, 1, f"llm.{step}.workers")
-    check_room(config.llm.engine)
+    check_capacity(config.llm.engine)

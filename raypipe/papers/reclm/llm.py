@@ -29,7 +29,7 @@ from raypipe.papers.reclm.rendering import ProfilePrompts, item_texts
 from raypipe.papers.reclm.reward_pairs import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_teacher_profiles
 from raypipe.pipeline.stage import Context
-from raypipe.steps.artifacts import model_of
+from raypipe.steps.artifacts import llm_path
 from raypipe.steps.tuning import crew, run_tuning, train_model
 from raypipe.tuning.config import TrainingConfig
 
@@ -97,7 +97,7 @@ def tune(
         "loss": loss,
         "max_length": training.max_length,
     }
-    model = model_of(ctx.input("llm"))
+    model = llm_path(ctx.input("llm"))
     session.in_worker(check_lengths, read_dialogues, settings, model, ctx.name)
     return _train(ctx, tune_loop, config, training, settings)
 
@@ -109,7 +109,7 @@ def train_reward(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
         "pairs": str(ctx.input("preferences") / PAIRS),
         "max_length": training.max_length,
     }
-    model = model_of(ctx.input("llm"))
+    model = llm_path(ctx.input("llm"))
     session.in_worker(check_lengths, read_pairs, settings, model, ctx.name)
     return _train(ctx, reward_loop, config, training, settings)
 
@@ -151,7 +151,7 @@ def _train(
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Run a loop on the LLM of the input `llm`; it becomes model/."""
-    model = model_of(ctx.input("llm"))
+    model = llm_path(ctx.input("llm"))
     all_settings = {
         **settings,
         "model": model,

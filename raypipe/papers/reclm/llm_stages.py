@@ -17,7 +17,7 @@ from raypipe.papers.reclm.backbones import neighbours
 from raypipe.papers.reclm.config import ReclmConfig, Side
 from raypipe.papers.reclm.llm import build_base, reinforce, train_reward, tune
 from raypipe.pipeline.stage import Stage
-from raypipe.steps.completions import completions, completions_at
+from raypipe.steps.completions import completions, endpoint_completions
 from raypipe.tuning.config import TrainingConfig
 
 TABLES = {"data": "data", "snapshots": "snapshots"}
@@ -151,7 +151,7 @@ def _teacher_stages(config: ReclmConfig) -> list[Stage]:
             wave = f"teacher-{side}s"
             body = partial(teacher.endpoint_prompts, side=side)
             stages.append(body_stage(config, f"prompts/{wave}", body, inputs, settings))
-            stages.append(completions_at(wave, endpoint, config.llm.engine))
+            stages.append(endpoint_completions(wave, endpoint, config.llm.engine))
             inputs = {**inputs, **wave_inputs(wave)}
         body = partial(teacher.teach, side=side)
         stages.append(body_stage(config, f"teacher/{side}s", body, inputs, settings))

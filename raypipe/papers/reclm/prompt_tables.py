@@ -77,7 +77,7 @@ class PromptTable:
         """Write prompts/, in files as small as the pieces in which answers are kept."""
         (ctx.out / "prompts").mkdir(exist_ok=True)
         frame = pd.DataFrame(self.rows, columns=[*PROMPTS.columns, *IDENTITY])
-        ray_data.write_pieces(
+        ray_data.write_blocks(
             frame,
             lambda piece: PROMPTS.of(piece, ctx.name),
             str(ctx.out / "prompts"),

@@ -291,6 +291,6 @@ class Recommender:
 
     def _write(self, side: Side, prompt: Rendered) -> str:
         """A profile, or "" if the prompt does not fit the context."""
-        answer = self.llms[side].write(prompt.text, prompt.pattern)
+        answer = self.llms[side].generate(prompt.text, prompt.pattern)
         profile = parse_profile(answer, side, self.config.profiles)
         return "" if isinstance(profile, Rejected) else profile.text

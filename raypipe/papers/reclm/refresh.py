@@ -24,7 +24,7 @@ from raypipe.papers.reclm.bundle import FORMAT
 from raypipe.papers.reclm.config import ReclmConfig
 from raypipe.papers.reclm.histories import histories, load_tables
 from raypipe.pipeline.stage import Context
-from raypipe.steps.artifacts import contents
+from raypipe.steps.artifacts import file_hashes
 from raypipe.steps.bundle import read_head
 
 #: rows that the LLMs of a bundle can fill
@@ -74,7 +74,7 @@ def bundle_contents(folder: str) -> list[Any]:
     """Name and hash of all files that a run takes from a bundle."""
     files = []
     for part in ("llm/users", "llm/items", "snapshots", "neighbours"):
-        files.append(contents(Path(folder) / part))
+        files.append(file_hashes(Path(folder) / part))
     return files
 
 

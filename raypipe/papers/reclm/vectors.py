@@ -60,11 +60,11 @@ def encode(ctx: Context, config: EncoderConfig) -> dict[str, Any]:
     if new:
         session.post(f"    {new:,} of {texts:,} different texts need encoding")
         missing = str(ctx.out / "missing")
-        rows = ray_data.read(missing, len(ray_data.finished(missing)[1]))
-        actors = max(1, min(session.places(), ray_data.blocks(new)))
+        rows = ray_data.read(missing, len(ray_data.finished_files(missing).files))
+        actors = max(1, min(session.capacity(), ray_data.block_count(new)))
         vectors = encoder.apply(rows, config.source, config.max_tokens, config.batch_size, actors)
-        older = ray_data.finished(cache)[0]
-        with ray_data.watch(cache, new, session.post, what="texts encoded", older=older):
+        older = ray_data.finished_files(cache).rows
+        with ray_data.watch(cache, new, session.post, what="texts encoded", earlier=older):
             vectors.write_parquet(cache)
     seconds = time.perf_counter() - began
     return {
@@ -92,7 +92,7 @@ def _write_missing(ctx: Context, cache: str) -> tuple[int, int]:
     texts = texts[texts["hash"] != ""]
     encoded = set(ray_data.read_finished(cache, ["hash"])["hash"])
     missing = texts[~texts["hash"].isin(encoded)].sort_values("hash")
-    ray_data.write_pieces(
+    ray_data.write_blocks(
         missing,
         lambda piece: pa.Table.from_pandas(piece, preserve_index=False),
         str(ctx.out / "missing"),

@@ -22,7 +22,7 @@ from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, pages
 from raypipe.reports.pages import cell_text
-from raypipe.steps.completions import RECALLED
+from raypipe.steps.answer_cache import REUSED
 
 SCHEMA = "raypipe-reclm/1"
 TITLES = {
@@ -228,7 +228,7 @@ def llm(record: list[Done]) -> dict[str, Any]:
             {
                 "name": d.name.partition("/")[2],
                 "rows": f["rows"],
-                "known": f["known"],
+                "known": f["reused"],
                 "tokens_in": f["tokens_in"],
                 "tokens_out": f["tokens_out"],
                 "seconds": d.seconds,
@@ -306,7 +306,7 @@ def case(
 
 def _write_profiles(of: Callable[[str], Path], done: dict[str, Done], folder: Path) -> None:
     """profiles/WAVE.parquet: every answer with the hash of its prompt, the model and the time it was written (R4)."""
-    from raypipe.steps.completions import prompt_hashes
+    from raypipe.steps.answer_cache import prompt_hashes
 
     for wave in ("users", "items-warm", "items-cold"):
         if f"completions/{wave}" not in done:
@@ -329,7 +329,7 @@ def _write_profiles(of: Callable[[str], Path], done: dict[str, Done], folder: Pa
         asked = asked.assign(
             profile=asked["answer"].str.strip(),
             model=model,
-            recalled=asked["finished_at"] == RECALLED,
+            recalled=asked["finished_at"] == REUSED,
         )
         asked[columns].to_parquet(folder / f"{wave}.parquet", index=False)
 
