@@ -408,7 +408,7 @@ def test_engines_that_do_not_fit_are_refused(monkeypatch):
     completions.check_capacity(EngineConfig(concurrency=4, tensor_parallel=3))
     with pytest.raises(ConfigError, match=r"5 engine.* of 3 .* room for 4\n(.*\n)*.*at most 4"):
         completions.check_capacity(EngineConfig(concurrency=5, tensor_parallel=3))
-    with pytest.raises(ConfigError, match=r"room for 0\n(.*\n)*.*no node has so many"):
+    with pytest.raises(ConfigError, match=r"room for 0\n(.*\n)*.*no node has that many devices"):
         completions.check_capacity(EngineConfig(tensor_parallel=16))
 
 
