@@ -71,7 +71,7 @@ def synthetic(rows: int, seed: int = 0) -> Any:
 def data_of(source: str, folder: str | None, task: str) -> Any:
     """FitData of ML-100K (protocol all), of the toy data, or of a synthetic log ("synthetic:ROWS")."""
     from raypipe.backbones.contract import RatingQueries
-    from raypipe.backbones.interaction_matrices import Tables
+    from raypipe.backbones.interaction_matrices import InteractionMatrices
     from raypipe.data.config import DataConfig
     from raypipe.data.dataset import read
     from raypipe.data.split import make_split
@@ -91,7 +91,7 @@ def data_of(source: str, folder: str | None, task: str) -> Any:
         return data
     config = DataConfig(name=source, dir=folder)
     dataset = read(config)
-    return Tables(dataset, make_split(dataset.interactions, config, 3)).fit_data(task)
+    return InteractionMatrices(dataset, make_split(dataset.interactions, config, 3)).fit_data(task)
 
 
 def peak() -> float:

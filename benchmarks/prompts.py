@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.interaction_matrices import Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.cluster import session
 from raypipe.data.dataset import read
 from raypipe.data.split import make_split
@@ -34,14 +34,16 @@ KEY = "0" * 64
 def prepare(store: Store, config: Llama4RecConfig) -> dict[str, tuple[str, str]]:
     """Write what the stage reads: data, split, and lists and similar users of each backbone and seed; its inputs."""
     dataset = read(config.data)
-    source = Tables(dataset, make_split(dataset.interactions, config.data, config.llm.tune.holdout))
+    source = InteractionMatrices(
+        dataset, make_split(dataset.interactions, config.data, config.llm.tune.holdout)
+    )
     inputs = {"data": ("data", KEY), "split": ("split", KEY)}
     for name, save in (("data", dataset.save), ("split", source.split.save)):
         with store.writing(name, KEY, {}) as out:
             save(out)
     rng = np.random.default_rng(0)
     asked = pd.concat(
-        [source.targets("direct", part).assign(split=part) for part in ("validation", "test")]
+        [source.target_rows("direct", part).assign(split=part) for part in ("validation", "test")]
     )[[USER, "split"]]
     ids, users = source.items.to_numpy(object), source.users.to_numpy(object)
     for seed in config.repetitions:

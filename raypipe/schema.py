@@ -33,7 +33,7 @@ class Table:
     open: bool = False
     key: tuple[str, ...] = ()
 
-    def of(self, frame: pd.DataFrame, where: str) -> pa.Table:
+    def from_frame(self, frame: pd.DataFrame, where: str) -> pa.Table:
         """A frame as a checked table, see `check`."""
         return self.check(pa.Table.from_pandas(frame, preserve_index=False), where)
 

@@ -14,17 +14,17 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
 )
 sys.path.insert(0, str(ROOT / "jobs"))
 
-from raypipe.backbones.interaction_matrices import Tables  # noqa: E402
+from raypipe.backbones.interaction_matrices import InteractionMatrices  # noqa: E402
 from raypipe.data.config import DataConfig  # noqa: E402
 from raypipe.data.dataset import read  # noqa: E402
 from raypipe.data.split import make_split  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def toy() -> Tables:
+def toy() -> InteractionMatrices:
     config = DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12})
     dataset = read(config)
-    return Tables(dataset, make_split(dataset.interactions, config, 2))
+    return InteractionMatrices(dataset, make_split(dataset.interactions, config, 2))
 
 
 @pytest.fixture

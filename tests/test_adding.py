@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_backbones import QUIET, checkerboard
+from test_backbones import checkerboard
 
 from raypipe.backbones import direct, registry
 from raypipe.backbones.fit import fit
@@ -37,7 +37,7 @@ def test_the_example_is_found_planned_and_learns(metric):
     options = registry.options(
         "direct", "metric", {"epochs": 60, "learning_rate": 0.01, "batch_size": 64}
     )
-    found = fit(registry.find("direct", "metric").Model, data, options, 0, QUIET, QUIET)
+    found = fit(registry.find("direct", "metric").Model, data, options, 0)
     same = top_k(found.model, data.validation, 1, 0).items[:, 0] == data.validation.target
     assert same.mean() > 0.9
 

@@ -11,14 +11,13 @@ from processes import of_two
 
 from raypipe.backbones import adam, graph, negatives, registry, scoring
 from raypipe.backbones.contract import FitData, Queries, Ragged, RatingQueries
-from raypipe.backbones.fit import Worker, can_start, fit
-from raypipe.backbones.interaction_matrices import Augmented
+from raypipe.backbones.fit import FitContext, Worker, can_start, fit
+from raypipe.backbones.interaction_matrices import Augmentation
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.seeding import derive, generator
 
 ALL = [(task, name) for task in registry.FOLDERS for name in registry.names(task)]
 RANKERS = [p for p in ALL if p[0] != "rating"]
-QUIET = lambda line: None  # noqa: E731
 
 
 CLOSED = ("als", "ease", "item_knn", "popularity")
@@ -54,7 +53,7 @@ def checkerboard(task):
         left.append(missing)
     rating = np.where(np.array(item) % 4 < 2, 5.0, 2.0).astype(np.float32)
     nothing = np.zeros((n_users, 0), dtype=np.int64), np.zeros((n_items, 0), dtype=np.int64)
-    queries = Queries(np.arange(n_users), Ragged.of(rows), np.array(left))
+    queries = Queries(np.arange(n_users), Ragged.from_lists(rows), np.array(left))
     truth = np.where(np.array(left) % 4 < 2, 5.0, 2.0).astype(np.float32)
     asked = (
         RatingQueries(np.arange(n_users), np.array(left), truth) if task == "rating" else queries
@@ -65,7 +64,7 @@ def checkerboard(task):
         np.array(user),
         np.array(item),
         rating,
-        Ragged.of(rows),
+        Ragged.from_lists(rows),
         np.empty((0, 3), np.int64),
         *nothing,
         (),
@@ -84,8 +83,6 @@ def test_planted_structure_is_found(task, name):
         data,
         options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01),
         0,
-        QUIET,
-        QUIET,
     )
     if task == "rating":
         error = predict(found.model, data.validation) - data.validation.rating
@@ -109,23 +106,21 @@ def test_a_resumed_fit_equals_an_undisturbed_one_bit_for_bit(task, name, toy, tm
         if (tmp_path / "progress.json").read_text().startswith('{"epoch": 2'):
             raise CutOff
 
-    whole = fit(build, data, chosen, 3, QUIET, QUIET)
+    whole = fit(build, data, chosen, 3)
     with pytest.raises(CutOff):
-        fit(build, data, chosen, 3, QUIET, cut)
-    rest = fit(build, data, chosen, 3, QUIET, QUIET, resume=tmp_path)
+        fit(build, data, chosen, 3, FitContext(save=cut))
+    rest = fit(build, data, chosen, 3, FitContext(resume=tmp_path))
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, rest.model.state_dict()[key]), key
     assert [c["loss"] for c in whole.curve] == [c["loss"] for c in rest.curve]
-    other = fit(build, data, chosen, 4, QUIET, QUIET)
+    other = fit(build, data, chosen, 4)
     assert [c["loss"] for c in whole.curve] != [c["loss"] for c in other.curve]
 
 
 @pytest.mark.parametrize("task,name", RANKERS)
 def test_lists_are_full_ranked_and_masked(task, name, toy):
     data, queries = toy.fit_data(task), toy.queries(task, "test")
-    model = fit(
-        registry.find(task, name).Model, data, options(task, name, epochs=1), 0, QUIET, QUIET
-    ).model
+    model = fit(registry.find(task, name).Model, data, options(task, name, epochs=1), 0).model
     got = top_k(model, queries, len(toy.items), 0)
     for row in range(len(queries.user)):
         seen = queries.history.row(row)
@@ -154,7 +149,7 @@ def test_ties_do_not_favour_the_target():
             return torch.zeros(len(user), 50)
 
     queries = Queries(
-        np.zeros(50, np.int64), Ragged.of([np.empty(0, np.int64)] * 50), np.arange(50)
+        np.zeros(50, np.int64), Ragged.from_lists([np.empty(0, np.int64)] * 50), np.arange(50)
     )
     got = top_k(Flat(), queries, 5, 0)
     assert sorted(got.target_rank) == list(range(1, 51)), (
@@ -164,7 +159,7 @@ def test_ties_do_not_favour_the_target():
 
 def test_held_rows_are_unknown_to_hint_models(toy):
     for task in registry.FOLDERS:
-        data, held = toy.fit_data(task, hint=True), toy.targets(task, "held")
+        data, held = toy.fit_data(task, hint=True), toy.target_rows(task, "held")
         known = set(zip(data.user, data.item, strict=True))
         assert len(held) > 50 and not known & set(zip(held["u"], held["i"], strict=True))
         if task != "rating":
@@ -176,7 +171,7 @@ def test_held_rows_are_unknown_to_hint_models(toy):
 def test_augmentation_enters_the_training_data(toy):
     user, items = toy.users[0], toy.items
     length = len(toy.fit_data("sequential").sequences.row(0))
-    extra = Augmented(
+    extra = Augmentation(
         pairs=pd.DataFrame([(user, items[5], items[9])], columns=["user_id", "preferred", "other"]),
         insertions=pd.DataFrame([(user, items[7], 0.0)], columns=["user_id", "item_id", "place"]),
         attributes=pd.DataFrame({"item_id": items, "director": "Lee"}),
@@ -200,7 +195,7 @@ def test_judged_pairs_are_trained_on(toy):
     model = registry.find("direct", "light_gcn")
     pairs = np.array([[u, 1, 2] for u in range(30)])
     data = FitData(**{**vars(data), "pairs": pairs})
-    found = fit(model.Model, data, options("direct", "light_gcn", epochs=30), 0, QUIET, QUIET).model
+    found = fit(model.Model, data, options("direct", "light_gcn", epochs=30), 0).model
     found.begin_scoring()
     scores = found.score(torch.arange(30), torch.zeros(30, 1, dtype=torch.long))
     assert (scores[:, 1] > scores[:, 2]).float().mean() > 0.8
@@ -245,7 +240,7 @@ def test_the_mean_over_layers_and_its_gradient_are_those_of_the_layers(depth):
 
 
 def test_ragged_last():
-    lists = Ragged.of([np.array([1, 2, 3]), np.array([], dtype=int), np.array([4])])
+    lists = Ragged.from_lists([np.array([1, 2, 3]), np.array([], dtype=int), np.array([4])])
     assert lists.last(np.array([0, 1, 2]), 2, 9).tolist() == [[2, 3], [9, 9], [9, 4]]
     assert len(lists) == 3 and lists.row(0).tolist() == [1, 2, 3]
 
@@ -266,7 +261,7 @@ def _two_workers(rank, task, name):
     data = checkerboard(task)
     chosen = options(task, name, epochs=12, patience=12, dropout=0.0)
     worker = Worker(rank, 2, torch.device("cpu"), dist.all_reduce)
-    found = fit(registry.find(task, name).Model, data, chosen, 0, QUIET, QUIET, worker=worker)
+    found = fit(registry.find(task, name).Model, data, chosen, 0, FitContext(worker=worker))
     return [line["loss"] for line in found.curve], [line["validation"] for line in found.curve]
 
 
@@ -282,8 +277,6 @@ def test_two_workers_give_what_one_gives(task, name, monkeypatch):
         data,
         options(task, name, epochs=12, patience=12, dropout=0.0),
         0,
-        QUIET,
-        QUIET,
     )
     got = of_two(_two_workers, task, name)
     assert got[0] == got[1], "both know the same loss and the same validation value"
@@ -308,8 +301,9 @@ def test_two_steps_of_the_loop_are_adam_by_hand(toy):
         data,
         chosen,
         5,
-        QUIET,
-        lambda write: seen.append(write.keywords["model"].embedding.detach().clone()),
+        FitContext(
+            save=lambda write: seen.append(write.keywords["model"].embedding.detach().clone())
+        ),
     )
     torch.manual_seed(derive(5, "init"))
     model = build(data, chosen)
@@ -370,10 +364,12 @@ LAZY = {"mf": "embedding", "ncf": "user.weight", "deepfm": "table.weight"}
 def test_a_fit_can_begin_with_the_weights_of_another():
     data, build = checkerboard("direct"), registry.find("direct", "mf").Model
     chosen = options("direct", "mf", epochs=30, patience=30)
-    first = fit(build, data, chosen, 0, QUIET, QUIET)
+    first = fit(build, data, chosen, 0)
     weights = first.model.state_dict()
     assert can_start(weights, build, data, chosen)
-    more = fit(build, data, options("direct", "mf", epochs=1), 1, QUIET, QUIET, start=weights)
+    more = fit(
+        build, data, options("direct", "mf", epochs=1), 1, FitContext(initial_weights=weights)
+    )
     assert more.curve[0]["loss"] < 0.8 * first.curve[0]["loss"]
     wider = options("direct", "mf", embedding_size=8)
     assert not can_start(weights, build, data, wider) and not can_start({}, build, data, chosen)
@@ -388,8 +384,8 @@ def test_a_lazy_fit_continues_exactly(toy, tmp_path, monkeypatch):
         if write.keywords["state"].epoch == 3:
             write(tmp_path)
 
-    whole = fit(build, data, chosen, 1, QUIET, keep)
-    rest = fit(build, data, chosen, 1, QUIET, QUIET, resume=tmp_path)
+    whole = fit(build, data, chosen, 1, FitContext(save=keep))
+    rest = fit(build, data, chosen, 1, FitContext(resume=tmp_path))
     assert [line["loss"] for line in rest.curve] == [line["loss"] for line in whole.curve]
     assert torch.equal(rest.model.embedding, whole.model.embedding)
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from raypipe import plugins
-from raypipe.backbones.interaction_matrices import Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.data import sources
 from raypipe.data.audit import audit
 from raypipe.data.config import DataConfig
-from raypipe.data.dataset import Dataset, Raw, clean, clean_title, read
+from raypipe.data.dataset import Dataset, RawDataset, clean, clean_title, read
 from raypipe.data.download import Archive, files_of
 from raypipe.data.kcore import k_core
 from raypipe.data.sources import toy
@@ -31,7 +31,7 @@ def raw(log, titles=None):
     )
     users = pd.DataFrame({"user_id": frame["user_id"].unique()})
     as_table = lambda f: pa.Table.from_pandas(f, preserve_index=False)  # noqa: E731
-    return Raw(as_table(frame), as_table(items), as_table(users), "film", "watched")
+    return RawDataset(as_table(frame), as_table(items), as_table(users), "film", "watched")
 
 
 ROWS = [("u", "a", 3.0, 1), ("u", "b", 4.0, 2), ("u", "c", 5.0, 3)]
@@ -144,7 +144,7 @@ def test_the_audit_measures_and_checks(toy):
 
 def test_the_history_may_be_recommended_again_where_it_is_asked_for(toy):
     config = DataConfig(mask_history=False)
-    open_ = Tables(toy.dataset, make_split(toy.dataset.interactions, config, 2))
+    open_ = InteractionMatrices(toy.dataset, make_split(toy.dataset.interactions, config, 2))
     assert not open_.queries("sequential", "test").masked and open_.queries("direct", "test").masked
     assert (
         config.label == "all, history unmasked"
@@ -153,7 +153,7 @@ def test_the_history_may_be_recommended_again_where_it_is_asked_for(toy):
 
 
 def test_queries_hold_what_came_before(toy):
-    rows, asked = toy.rows("direct"), toy.targets("sequential", "test")
+    rows, asked = toy.rows("direct"), toy.target_rows("sequential", "test")
     queries = toy.queries("sequential", "test")
     for n, (user, position) in enumerate(zip(asked["u"], asked["position"], strict=True)):
         own = rows[rows["u"] == user]["i"].tolist()

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_backbones import QUIET, options
+from test_backbones import options
 
 from raypipe.backbones import registry
 from raypipe.backbones.contract import FitData, Ragged, SetQueries
-from raypipe.backbones.entities import Entities, Texts
-from raypipe.backbones.extension import NewItems, NewUser, extended
-from raypipe.backbones.fit import fit, validate
+from raypipe.backbones.entities import Entities, TextVectors
+from raypipe.backbones.extension import NewItems, NewUser, extend_model
+from raypipe.backbones.fit import FitContext, fit, validate
 from raypipe.backbones.negatives import Negatives
 from raypipe.backbones.scoring import top_sets
 from raypipe.evaluation import metrics
@@ -35,7 +35,9 @@ def tastes():
         item += own
         seen.append(np.array(own))
         right.append(np.array([i for i in UNSEEN if i % 2 == u % 2]))
-    asked = SetQueries(np.arange(USERS), Ragged.of(seen), Ragged.of(right), np.array(UNSEEN))
+    asked = SetQueries(
+        np.arange(USERS), Ragged.from_lists(seen), Ragged.from_lists(right), np.array(UNSEEN)
+    )
     codes = np.zeros((USERS, 0), np.int64), np.zeros((ITEMS, 0), np.int64)
     return FitData(
         USERS,
@@ -43,13 +45,13 @@ def tastes():
         np.array(user),
         np.array(item),
         np.ones(len(user), np.float32),
-        Ragged.of(seen),
+        Ragged.from_lists(seen),
         np.empty((0, 3), np.int64),
         *codes,
         (),
         (),
         asked,
-        Texts(text.astype(np.float32)),
+        TextVectors(text.astype(np.float32)),
     )
 
 
@@ -83,8 +85,7 @@ def test_unseen_items_are_ranked_by_their_texts(name, profiled):
         data,
         options("direct", name, epochs=60, layers=2),
         3,
-        QUIET,
-        lambda write: None,
+        FitContext(save=lambda write: None),
     )
     assert validate(made.model, data, 3) > 0.9  # twenty of the forty are right: chance gives a half
 
@@ -103,7 +104,9 @@ def test_the_scores_of_an_unseen_item_are_those_of_a_known_one_with_its_text(nam
 
 def test_inputs_are_made_by_the_papers_equations():
     rng = np.random.default_rng(0)
-    tables = Texts(*(rng.normal(size=(n, 5)).astype(np.float32) for n in (ITEMS, USERS, ITEMS)))
+    tables = TextVectors(
+        *(rng.normal(size=(n, 5)).astype(np.float32) for n in (ITEMS, USERS, ITEMS))
+    )
     torch.manual_seed(0)
     made = Entities(tables, USERS, 4, 0.1)
     raw, users, items = (
@@ -121,7 +124,7 @@ def test_inputs_are_made_by_the_papers_equations():
     assert torch.allclose(added()[USERS:], wanted, atol=1e-6)
     one_sided = Entities(tables._replace(user_profile=None), USERS, 4, 0.1)
     assert torch.equal(one_sided()[:USERS], one_sided.user)
-    plain = Entities(Texts(tables.item), USERS, 4, 0.1)
+    plain = Entities(TextVectors(tables.item), USERS, 4, 0.1)
     assert torch.equal(plain()[USERS:], plain.raw(raw)) and not hasattr(plain, "fuse")
     assert plain.offsets().abs().max() == 0 and not [
         n for n, _ in plain.named_parameters() if "text" in n
@@ -131,7 +134,7 @@ def test_inputs_are_made_by_the_papers_equations():
 def test_training_makes_only_the_items_that_it_meets_and_each_profile_once():
     rng = np.random.default_rng(0)
     kinds = rng.normal(size=(3, 5)).astype(np.float32)
-    tables = Texts(
+    tables = TextVectors(
         rng.normal(size=(ITEMS, 5)).astype(np.float32),
         kinds[rng.integers(0, 3, USERS)],
         kinds[rng.integers(0, 3, ITEMS)],
@@ -188,8 +191,8 @@ def test_sets_are_ranked_within_the_catalogue_and_without_what_was_seen():
     catalogue = np.array([3, 1, 7, 9, 40])
     asked = SetQueries(
         np.array([2, 5]),
-        Ragged.of([np.array([1, 0]), np.array([], int)]),
-        Ragged.of([np.array([7, 9, 4]), np.array([40])]),
+        Ragged.from_lists([np.array([1, 0]), np.array([], int)]),
+        Ragged.from_lists([np.array([7, 9, 4]), np.array([40])]),
         catalogue,
     )
     torch.manual_seed(0)
@@ -205,15 +208,13 @@ def test_sets_are_ranked_within_the_catalogue_and_without_what_was_seen():
 def test_metrics_of_sets():
     hit = np.array([[True, False, True, False], [False, False, False, True]])
     size = np.array([3, 1])
-    assert metrics.recall_of_sets(hit, size, 2) == pytest.approx([1 / 3, 0])
-    assert metrics.recall_of_sets(hit, size, 4) == pytest.approx([2 / 3, 1])
+    assert metrics.set_recall(hit, size, 2) == pytest.approx([1 / 3, 0])
+    assert metrics.set_recall(hit, size, 4) == pytest.approx([2 / 3, 1])
     ideal = 1 + 1 / np.log2(3)
-    assert metrics.ndcg_of_sets(hit, size, 2) == pytest.approx(
+    assert metrics.set_ndcg(hit, size, 2) == pytest.approx(
         [1 / ideal, 0]
     )  # the best of two places, not of three items
-    assert metrics.ndcg_of_sets(hit, size, 4) == pytest.approx(
-        [1.5 / (ideal + 0.5), 1 / np.log2(5)]
-    )
+    assert metrics.set_ndcg(hit, size, 4) == pytest.approx([1.5 / (ideal + 0.5), 1 / np.log2(5)])
 
 
 @pytest.mark.parametrize("profiled", [False, True])
@@ -227,20 +228,21 @@ def test_what_came_after_the_fit_is_scored_as_its_like(name, profiled):
             np.where(np.arange(n)[:, None] % 2 == 0, 1.0, -1.0) + rng.normal(0, 0.3, (n, 6))
             for n in (USERS, ITEMS)
         ]
-        data = replace(data, texts=Texts(data.texts.item, *(s.astype(np.float32) for s in sides)))
+        data = replace(
+            data, texts=TextVectors(data.texts.item, *(s.astype(np.float32) for s in sides))
+        )
     model = fit(
         registry.find("direct", name).Model,
         data,
         options("direct", name, epochs=60, layers=2),
         3,
-        QUIET,
-        lambda write: None,
+        FitContext(save=lambda write: None),
     ).model
     cold = UNSEEN[3]
     items = NewItems(data.texts.item[[cold]], data.texts.item_profile[[cold]] if profiled else None)
     taste = np.array([i for i in range(30) if i % 2 == 0])[:8]
     user = NewUser(taste, data.texts.user_profile[0] if profiled else None)
-    larger, made = extended(model, data, items, user)
+    larger, made = extend_model(model, data, items, user)
     assert (
         (larger.n_users, larger.n_items) == (USERS + 1, ITEMS + 1) == (made.n_users, made.n_items)
     )
@@ -250,8 +252,8 @@ def test_what_came_after_the_fit_is_scored_as_its_like(name, profiled):
     assert torch.allclose(scores[:, cold], scores[:, ITEMS], atol=1e-5)
     asked = SetQueries(
         np.array([USERS]),
-        Ragged.of([taste]),
-        Ragged.of([np.array([i for i in UNSEEN if i % 2 == 0])]),
+        Ragged.from_lists([taste]),
+        Ragged.from_lists([np.array([i for i in UNSEEN if i % 2 == 0])]),
         np.array(UNSEEN),
     )
     right = top_sets(larger, asked, 20, 0)[1]

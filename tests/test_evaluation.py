@@ -22,7 +22,9 @@ def test_rating_metrics():
 
 
 def test_rank_of():
-    assert metrics.rank_of(np.array(["b", "x"]), np.array([["a", "b"], ["a", "b"]])).tolist() == [
+    assert metrics.target_ranks(
+        np.array(["b", "x"]), np.array([["a", "b"], ["a", "b"]])
+    ).tolist() == [
         2,
         0,
     ]
@@ -30,14 +32,14 @@ def test_rank_of():
 
 def test_paired_test():
     # differences 1, 2, 3: mean 2, sd 1, t = 2 / (1 / sqrt 3) = 3.4641 with 2 degrees of freedom -> p = 0.0742
-    got = significance.paired(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
+    got = significance.paired_test(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
     assert got == pytest.approx((2.0, 0.0742, 2.0, (1.95996 + 0.84162) / 3**0.5), abs=1e-4)
-    assert significance.paired(np.ones(3), np.ones(3)) == (0.0, 1.0, 0.0, 0.0)
+    assert significance.paired_test(np.ones(3), np.ones(3)) == (0.0, 1.0, 0.0, 0.0)
 
 
 def test_paired_test_over_users_and_seeds():
     # mean squares of seeds 13.5, users 6.5, rest 1.5; variance of the mean (13.5 + 6.5 - 1.5) / 6, 1.6736 degrees of freedom
-    got = significance.paired(np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]]), np.zeros((1, 3)))
+    got = significance.paired_test(np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]]), np.zeros((1, 3)))
     assert got == pytest.approx(
         (3.5, 2 * t.sf(3.5 / 1.755942, 1.6736), 3.5 / 3.25**0.5, 2.80158 * 1.755942), rel=1e-4
     )
@@ -50,10 +52,10 @@ def test_the_luck_of_a_few_fits_is_no_star():
     )
     for _ in range(300):
         fits, noise = rng.normal(0, 0.1, (5, 1)), rng.normal(0, 1, (5, 500))
-        found["users"] += significance.paired((fits + noise).mean(0), np.zeros(500)).p < 0.05
-        found["users and seeds"] += significance.paired(fits + noise, np.zeros(500)).p < 0.05
+        found["users"] += significance.paired_test((fits + noise).mean(0), np.zeros(500)).p < 0.05
+        found["users and seeds"] += significance.paired_test(fits + noise, np.zeros(500)).p < 0.05
         found["a true difference"] += (
-            significance.paired(0.3 + fits + noise, np.zeros(500)).p < 0.05
+            significance.paired_test(0.3 + fits + noise, np.zeros(500)).p < 0.05
         )
     assert (
         found["users"] > 90 and found["users and seeds"] < 30 and found["a true difference"] > 250
@@ -67,14 +69,14 @@ def test_contrast_of_two_groups_of_users():
         np.array([1, 1, 1, 0, 0, 0], bool),
         np.array([0, 0, 0, 1, 1, 0], bool),
     )
-    got = significance.contrast(values, first, second)
+    got = significance.group_test(values, first, second)
     shares = np.array([5 / 3, 5 / 3, 5 / 3, -5 / 2, -5 / 2]) * (values[:5] - 4)
     assert got.difference == pytest.approx(-4.0) and got.p == pytest.approx(
-        significance.paired(shares, np.zeros(5)).p
+        significance.paired_test(shares, np.zeros(5)).p
     )
     assert got.effect == pytest.approx(-4 / ((1 + 8) / 2) ** 0.5)
     every_fit_is_lucky = np.tile(values, (2, 1)) + np.array([[0.0], [7.0]])
-    assert significance.contrast(every_fit_is_lucky, first, second).difference == pytest.approx(
+    assert significance.group_test(every_fit_is_lucky, first, second).difference == pytest.approx(
         -4.0
     )
 
@@ -91,15 +93,17 @@ def test_contrast_finds_what_is_there_and_no_more():
             rng.normal(0, 0.7, (5, 300)),
             rng.normal(0, 0.2, (5, 1)),
         )
-        found["nothing"] += significance.contrast(3 + users + fits + noise, first, second).p < 0.05
+        found["nothing"] += (
+            significance.group_test(3 + users + fits + noise, first, second).p < 0.05
+        )
         found["unlike variances"] += (
-            significance.contrast((users + noise) * np.where(first, 2, 1), first, second).p < 0.05
+            significance.group_test((users + noise) * np.where(first, 2, 1), first, second).p < 0.05
         )
         found["seeds"] += (
-            significance.contrast(users + noise + fits * first, first, second).p < 0.05
+            significance.group_test(users + noise + fits * first, first, second).p < 0.05
         )
         found["a true difference"] += (
-            significance.contrast(users + noise + 0.7 * first, first, second).p < 0.05
+            significance.group_test(users + noise + 0.7 * first, first, second).p < 0.05
         )
     assert (
         max(found["nothing"], found["unlike variances"], found["seeds"]) < 30
@@ -108,7 +112,7 @@ def test_contrast_finds_what_is_there_and_no_more():
 
 
 def test_a_p_value_is_not_printed_as_nought():
-    assert [significance.printed(p) for p in (0.0004, 0.0123, 1.0)] == ["<0.001", "0.012", "1.000"]
+    assert [significance.format_p(p) for p in (0.0004, 0.0123, 1.0)] == ["<0.001", "0.012", "1.000"]
 
 
 def test_holm():

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_backbones import CLOSED, QUIET, checkerboard, options
+from test_backbones import CLOSED, checkerboard, options
 
 from raypipe.backbones import registry
 from raypipe.backbones.fit import fit
@@ -36,7 +36,7 @@ def losses(task, name):
     chosen = options(
         task, name, epochs=3, patience=3, dropout=0.2, reg=0.01, **own
     )  # whatever the defaults are
-    found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 11, QUIET, QUIET)
+    found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 11)
     return [line["loss"] for line in found.curve]
 
 

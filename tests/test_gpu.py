@@ -6,13 +6,13 @@ TRL's trainers and policy learning run on the GPU in their own tests (test_train
 import numpy as np
 import pytest
 import torch
-from test_backbones import ALL, CLOSED, QUIET, checkerboard, options
+from test_backbones import ALL, CLOSED, checkerboard, options
 from test_llm import llm  # noqa: F401
 from test_policy import alone  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from raypipe.backbones import registry
-from raypipe.backbones.fit import Worker, fit
+from raypipe.backbones.fit import FitContext, Worker, fit
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.llm.transformers import Question, Scorer
 from raypipe.tuning import chat, sft
@@ -28,7 +28,7 @@ def test_a_backbone_learns_on_a_gpu_and_answers_as_on_a_cpu(task, name):
         options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01),
     )
     model = fit(
-        registry.find(task, name).Model, data, chosen, 0, QUIET, QUIET, worker=Worker(device=GPU)
+        registry.find(task, name).Model, data, chosen, 0, FitContext(worker=Worker(device=GPU))
     ).model
     assert model.device.type == "cuda"
     if task == "rating":
@@ -56,10 +56,10 @@ def test_a_fit_goes_on_from_its_checkpoint(task, name, tmp_path):
         if (tmp_path / "progress.json").read_text().startswith('{"epoch": 2'):
             raise CutOff
 
-    whole = fit(build, data, chosen, 3, QUIET, QUIET, worker=worker)
+    whole = fit(build, data, chosen, 3, FitContext(worker=worker))
     with pytest.raises(CutOff):
-        fit(build, data, chosen, 3, QUIET, cut, worker=worker)
-    rest = fit(build, data, chosen, 3, QUIET, QUIET, resume=tmp_path, worker=worker)
+        fit(build, data, chosen, 3, FitContext(save=cut, worker=worker))
+    rest = fit(build, data, chosen, 3, FitContext(resume=tmp_path, worker=worker))
     assert [c["loss"] for c in rest.curve] == pytest.approx(
         [c["loss"] for c in whole.curve], rel=1e-2
     )

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from raypipe.backbones import registry
-from raypipe.backbones.interaction_matrices import Augmented
-from raypipe.data.dataset import read, truth_of
+from raypipe.backbones.interaction_matrices import Augmentation
+from raypipe.data.dataset import read, true_attributes
 from raypipe.errors import ConfigError
 from raypipe.papers.llama4rec import (
     aggregation,
@@ -461,7 +461,7 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
             [(i, "pair", text, "score", "", options, ["1", "2"]) for i, text, options in rows]
         )
         (tmp_path / folder).mkdir()
-        table = PROMPTS.of(frame.set_axis(list(PROMPTS.columns), axis=1), folder)
+        table = PROMPTS.from_frame(frame.set_axis(list(PROMPTS.columns), axis=1), folder)
         pq.write_table(table, tmp_path / folder / "prompts.parquet")
         return str(tmp_path / folder)
 
@@ -567,7 +567,7 @@ def test_where_nothing_is_asked_no_worker_is_waited_for(tmp_path, monkeypatch):
 
 def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
     store, key = Store(str(tmp_path)), "k" * 64
-    truth = truth_of(load("toy").data)["director"]
+    truth = true_attributes(load("toy").data)["director"]
     items = sorted(truth)[:4]
     wrong = next(v for v in truth.values() if v != truth[items[1]])
     with store.writing("augmentation", key, {}) as out:
@@ -661,7 +661,7 @@ def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
         )
         (folder / "prompts" / "prompts").mkdir(parents=True)
         pq.write_table(
-            PROMPTS.of(
+            PROMPTS.from_frame(
                 made.drop(columns="answer").assign(prompt="", mode="score", pattern=""), "test"
             ),
             folder / "prompts" / "prompts" / "part-0.parquet",
@@ -670,7 +670,9 @@ def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
         got = made[["prompt_id", "answer"]].assign(
             logprobs=[[-1.0, -2.0]] * len(made), tokens_in=1, tokens_out=1, finished_at=1.0
         )
-        pq.write_table(COMPLETIONS.of(got, "test"), folder / "completions" / "completions.parquet")
+        pq.write_table(
+            COMPLETIONS.from_frame(got, "test"), folder / "completions" / "completions.parquet"
+        )
 
     def joined(name, **inputs):
         out = tmp_path / name / "out"
@@ -702,13 +704,13 @@ def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
         before=before,
     )
     assert first["pairs"] == 1  # the other is of another seed
-    shared, own = Augmented.read(out, "light_gcn"), Augmented.read(out, "mf")
+    shared, own = Augmentation.read(out, "light_gcn"), Augmentation.read(out, "mf")
     assert (
         list(shared.pairs["preferred"]) == ["x"]
         and list(shared.pairs["user_id"]) == ["u/1"]
         and not len(shared.insertions)
     )
-    assert len(own.pairs) == 2 and list(Augmented.read(out, "sasrec").insertions["item_id"]) == [
+    assert len(own.pairs) == 2 and list(Augmentation.read(out, "sasrec").insertions["item_id"]) == [
         "x"
     ]
 
@@ -856,8 +858,8 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
 
     store, key = Store(str(tmp_path)), "k" * 64
     targets = (
-        toy.targets("direct", "test").assign(split="test"),
-        toy.targets("direct", "validation").assign(split="validation"),
+        toy.target_rows("direct", "test").assign(split="test"),
+        toy.target_rows("direct", "validation").assign(split="validation"),
     )
     lists = pd.concat(targets)[["user_id", "split"]].assign(
         items=lambda f: [list(toy.items[:12])] * len(f)

@@ -11,7 +11,7 @@ import pytest
 
 from raypipe import plugins
 from raypipe.data.config import DataConfig
-from raypipe.data.dataset import truth_of
+from raypipe.data.dataset import true_attributes
 from raypipe.papers.llama4rec import attributes, prompt_requests, rendering
 from raypipe.papers.llama4rec.config import PromptConfig, load
 from raypipe.papers.llama4rec.instructions import attribute_instructions
@@ -174,7 +174,7 @@ def test_the_answer_of_a_tuning_ask_is_its_true_option(toy):
 def lists_of(toy, task, part, depth=50):
     """Lists in which the target stands at a chosen depth."""
     made = {}
-    for n, row in enumerate(toy.targets(task, part).itertuples()):
+    for n, row in enumerate(toy.target_rows(task, part).itertuples()):
         others, place = np.delete(np.arange(len(toy.items)), row.i), min(n % 60, len(toy.items) - 1)
         made[row.user_id, prompt_requests.split_name(part, row.position)] = np.insert(
             others, place, row.i
@@ -282,9 +282,9 @@ def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
         folder.mkdir()
         for number, part in enumerate((first, second)):
             pq.write_table(part, folder / f"{number}.parquet", use_compliant_nested_type=plain)
-        assert {whose: own.tolist() for whose, own in toy.ranked(folder).items()} == wanted
+        assert {whose: own.tolist() for whose, own in toy.read_lists(folder).items()} == wanted
     pq.write_table(second.slice(0, 0), tmp_path / "none.parquet")
-    assert toy.ranked(tmp_path / "none.parquet") == {}
+    assert toy.read_lists(tmp_path / "none.parquet") == {}
 
 
 def test_targets_that_no_hint_supports_are_left_out(toy):
@@ -292,7 +292,7 @@ def test_targets_that_no_hint_supports_are_left_out(toy):
     made = prompt_requests.listwise(
         toy, prompt_requests.Histories(toy), "sequential", "held", lists, None, PromptConfig(), 5, 0
     )
-    held = toy.targets("sequential", "held")
+    held = toy.target_rows("sequential", "held")
     assert 0 < len(made) < len(held)
     assert all(len(a.hint) == 0 and len(a.similar) == 0 for a in made.itertuples())
 
@@ -378,9 +378,9 @@ def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy)
                 attribute.UNKNOWN
             }, "grounded"
             assert (q.value == items.loc[q.item_id, "director"]) and (q.value != "") == known
-    truth = truth_of(DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12}))[
-        "director"
-    ]
+    truth = true_attributes(
+        DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12})
+    )["director"]
 
     def right(retrieval):
         own = config.model_copy(update={"retrieval": retrieval})

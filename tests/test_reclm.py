@@ -130,7 +130,7 @@ def answer(bench, name, ctx, words=script):
     rows = pd.DataFrame([words(row) for row in asked.itertuples()])
     rows["logprobs"] = [np.empty(0, np.float32)] * len(rows)
     with bench.making(f"completions/{name}") as out:
-        COMPLETIONS.of(rows, name)
+        COMPLETIONS.from_frame(rows, name)
         rows.to_parquet(out / "completions.parquet", index=False)
     return asked
 
@@ -563,7 +563,7 @@ def test_takers_are_the_users_of_an_item(bench):
 
 def test_random_orders_reach_what_chance_gives(bench, config):
     source = load_tables(bench.context())
-    asked = source.questions(TEST, "full-shot")
+    asked = source.queries(TEST, "full-shot")
     got = evaluation.random_orders(asked, len(source.items), 0)
     free = len(asked.catalogue) - np.array(
         [len(np.intersect1d(asked.seen.row(n), asked.catalogue)) for n in range(len(asked.user))]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.data.config import SnapshotConfig
 from raypipe.data.dataset import Dataset, read
 from raypipe.data.snapshot import Snapshots, make_snapshots
@@ -85,13 +85,13 @@ def test_a_log_that_grew_holds_out_nearly_the_same():
 def test_questions_are_about_known_users_and_rank_what_the_snapshot_has(part):
     dataset = small()
     made = make_snapshots(dataset.interactions, CONFIG, 0)
-    tables = SnapshotTables(dataset, made)
+    tables = SnapshotMatrices(dataset, made)
     known = made.part("train") if part == "validation" else made.part("train", "validation")
     asked = made.part(part)
     for setting in ("full-shot", "zero-shot"):
         own = asked[asked["cold"]] if setting == "zero-shot" else asked
         own = own[own["user_id"].isin(set(known["user_id"]))]
-        got = tables.questions(part, setting)
+        got = tables.queries(part, setting)
         assert list(tables.users[got.user]) == sorted(own["user_id"].unique())
         for n, user in enumerate(got.user):
             name = tables.users[user]
@@ -110,7 +110,7 @@ def test_questions_are_about_known_users_and_rank_what_the_snapshot_has(part):
     assert sorted(zip(tables.users[data.user], tables.items[data.item], strict=True)) == sorted(
         zip(known["user_id"], known["item_id"], strict=True)
     )
-    assert list(data.validation.user) == list(tables.questions("validation", "full-shot").user)
+    assert list(data.validation.user) == list(tables.queries("validation", "full-shot").user)
 
 
 def test_a_cut_outside_the_log_is_an_error(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raypipe.backbones import registry
-from raypipe.backbones.interaction_matrices import Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.data.dataset import read
 from raypipe.data.split import make_split
 from raypipe.papers.llama4rec import config, sweep
@@ -79,7 +79,7 @@ def test_a_search_ends_in_a_preset_and_can_be_continued(tmp_path):
     assert found["options"] == best["options"]
     settings = config.Llama4RecConfig(**found["config"])
     dataset = read(settings.data)
-    source = Tables(
+    source = InteractionMatrices(
         dataset, make_split(dataset.interactions, settings.data, settings.llm.tune.holdout)
     )
     own = {**settings.backbone_options["mf"], **found["options"]}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from raypipe.backbones.entities import Texts
+    from raypipe.backbones.entities import TextVectors
 
 
 class Ragged(NamedTuple):
@@ -36,17 +36,19 @@ class Ragged(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Ragged:
         """The lists of some rows, in their order."""
-        return Ragged.slices(self.values, self.start[rows], self.start[rows + 1] - self.start[rows])
+        return Ragged.from_slices(
+            self.values, self.start[rows], self.start[rows + 1] - self.start[rows]
+        )
 
     @classmethod
-    def slices(cls, values: np.ndarray, begin: np.ndarray, length: np.ndarray) -> Ragged:
+    def from_slices(cls, values: np.ndarray, begin: np.ndarray, length: np.ndarray) -> Ragged:
         """Lists that are pieces of one array: list n is values[begin[n] : begin[n] + length[n]]."""
         start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
         at = np.arange(start[-1]) + np.repeat(begin - start[:-1], length)
         return cls(start, values[at].astype(np.int64))
 
     @classmethod
-    def of(cls, lists: list[np.ndarray]) -> Ragged:
+    def from_lists(cls, lists: list[np.ndarray]) -> Ragged:
         start = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64)
         return cls(
             start, np.concatenate(lists).astype(np.int64) if lists else np.empty(0, np.int64)
@@ -124,4 +126,4 @@ class FitData:
     user_sizes: tuple[int, ...]
     item_sizes: tuple[int, ...]
     validation: Queries | RatingQueries | SetQueries
-    texts: Texts | None = None
+    texts: TextVectors | None = None

@@ -28,7 +28,7 @@ from torch import nn
 HIDDEN = 256
 
 
-class Texts(NamedTuple):
+class TextVectors(NamedTuple):
     """Text vectors: items [I, dt]; profiles of users [U, dt] and of items [I, dt], or None without."""
 
     item: np.ndarray
@@ -56,7 +56,7 @@ class Entities(nn.Module):
 
     def __init__(
         self,
-        texts: Texts,
+        texts: TextVectors,
         n_users: int,
         size: int,
         init_std: float,

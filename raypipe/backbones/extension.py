@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from raypipe.backbones.contract import FitData, Ragged, Ranker
-from raypipe.backbones.entities import Texts
+from raypipe.backbones.entities import TextVectors
 
 
 class NewItems(NamedTuple):
@@ -30,7 +30,7 @@ class NewUser(NamedTuple):
     profile: np.ndarray | None
 
 
-def extended(
+def extend_model(
     model: Ranker, data: FitData, items: NewItems | None = None, user: NewUser | None = None
 ) -> tuple[Ranker, FitData]:
     """A copy of `model` that also knows new items, numbered on from the last, and a new user, the last; with its arrays.
@@ -50,7 +50,7 @@ def extended(
             if texts.item_profile is None or items.profile is None
             else np.concatenate([texts.item_profile, items.profile])
         )
-        texts = Texts(np.concatenate([texts.item, items.text]), texts.user_profile, profile)
+        texts = TextVectors(np.concatenate([texts.item, items.text]), texts.user_profile, profile)
         offset = state["entities.offset"]
         state["entities.offset"] = torch.cat([offset, offset.new_zeros(more)])
     if user is not None:

@@ -44,7 +44,30 @@ class Worker(NamedTuple):
     add: Callable[[torch.Tensor], None] = lambda tensor: None
 
 
-class Fitted(NamedTuple):
+def _ignore(_: object) -> None:
+    """A report or checkpoint that nobody keeps."""
+
+
+class FitContext(NamedTuple):
+    """How a fit reports, saves, begins, and shares its work.
+
+    Attributes:
+        report: receives epoch, loss, validation value and seconds after each validation.
+        save: receives a function that writes a checkpoint to a folder, and decides when and where
+            to call it.
+        resume: a folder that this function wrote; the fit continues from there.
+        initial_weights: weights to start from, where `can_start` allows it.
+        worker: this process among those that fit the model together.
+    """
+
+    report: Callable[[dict[str, float]], None] = _ignore
+    save: Callable[[Callable[[Path], None]], None] = _ignore
+    resume: Path | None = None
+    initial_weights: dict[str, torch.Tensor] | None = None
+    worker: Worker = Worker()
+
+
+class FitResult(NamedTuple):
     """The model of the best epoch, and one line per validation."""
 
     model: Backbone
@@ -73,7 +96,7 @@ def per_question(
         return (predict(model, asked).astype(float) - asked.rating) ** 2
     assert isinstance(model, Ranker)
     if isinstance(asked, SetQueries):
-        return metrics.recall_of_sets(
+        return metrics.set_recall(
             top_sets(model, asked, 20, seed)[1], np.diff(asked.targets.start), 20
         )
     return metrics.ndcg(top_k(model, asked, 1, seed).target_rank, 10)
@@ -84,37 +107,30 @@ def fit(
     data: FitData,
     options: Options,
     seed: int,
-    report: Callable[[dict[str, float]], None],
-    save: Callable[[Callable[[Path], None]], None],
-    resume: Path | None = None,
-    worker: Worker = Worker(),  # noqa: B008 - frozen
-    start: dict[str, torch.Tensor] | None = None,
-) -> Fitted:
+    context: FitContext = FitContext(),  # noqa: B008 - frozen
+) -> FitResult:
     """Fit until validation stops rising or the epochs end; return the best epoch's model.
 
     Several workers draw the same batches, take a part of the rows each, and add their gradients, so that their number changes
     the result by rounding and dropout alone (and in-batch contrasts, which then see the worker's rows).
 
-    Args:
-        report: gets epoch, loss, validation value and seconds after each validation.
-        save: is given a function that writes a checkpoint to a folder, and decides when and where to call it.
-        resume: a folder that such a function wrote.
-        worker: this process among those that fit the model together.
-        start: weights to begin with, where `can_start` allows it.
+    Raises:
+        FloatingPointError: the loss is not finite.
     """
+    worker = context.worker
     keep_freed()
     torch.manual_seed(derive(seed, "init"))
     model = build(data, options).to(worker.device)
     half = torch.autocast(
         worker.device.type, torch.bfloat16, model.mixed_precision and worker.device.type == "cuda"
     )
-    if start is not None:
-        model.load_state_dict(start)
+    if context.initial_weights is not None:
+        model.load_state_dict(context.initial_weights)
     optimizer = Adam(model, model.lazy, options.learning_rate)
     state = Progress(epoch=0, best=-np.inf, best_epoch=0, waited=0, curve=[])
     best = copy.deepcopy(model.state_dict())
-    if resume is not None:
-        state, best = restore(resume, model, optimizer)
+    if context.resume is not None:
+        state, best = restore(context.resume, model, optimizer)
     while state.epoch < options.epochs and state.waited < options.patience:
         epoch = state.epoch
         torch.manual_seed(derive(seed, "epoch", epoch, *([worker.rank] if worker.rank else [])))
@@ -157,10 +173,12 @@ def fit(
             "seconds": time.perf_counter() - began,
         }
         state.curve.append(line)
-        report(line)
-        save(functools.partial(store, model=model, optimizer=optimizer, state=state, best=best))
+        context.report(line)
+        context.save(
+            functools.partial(store, model=model, optimizer=optimizer, state=state, best=best)
+        )
     model.load_state_dict(best)
-    return Fitted(model, state.curve)
+    return FitResult(model, state.curve)
 
 
 def can_start(

@@ -17,11 +17,11 @@ from raypipe.data.split import Split, evaluated_users
 from raypipe.schema import ITEM, RATING, USER
 
 #: (user, split) -> row numbers of the items of its list, best first
-Ranked = Mapping[tuple[str, str], np.ndarray]
+RankedLists = Mapping[tuple[str, str], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Augmented:
+class Augmentation:
     """What the LLM adds, by ids: pairs (user, preferred, other), insertions (user, item, place), attributes (item -> columns).
 
     `place` is the fraction of the sequence after which the item goes in.
@@ -32,7 +32,7 @@ class Augmented:
     attributes: pd.DataFrame | None = None
 
     @classmethod
-    def read(cls, folder: Path, backbone: str) -> Augmented:
+    def read(cls, folder: Path, backbone: str) -> Augmentation:
         """What a stage wrote; of rows with a `backbone` those of this one, and those of all."""
         parts = {
             n: pd.read_parquet(folder / f"{n}.parquet")
@@ -43,7 +43,7 @@ class Augmented:
         return cls(**parts)
 
 
-class Tables:
+class InteractionMatrices:
     """Row numbers of users and items, and the arrays built from them. Users are those of the log, items the catalogue."""
 
     def __init__(self, dataset: Dataset, split: Split) -> None:
@@ -52,11 +52,11 @@ class Tables:
         self._targets: dict[tuple[str, str], pd.DataFrame] = {}
 
     @classmethod
-    def load(cls, data: Path, split: Path) -> Tables:
+    def load(cls, data: Path, split: Path) -> InteractionMatrices:
         """From a saved dataset and a saved split."""
         return cls(Dataset.load(data), Split.load(split))
 
-    def ranked(self, lists: Path) -> Ranked:
+    def read_lists(self, lists: Path) -> RankedLists:
         """The lists of a Parquet file or folder of LISTS by row numbers, -1 for an item that is not of the catalogue.
 
         Ids are read as places in a dictionary, so that each is looked up once.
@@ -81,7 +81,7 @@ class Tables:
             u=self.users.get_indexer(table[USER]), i=self.items.get_indexer(table[ITEM])
         )
 
-    def targets(self, task: str, part: str) -> pd.DataFrame:
+    def target_rows(self, task: str, part: str) -> pd.DataFrame:
         """The rows that are asked about: evaluated validation or test rows, or the held rows for tuning."""
         if (task, part) not in self._targets:
             self._targets[task, part] = self._asked(task, part)
@@ -98,7 +98,7 @@ class Tables:
 
     def queries(self, task: str, part: str) -> Queries | RatingQueries:
         """The questions of a part. Top-k histories hold all positives before the target: at test the validation item too."""
-        asked = self.targets(task, part)
+        asked = self.target_rows(task, part)
         if task == "rating":
             return RatingQueries(
                 asked["u"].to_numpy(), asked["i"].to_numpy(), asked[RATING].to_numpy(np.float32)
@@ -108,20 +108,20 @@ class Tables:
         begin = pd.Series(
             np.concatenate([[0], np.cumsum(first.to_numpy())[:-1]]), first.index
         )  # rows stand user by user
-        history = Ragged.slices(
+        history = Ragged.from_slices(
             rows["i"].to_numpy(), begin.reindex(asked["u"]).to_numpy(), asked["position"].to_numpy()
         )
         masked = self.split.masked or task == "direct"
         return Queries(asked["u"].to_numpy(), history, asked["i"].to_numpy(), masked)
 
-    def fit_data(self, task: str, hint: bool = False, extra: Augmented | None = None) -> FitData:
+    def fit_data(self, task: str, hint: bool = False, extra: Augmentation | None = None) -> FitData:
         """Training arrays of a task.
 
         Args:
             hint: leave the held rows out (LO12).
             extra: data augmentation; attributes replace the columns that they name.
         """
-        extra = extra or Augmented()
+        extra = extra or Augmentation()
         rows = self.rows(task)
         train = rows[(rows["part"] == "train") & ~(rows["held"] if hint else False)]
         sequences = self._sequences(train, extra.insertions)
@@ -182,7 +182,7 @@ class Tables:
             if u >= 0 and len(lists[u]):
                 at = np.floor(group["place"].to_numpy() * (len(lists[u]) + 1)).astype(int)
                 lists[u] = np.insert(lists[u], at, self.items.get_indexer(group[ITEM]))
-        return Ragged.of(lists)
+        return Ragged.from_lists(lists)
 
 
 def _codes(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, tuple[int, ...]]:

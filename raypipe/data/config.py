@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from raypipe.config import Config
 
 
-class OriginConfig(Config):
+class SourceConfig(Config):
     """Where data comes from, and how it is cleaned."""
 
     name: str = "toy"
@@ -29,7 +29,7 @@ class OriginConfig(Config):
         return None if dir is None else str(Path(dir).expanduser().resolve())
 
 
-class DataConfig(OriginConfig):
+class DataConfig(SourceConfig):
     """Which data, and what counts as a positive."""
 
     protocol: Literal["all", "liked"] = Field(
@@ -65,7 +65,7 @@ class DataConfig(OriginConfig):
         return ", ".join(p for p in parts if p)
 
 
-class SnapshotConfig(OriginConfig):
+class SnapshotConfig(SourceConfig):
     """Two snapshots of a log (RecLM R24 to R27)."""
 
     repeated: Literal["first", "last"] = Field(

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from raypipe import plugins
 from raypipe.config import Config, validate
 from raypipe.data import sources
-from raypipe.data.config import OriginConfig
+from raypipe.data.config import SourceConfig
 from raypipe.errors import DataError
 from raypipe.schema import INTERACTIONS, ITEM, ITEMS, RATING, TEXT, TIME, TITLE, USER, USERS
 
@@ -44,7 +44,7 @@ class Attribute:
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawDataset:
     """What a source reads. Feature names are columns of items and users; all are categorical.
 
     Args:
@@ -70,7 +70,7 @@ class Source(Protocol):
     Options: type[Config]
 
     @staticmethod
-    def read(folder: Path | None, options: Any) -> Raw: ...
+    def read(folder: Path | None, options: Any) -> RawDataset: ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Dataset:
     def save(self, folder: Path) -> None:
         for contract in (INTERACTIONS, ITEMS, USERS):
             pq.write_table(
-                contract.of(getattr(self, contract.name), "the cleaned dataset"),
+                contract.from_frame(getattr(self, contract.name), "the cleaned dataset"),
                 folder / f"{contract.name}.parquet",
             )
         facts = {
@@ -125,19 +125,19 @@ class Dataset:
         return dict(zip(self.items[ITEM], self.items[TITLE], strict=True))
 
 
-def source_options(config: OriginConfig) -> Config:
+def source_options(config: SourceConfig) -> Config:
     """The checked options of the configured source; raises ConfigError for an unknown source or option."""
     module = plugins.find(sources, config.name, "dataset")
     return validate(module.Options, config.options, f"data.options of the dataset {config.name}")
 
 
-def truth_of(config: OriginConfig) -> dict[str, dict[str, str]]:
+def true_attributes(config: SourceConfig) -> dict[str, dict[str, str]]:
     """attribute -> item_id -> true value, of a source that knows more than it shows (its function `truth`); for judging alone."""
     module = plugins.find(sources, config.name, "dataset")
     return module.truth(source_options(config)) if hasattr(module, "truth") else {}
 
 
-def read(config: OriginConfig) -> Dataset:
+def read(config: SourceConfig) -> Dataset:
     """Read the configured source and clean it.
 
     Raises:
@@ -153,7 +153,7 @@ def clean_title(title: str) -> str:
     return " ".join(title.replace('"', "'").split())[:TITLE_LENGTH].rstrip()
 
 
-def clean(raw: Raw, config: OriginConfig) -> Dataset:
+def clean(raw: RawDataset, config: SourceConfig) -> Dataset:
     """Apply the rules in the head of this file and count each."""
     where = f"dataset {config.name}"
     log = (

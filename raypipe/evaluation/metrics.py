@@ -37,13 +37,13 @@ def rating(prediction_U: np.ndarray, truth_U: np.ndarray) -> dict[str, float]:
     return {"RMSE": float(np.sqrt(np.mean(error**2))), "MAE": float(np.mean(np.abs(error)))}
 
 
-def rank_of(target_U: np.ndarray, items_UK: np.ndarray) -> np.ndarray:
+def target_ranks(target_U: np.ndarray, items_UK: np.ndarray) -> np.ndarray:
     """[U] rank of each target in its list, 0 where absent."""
     found = items_UK == np.asarray(target_U)[:, None]
     return np.where(found.any(1), found.argmax(1) + 1, 0)
 
 
-def recall_of_sets(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray:
+def set_recall(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray:
     """[U] share of a user's right items among the first k (RecLM RO5).
 
     Args:
@@ -53,7 +53,7 @@ def recall_of_sets(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray
     return hit_UK[:, :k].sum(1) / size_U
 
 
-def ndcg_of_sets(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray:
+def set_ndcg(hit_UK: np.ndarray, size_U: np.ndarray, k: int) -> np.ndarray:
     """[U] DCG of the first k by the best that min(size, k) right items could have (RecLM RO5)."""
     gain = 1.0 / np.log2(np.arange(2, k + 2))
     return hit_UK[:, :k] @ gain[: hit_UK.shape[1]] / np.cumsum(gain)[np.minimum(size_U, k) - 1]

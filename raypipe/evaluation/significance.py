@@ -11,7 +11,7 @@ from scipy import stats
 POWER_80 = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 
 
-class Paired(NamedTuple):
+class PairedTest(NamedTuple):
     """Result of a paired t-test: mean difference, its p value, Cohen's d of the users' differences, and the least true difference
     that so many users and seeds could show (power 80 % at 5 %).
     """
@@ -22,7 +22,7 @@ class Paired(NamedTuple):
     detectable: float
 
 
-def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
+def paired_test(ours: np.ndarray, theirs: np.ndarray) -> PairedTest:
     """Two-sided paired t-test of values by user [U], or by seed and user [S, U]; p is 1 where nothing differs.
 
     With several seeds both are drawn from many: a difference must stand out from what other users and from what other seeds would
@@ -36,7 +36,7 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     by_user = delta_SU.mean(0)
     spread = float(by_user.std(ddof=1)) if u > 1 else 0.0
     if spread == 0:
-        return Paired(mean, 1.0, 0.0, 0.0)
+        return PairedTest(mean, 1.0, 0.0, 0.0)
     both = s * spread**2  # mean square of users, of the analysis of variance
     freedom: float = u - 1
     if s > 1:
@@ -50,15 +50,15 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
             both += seeds - rest
             freedom = both**2 / parts
     error = (both / (s * u)) ** 0.5
-    return Paired(
+    return PairedTest(
         mean, float(2 * stats.t.sf(abs(mean) / error, freedom)), mean / spread, POWER_80 * error
     )
 
 
-def contrast(values: np.ndarray, first_U: np.ndarray, second_U: np.ndarray) -> Paired:
+def group_test(values: np.ndarray, first_U: np.ndarray, second_U: np.ndarray) -> PairedTest:
     """Two-sided test of the mean of some users against that of others, of values by user [U], or by seed and user [S, U].
 
-    `effect` is Cohen's d of the users' values. Users and seeds are both drawn from many, as in `paired`, which this becomes: with
+    `effect` is Cohen's d of the users' values. Users and seeds are both drawn from many, as in `paired_test`, which this becomes: with
     each seed's mean taken out, the difference is a mean over users who count n / n_first and -n / n_second. Where every seed moves
     all users alike, nothing moves between them. In simulations with five seeds 5 % stays 5 %.
 
@@ -70,12 +70,12 @@ def contrast(values: np.ndarray, first_U: np.ndarray, second_U: np.ndarray) -> P
     n, parts = first.size, (own_SU[:, first], own_SU[:, ~first])
     centre_S = (parts[0].mean(1) + parts[1].mean(1)) / 2
     share_U = np.where(first, n / first.sum(), -n / (~first).sum())
-    test = paired((own_SU - centre_S[:, None]) * share_U, np.zeros(n))
+    test = paired_test((own_SU - centre_S[:, None]) * share_U, np.zeros(n))
     spread = float(np.mean([part.mean(0).var(ddof=1) for part in parts])) ** 0.5
     return test._replace(effect=test.difference / spread if spread else 0.0)
 
 
-def caution(seeds: int) -> str:
+def single_seed_caution(seeds: int) -> str:
     """What a reader of p values has to know where there is but one seed; else empty."""
     return (
         " With one seed p speaks of the users alone, and not of what another fit would show."
@@ -84,7 +84,7 @@ def caution(seeds: int) -> str:
     )
 
 
-def printed(p: float) -> str:
+def format_p(p: float) -> str:
     """A p value as it is printed: 0.012, or <0.001."""
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
 

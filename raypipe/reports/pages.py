@@ -15,7 +15,10 @@ def page(folder: Path, template: str, **facts: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, loader=jinja2.FileSystemLoader([folder, Path(__file__).parent])
     )
-    environment.globals |= {"caution": significance.caution, "printed": significance.printed}
+    environment.globals |= {
+        "caution": significance.single_seed_caution,
+        "printed": significance.format_p,
+    }
     return environment.get_template(f"{template}.html.j2").render(**facts)
 
 

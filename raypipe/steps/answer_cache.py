@@ -139,7 +139,7 @@ def write_pending(folders: Folders, stage: str) -> Pending:
     if is_cached.any():
         reused = prompts[["prompt_id", "prompt_hash"]].merge(cache, on="prompt_hash")
         reused = reused.drop(columns="prompt_hash").assign(finished_at=REUSED)
-        ray_data.write(COMPLETIONS.of(reused, folders.partial), folders.partial, "reused")
+        ray_data.write(COMPLETIONS.from_frame(reused, folders.partial), folders.partial, "reused")
     is_answered = prompts["question"].isin(answered_ids) & ~is_cached
     questions = prompts[~is_cached & ~is_answered].drop_duplicates("question")
     positions = option_positions(prompts)
@@ -149,7 +149,9 @@ def write_pending(folders: Folders, stage: str) -> Pending:
         payload=[[]] * len(questions),
     )
     ray_data.write_blocks(
-        questions[list(PROMPTS.columns)], lambda rows: PROMPTS.of(rows, stage), folders.questions
+        questions[list(PROMPTS.columns)],
+        lambda rows: PROMPTS.from_frame(rows, stage),
+        folders.questions,
     )
     return Pending(len(prompts), int(is_cached.sum()), int(is_answered.sum()), len(questions))
 
@@ -191,7 +193,7 @@ def add_to_cache(prompts: pd.DataFrame, answers: pd.DataFrame, cache: str, name:
     rows = rows.drop(columns="prompt_id").rename(columns={"prompt_hash": "prompt_id"})
     rows = rows.drop_duplicates("prompt_id")
     if len(rows):
-        ray_data.write(COMPLETIONS.of(rows, cache), cache, name)
+        ray_data.write(COMPLETIONS.from_frame(rows, cache), cache, name)
 
 
 def _digest(content: list[Any]) -> str:

@@ -219,7 +219,7 @@ def _merge(ctx: Context, folders: Folders, started: float, model: str) -> dict[s
     # the engine returns doubles and the cache floats; an empty column would be one of numbers
     logprobs = [np.asarray(values, np.float32) for values in merged["logprobs"]]
     merged["logprobs"] = pd.Series(logprobs, merged.index, object)
-    pq.write_table(COMPLETIONS.of(merged, ctx.name), ctx.out / "completions.parquet")
+    pq.write_table(COMPLETIONS.from_frame(merged, ctx.name), ctx.out / "completions.parquet")
     answer_cache.add_to_cache(prompts, answered, folders.cache, ctx.key[:12])
     return {
         "rows": len(merged),

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raypipe.data.config import OriginConfig
+from raypipe.data.config import SourceConfig
 from raypipe.data.dataset import read
 from raypipe.errors import DataError
 from raypipe.pipeline.stage import Context, Stage
@@ -14,13 +14,13 @@ from raypipe.schema import RATING
 from raypipe.steps.artifacts import file_hashes
 
 
-def fingerprint(origin: OriginConfig) -> Any:
+def fingerprint(origin: SourceConfig) -> Any:
     """What identifies the source files: the name and the content of each, so that a copy elsewhere is the same data."""
     folder = Path(origin.dir) if origin.dir else None
     return file_hashes(folder) if folder is not None and folder.is_dir() else None
 
 
-def read_stage(origin: OriginConfig, name: str, rated: bool = False) -> Stage:
+def read_stage(origin: SourceConfig, name: str, rated: bool = False) -> Stage:
     """The stage that reads and cleans a dataset; `rated`: its ratings are to be predicted."""
     settings = {
         **origin.model_dump(include={"name", "options", "min_interactions", "repeated"}),
@@ -30,7 +30,7 @@ def read_stage(origin: OriginConfig, name: str, rated: bool = False) -> Stage:
     return Stage(name, partial(_read, origin=origin, rated=rated), config=settings)
 
 
-def _read(ctx: Context, origin: OriginConfig, rated: bool) -> dict[str, Any]:
+def _read(ctx: Context, origin: SourceConfig, rated: bool) -> dict[str, Any]:
     dataset = read(origin)
     if rated and dataset.interactions[RATING].nunique() < 2:
         raise DataError(

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raypipe.config import Config
-from raypipe.data.config import OriginConfig
+from raypipe.data.config import SourceConfig
 from raypipe.errors import UnknownError
 from raypipe.papers import contract
 from raypipe.pipeline.stage import Stage
@@ -36,7 +36,7 @@ from raypipe.steps.dataset import read_stage
 class TinyConfig(Config):
     """Everything that decides the numbers of a run."""
 
-    data: OriginConfig = OriginConfig(options={"users": 30, "items": 40})
+    data: SourceConfig = SourceConfig(options={"users": 30, "items": 40})
     longest: int = 5
     seeds: int = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from raypipe.data.dataset import Attribute, Raw
+from raypipe.data.dataset import Attribute, RawDataset
 
 #: worked examples for the LLM: facts about well-known films
 DIRECTORS = {
@@ -50,7 +50,9 @@ def films(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def raw(log: pd.DataFrame, items: pd.DataFrame, people: pd.DataFrame, published_as: str) -> Raw:
+def raw(
+    log: pd.DataFrame, items: pd.DataFrame, people: pd.DataFrame, published_as: str
+) -> RawDataset:
     """The tables of a MovieLens set; people have gender, age_group, occupation and zip."""
     people = people.assign(region=people["zip"].str[:1])
     log["timestamp"] = log["timestamp"].astype("int64")
@@ -59,7 +61,7 @@ def raw(log: pd.DataFrame, items: pd.DataFrame, people: pd.DataFrame, published_
     def known(examples: dict[str, str]) -> dict[str, str]:
         return {t if t in titles else LONG_TITLES.get(t, t): value for t, value in examples.items()}
 
-    return Raw(
+    return RawDataset(
         pa.Table.from_pandas(
             log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
         ),

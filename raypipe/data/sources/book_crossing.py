@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from raypipe.config import Config
-from raypipe.data.dataset import Attribute, Raw
+from raypipe.data.dataset import Attribute, RawDataset
 from raypipe.data.delimited import need_columns, need_folder, read_delimited
 from raypipe.data.kcore import k_core
 from raypipe.seeding import generator
@@ -46,7 +46,7 @@ class Options(Config):
     seed: int = Field(0, ge=0, description="of the random order of each history")
 
 
-def read(folder: Path | None, options: Options) -> Raw:
+def read(folder: Path | None, options: Options) -> RawDataset:
     """Read the three files of the distribution from `folder`; errors name file, line and column."""
     names = "BX-Book-Ratings.csv", "BX-Books.csv", "BX-Users.csv"
     folder = need_folder(folder, "book_crossing", *names)
@@ -87,7 +87,7 @@ def read(folder: Path | None, options: Options) -> Raw:
         age.between(5, 100), (age // 10 * 10).fillna(0).astype(int).astype(str), "unknown"
     )
     people["country"] = people["location"].str.split(",").str[-1].str.strip().replace("", "unknown")
-    return Raw(
+    return RawDataset(
         pa.Table.from_pandas(
             log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
         ),

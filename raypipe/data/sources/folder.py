@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raypipe.config import Config
-from raypipe.data.dataset import Attribute, Raw
+from raypipe.data.dataset import Attribute, RawDataset
 from raypipe.data.delimited import need_columns, need_folder, read_delimited
 
 
@@ -28,7 +28,7 @@ class Options(Config):
     attributes: tuple[str, ...] = ()
 
 
-def read(folder: Path | None, options: Options) -> Raw:
+def read(folder: Path | None, options: Options) -> RawDataset:
     """Read the folder; errors name file, line and column."""
     folder = need_folder(folder, "folder", "interactions.csv", "items.csv")
 
@@ -53,7 +53,7 @@ def read(folder: Path | None, options: Options) -> Raw:
     else:
         users = pd.DataFrame({"user_id": log["user_id"].unique()})
     given = {"item_id", "title", "text", *options.attributes}
-    return Raw(
+    return RawDataset(
         pa.Table.from_pandas(
             log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
         ),

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raypipe.config import Config
-from raypipe.data.dataset import Raw
+from raypipe.data.dataset import RawDataset
 from raypipe.data.delimited import need_columns, need_folder
 
 #: seconds of a day: the second snapshot begins here
@@ -26,7 +26,7 @@ class Options(Config):
     """The MIND snapshots have no options."""
 
 
-def read(folder: Path | None, options: Options) -> Raw:
+def read(folder: Path | None, options: Options) -> RawDataset:
     """Read the three files; errors name what is missing."""
     files = ("interactions_train.parquet", "interactions_test.parquet", "items.parquet")
     folder = need_folder(folder, "mind_reclm", *files)
@@ -38,7 +38,7 @@ def read(folder: Path | None, options: Options) -> Raw:
     items = _table(
         folder / files[2], "item_id", "category", "subcategory", "title", "abstract"
     ).rename(columns={"abstract": "text"})
-    return Raw(
+    return RawDataset(
         pa.Table.from_pandas(
             log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
         ),

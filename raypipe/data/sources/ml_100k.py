@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from raypipe.config import Config
-from raypipe.data.dataset import Raw
+from raypipe.data.dataset import RawDataset
 from raypipe.data.delimited import read_delimited
 from raypipe.data.download import Archive, files_of
 from raypipe.data.sources import _movielens
@@ -26,7 +26,7 @@ class Options(Config):
     """MovieLens-100K has no options."""
 
 
-def read(folder: Path | None, options: Options) -> Raw:
+def read(folder: Path | None, options: Options) -> RawDataset:
     """Read the four files of the distribution from `folder`; errors name file, line and column."""
     folder = files_of(folder, "ml_100k", ARCHIVE, "u.data", "u.item", "u.user", "u.genre")
     log = read_delimited(

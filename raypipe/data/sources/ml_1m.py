@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raypipe.config import Config
-from raypipe.data.dataset import Raw
+from raypipe.data.dataset import RawDataset
 from raypipe.data.delimited import read_delimited
 from raypipe.data.download import Archive, files_of
 from raypipe.data.sources import _movielens
@@ -23,7 +23,7 @@ class Options(Config):
     """MovieLens-1M has no options."""
 
 
-def read(folder: Path | None, options: Options) -> Raw:
+def read(folder: Path | None, options: Options) -> RawDataset:
     """Read the three files of the distribution from `folder`; errors name file, line and column."""
     folder = files_of(folder, "ml_1m", ARCHIVE, "ratings.dat", "movies.dat", "users.dat")
     log = read_delimited(

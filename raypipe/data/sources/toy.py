@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from raypipe.config import Config
-from raypipe.data.dataset import Attribute, Raw
+from raypipe.data.dataset import Attribute, RawDataset
 from raypipe.seeding import generator
 
 WORDS = {
@@ -135,7 +135,7 @@ def truth(options: Options) -> dict[str, dict[str, str]]:
     return {"director": {f"m{i:04d}": SURNAMES[d] for i, d in enumerate(films.director)}}
 
 
-def read(folder: Path | None, options: Options) -> Raw:
+def read(folder: Path | None, options: Options) -> RawDataset:
     """Draw the data; the folder is not used."""
     films = _films(options)
     names = list(WORDS)
@@ -209,7 +209,7 @@ def read(folder: Path | None, options: Options) -> Raw:
             "club": [f if k else "none" for f, k in zip(favourite, told, strict=True)],
         }
     )
-    return Raw(
+    return RawDataset(
         pa.Table.from_pandas(log, preserve_index=False),
         pa.Table.from_pandas(items, preserve_index=False),
         pa.Table.from_pandas(users, preserve_index=False),

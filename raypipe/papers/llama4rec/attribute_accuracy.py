@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from raypipe.data.dataset import Dataset, truth_of
+from raypipe.data.dataset import Dataset, true_attributes
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.pipeline.stage import Context
 from raypipe.prompts.contract import Completion, Rejected
@@ -29,7 +29,7 @@ COLUMNS = ["attribute", ITEM, "value", "truth"]
 def _drawn(ctx: Context, config: Llama4RecConfig) -> pd.DataFrame:
     """COLUMNS of `judged_items` items of each attribute; truth is None where it is not known."""
     made = pd.read_parquet(ctx.input("augmentation") / "attributes.parquet")
-    truth = truth_of(config.data)
+    truth = true_attributes(config.data)
     rows: list[tuple[Any, ...]] = []
     for name in made.columns.drop(ITEM):
         own = made[made[name].notna()]
@@ -68,7 +68,7 @@ def judge_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
     if rows:
         (ctx.out / "prompts").mkdir()
         pq.write_table(
-            PROMPTS.of(pd.DataFrame(rows, columns=list(PROMPTS.columns)), ctx.name),
+            PROMPTS.from_frame(pd.DataFrame(rows, columns=list(PROMPTS.columns)), ctx.name),
             ctx.out / "prompts" / "part.parquet",
         )
     return {"rows": len(rows)}

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from raypipe.backbones import registry
 from raypipe.backbones.contract import FitData, Options, RatingQueries
-from raypipe.backbones.fit import Worker, can_start, fit
-from raypipe.backbones.interaction_matrices import Augmented, Tables
+from raypipe.backbones.fit import FitContext, Worker, can_start, fit
+from raypipe.backbones.interaction_matrices import Augmentation, InteractionMatrices
 from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.cluster import session, train
 from raypipe.papers.llama4rec import prompt_requests
@@ -30,9 +30,11 @@ from raypipe.seeding import derive
 DEEP = 50
 
 
-def augmented(ctx: Context, name: str) -> Augmented | None:
+def augmented(ctx: Context, name: str) -> Augmentation | None:
     """The LLM's additions for a backbone, where the stage has them as an input."""
-    return Augmented.read(ctx.input("augmentation"), name) if "augmentation" in ctx.inputs else None
+    return (
+        Augmentation.read(ctx.input("augmentation"), name) if "augmentation" in ctx.inputs else None
+    )
 
 
 def fit_backbone(
@@ -106,17 +108,8 @@ def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> No
         )
     crew = Worker(work.rank, work.world, work.device, work.add)
     with work.resume() as folder:
-        fitted = fit(
-            module.Model,
-            data,
-            options,
-            derive(seed, settings["name"]),
-            report,
-            save,
-            folder,
-            crew,
-            start,
-        )
+        context = FitContext(report, save, folder, start, crew)
+        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), context)
 
     def write(folder: Path) -> None:
         """Each worker answers a part of the questions; worker 0 writes what all of them hold."""
@@ -130,7 +123,9 @@ def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> No
             (PREDICTIONS, "predictions.parquet") if task == "rating" else (LISTS, "lists.parquet")
         )
         (folder / name).mkdir()
-        pq.write_table(contract.of(answers, ctx.name), folder / name / f"part-{work.rank}.parquet")
+        pq.write_table(
+            contract.from_frame(answers, ctx.name), folder / name / f"part-{work.rank}.parquet"
+        )
         if work.rank:
             return
         save_file(
@@ -146,10 +141,10 @@ def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> No
 
 
 def _answers(
-    model: Any, source: Tables, task: str, part: str, k: int, seed: int, worker: Worker
+    model: Any, source: InteractionMatrices, task: str, part: str, k: int, seed: int, worker: Worker
 ) -> pd.DataFrame:
     """The worker's share of LISTS or PREDICTIONS rows of a part."""
-    asked = source.targets(task, part)
+    asked = source.target_rows(task, part)
     own = np.arange(worker.rank, len(asked), worker.world)
     queries, asked = source.queries(task, part).part(own), asked.iloc[own]
     names = [prompt_requests.split_name(part, p) for p in asked["position"]]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.interaction_matrices import Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.evaluation import metrics, significance, slices
 from raypipe.papers.llama4rec import aggregation
 from raypipe.papers.llama4rec.config import Llama4RecConfig
@@ -153,7 +153,9 @@ def _ranking(
     return made.sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
 
 
-def _slices(task: str, frame: pd.DataFrame, past: Histories, data: Tables) -> dict[str, np.ndarray]:
+def _slices(
+    task: str, frame: pd.DataFrame, past: Histories, data: InteractionMatrices
+) -> dict[str, np.ndarray]:
     """[U] third of each user, by length of the training history and by popularity of the target in training."""
     asked = frame.drop_duplicates(USER)
     lengths = past.rated if task == "rating" else past.topk_train
@@ -204,10 +206,10 @@ def _tails(
 
     level, sign = differ(own_SU), -1 if metric in metrics.RATING else 1
     return {
-        "level": {"difference": level, "p": significance.contrast(own_SU, tail, head).p},
+        "level": {"difference": level, "p": significance.group_test(own_SU, tail, head).p},
         "gain": {
             "difference": sign * (level - differ(base_SU)),
-            "p": significance.contrast(own_SU - base_SU, tail, head).p,
+            "p": significance.group_test(own_SU - base_SU, tail, head).p,
         },
     }
 
@@ -274,7 +276,7 @@ def measure(
                 },
             }
             if variant not in BASELINES:
-                test = significance.paired(own_SU, of[baseline])
+                test = significance.paired_test(own_SU, of[baseline])
                 unit = (
                     2 * np.mean(means[baseline]) if metric == "RMSE" else 1.0
                 )  # d MSE = 2 RMSE d RMSE

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from raypipe.backbones.interaction_matrices import Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.cluster import ray_data, session
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec import attributes, prompt_requests, rendering
@@ -44,7 +44,7 @@ def instruction_asks(ctx: Context, config: Llama4RecConfig, with_hints: bool, se
                     count,
                 )
             else:
-                ranked = source.ranked(folder / "lists.parquet")
+                ranked = source.read_lists(folder / "lists.parquet")
                 made = prompt_requests.listwise(
                     source,
                     past,
@@ -99,7 +99,7 @@ def instructions(
     return session.in_worker(_merge_instructions, ctx, config, seed)
 
 
-def newest_histories(source: Tables, config: Llama4RecConfig) -> pd.DataFrame:
+def newest_histories(source: InteractionMatrices, config: Llama4RecConfig) -> pd.DataFrame:
     """Each user's newest training items as a text without a prompt, held rows included.
 
     The language-modelling before knows no held row, because a held row must be new to the LLM that learns to weigh a hint about it.

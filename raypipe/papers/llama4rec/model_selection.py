@@ -110,7 +110,7 @@ def _cases(ctx: Context, config: Llama4RecConfig) -> list[dict[str, Any]]:
                     cases.append(
                         _case(task, backbone, ranking, past, part[USER], config, scope)
                         | {
-                            "at": metrics.rank_of(part["target"].to_numpy(), items),
+                            "at": metrics.target_ranks(part["target"].to_numpy(), items),
                             "llm": llm,
                             "rec": rec,
                         }

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from raypipe.backbones.interaction_matrices import Ranked, Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices, RankedLists
 from raypipe.papers.llama4rec.config import PromptConfig
 from raypipe.schema import ITEM, RATING, USER
 from raypipe.seeding import generator
@@ -68,7 +68,7 @@ class Histories:
     are validation or test of a top-k task are hidden from rating histories too.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: InteractionMatrices) -> None:
         topk, rating = tables.rows("direct"), tables.rows("rating")
         train = rating[rating["part"] == "train"]
         self.topk = self._group(topk)
@@ -106,11 +106,11 @@ class Histories:
 
 
 def listwise(
-    tables: Tables,
+    tables: InteractionMatrices,
     histories: Histories,
     task: str,
     part: str,
-    ranked: Ranked,
+    ranked: RankedLists,
     similar: dict[str, str] | None,
     config: PromptConfig,
     k_prime: int,
@@ -120,12 +120,12 @@ def listwise(
     """Re-ranking asks of a part: one a target row.
 
     Args:
-        ranked: lists of the model that gives candidates and hints, see `Tables.ranked`. For held rows they are deeper than k' and
+        ranked: lists of the model that gives candidates and hints, see `InteractionMatrices.read_lists`. For held rows they are deeper than k' and
             the target is made sure to be a candidate, see `_tuning_candidates`.
         similar: user -> most similar user; None for prompts without augmentation.
         limit: at most so many asks (held rows), those with the target in the top k' first, otherwise at random.
     """
-    targets = tables.targets(task, part)
+    targets = tables.target_rows(task, part)
     rng = generator(seed, "listwise", task, part)
     rows: list[tuple[object, ...]] = []
     within: list[bool] = []
@@ -232,7 +232,7 @@ def pointwise_candidates(
 
 
 def rating(
-    tables: Tables,
+    tables: InteractionMatrices,
     histories: Histories,
     part: str,
     predictions: pd.DataFrame | None,
@@ -250,7 +250,7 @@ def rating(
         limit: at most so many, at random. Of held rows those hidden from the LLM are left out, and half get no rating hint,
             because the pointwise re-ranking of top-k lists has none.
     """
-    targets = tables.targets("rating", part)
+    targets = tables.target_rows("rating", part)
     rng = generator(seed, "rating", part)
     if part == "held":
         targets = targets[~targets["hidden"]]
@@ -308,7 +308,7 @@ def rating(
 
 
 def augmentation(
-    tables: Tables,
+    tables: InteractionMatrices,
     histories: Histories,
     config: PromptConfig,
     per_user: int,

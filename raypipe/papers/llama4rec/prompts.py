@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from raypipe.backbones.interaction_matrices import Ranked, Tables
+from raypipe.backbones.interaction_matrices import InteractionMatrices, RankedLists
 from raypipe.cluster import ray_data
 from raypipe.papers.llama4rec import attributes, prompt_requests, rendering
 from raypipe.papers.llama4rec.config import AugmentConfig, Llama4RecConfig
@@ -47,18 +47,18 @@ def of_backbones(config: Llama4RecConfig) -> list[Part]:
     return [Part(seed, task, name) for seed, task in both for name in config.backbones[task]]
 
 
-def tables(ctx: Context, number: str = "") -> Tables:
+def tables(ctx: Context, number: str = "") -> InteractionMatrices:
     """The arrays' source, from the inputs `data` and `split`; a stage that reads several datasets numbers them."""
-    return Tables.load(ctx.input(f"data{number}"), ctx.input(f"split{number}"))
+    return InteractionMatrices.load(ctx.input(f"data{number}"), ctx.input(f"split{number}"))
 
 
 @functools.lru_cache(maxsize=1)
-def _past(data: Path, split: Path) -> tuple[Tables, prompt_requests.Histories]:
-    source = Tables.load(data, split)
+def _past(data: Path, split: Path) -> tuple[InteractionMatrices, prompt_requests.Histories]:
+    source = InteractionMatrices.load(data, split)
     return source, prompt_requests.Histories(source)
 
 
-def past(ctx: Context) -> tuple[Tables, prompt_requests.Histories]:
+def past(ctx: Context) -> tuple[InteractionMatrices, prompt_requests.Histories]:
     """The inputs `data` and `split`, read once per process."""
     return _past(ctx.input("data"), ctx.input("split"))
 
@@ -84,7 +84,7 @@ def rerank_asks(
                 source, known, split, predictions, similar, config.prompts, config.rated, seed
             )
         return
-    ranked = source.ranked(folder / "lists.parquet")
+    ranked = source.read_lists(folder / "lists.parquet")
     for split in ("validation", "test"):
         made = prompt_requests.listwise(
             source, known, task, split, ranked, similar, config.prompts, config.k_prime, seed
@@ -113,7 +113,7 @@ def pointwise_asks(
     source, known = past(ctx)
     seed, task, name = part
     folder = ctx.input(f"model/{seed}/{name}")
-    ranked = source.ranked(folder / "lists.parquet")
+    ranked = source.read_lists(folder / "lists.parquet")
     yield _pointwise(
         source,
         known,
@@ -127,11 +127,11 @@ def pointwise_asks(
 
 
 def _pointwise(
-    source: Tables,
+    source: InteractionMatrices,
     known: prompt_requests.Histories,
     task: str,
     split: str,
-    ranked: Ranked,
+    ranked: RankedLists,
     similar: dict[str, str] | None,
     config: Llama4RecConfig,
     seed: int,
@@ -174,7 +174,7 @@ def guided_asks(
         return
     source, known = past(ctx)
     folder = ctx.input(f"model/{part.seed}/{part.backbone}")
-    every = source.ranked(folder / "lists.parquet")
+    every = source.read_lists(folder / "lists.parquet")
     ranked = {
         user: items for (user, split), items in every.items() if split == "validation"
     }  # its history is training alone
@@ -265,6 +265,6 @@ def write_prompts(
     where, folder = ctx.name, str(ctx.out / "prompts")
     return {
         "rows": ray_data.write_parts(
-            parts, lambda part: (PROMPTS.of(rows, where) for rows in made(part)), folder
+            parts, lambda part: (PROMPTS.from_frame(rows, where) for rows in made(part)), folder
         )
     }

@@ -13,7 +13,7 @@ import numpy as np
 
 from raypipe.backbones import registry
 from raypipe.backbones.contract import Queries, Ragged, RatingQueries
-from raypipe.backbones.interaction_matrices import Augmented, Tables
+from raypipe.backbones.interaction_matrices import Augmentation, InteractionMatrices
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
@@ -77,7 +77,7 @@ class Recommender:
         self.seed = int(facts["seed"])
         self.style = self.config.style
         dataset, split = Dataset.load(folder / "dataset"), Split.load(folder / "split")
-        self.tables = Tables(dataset, split)
+        self.tables = InteractionMatrices(dataset, split)
         self.histories = Histories(self.tables)
         self.book = rendering.Catalogue.of(dataset)
         self.titles = dataset.items[TITLE].to_numpy(str)
@@ -87,7 +87,9 @@ class Recommender:
         for task, choice in self.chosen.items():
             name = choice["backbone"]
             options = registry.options(task, name, self.config.backbone_options.get(name, {}))
-            data = self.tables.fit_data(task, extra=Augmented.read(folder / "augmentation", name))
+            data = self.tables.fit_data(
+                task, extra=Augmentation.read(folder / "augmentation", name)
+            )
             self.models[task] = load_backbone(folder / "models" / name, task, name, data, options)
             self.similar[task] = similar_of(folder / "models" / name)
         self.scorer = Scorer(str(folder / "llm"))
@@ -145,7 +147,7 @@ class Recommender:
         user, past = self._user(user_id), self._past(user_id, history)
         choice = self.chosen[task]
         masked = self.tables.split.masked or task == "direct"
-        queries = Queries(np.array([user]), Ragged.of([past.items]), np.array([0]), masked)
+        queries = Queries(np.array([user]), Ragged.from_lists([past.items]), np.array([0]), masked)
         free = len(self.book.ids) - (len(np.unique(past.items)) if masked else 0)
         depth = min(max(k, self.config.k_prime), free)
         found = top_k(self.models[task], queries, depth, self.seed)

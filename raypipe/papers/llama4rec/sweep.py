@@ -18,8 +18,8 @@ import yaml
 
 from raypipe.backbones import registry
 from raypipe.backbones.contract import Queries, RatingQueries
-from raypipe.backbones.fit import fit
-from raypipe.backbones.interaction_matrices import Tables
+from raypipe.backbones.fit import FitContext, fit
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.backbones.scoring import predict, top_k
 from raypipe.cluster import session, tune
 from raypipe.data.dataset import read
@@ -99,7 +99,7 @@ def draw(
 
 
 def measure(
-    point: dict[str, Any], source: Tables, task: str, name: str, seed: int
+    point: dict[str, Any], source: InteractionMatrices, task: str, name: str, seed: int
 ) -> dict[str, float]:
     """Fit once and return the metrics of both parts, as "PART METRIC", and the value that validation decides by."""
     options = registry.options(task, name, point)
@@ -108,8 +108,6 @@ def measure(
         source.fit_data(task),
         options,
         derive(seed, name),
-        _silent,
-        _silent,
     )
     found = {
         "validation": max(line["validation"] for line in fitted.curve),
@@ -127,7 +125,7 @@ def measure(
 
 
 def sweep(
-    source: Tables,
+    source: InteractionMatrices,
     task: str,
     name: str,
     base: dict[str, Any],
@@ -197,7 +195,9 @@ def run(
 ) -> Found:
     """Read the data and `sweep` in this process; meant for a Ray worker, so that the driver holds no data."""
     dataset = read(config.data)
-    source = Tables(dataset, make_split(dataset.interactions, config.data, config.llm.tune.holdout))
+    source = InteractionMatrices(
+        dataset, make_split(dataset.interactions, config.data, config.llm.tune.holdout)
+    )
     base = config.backbone_options.get(name, {})
     return sweep(
         source,
@@ -214,10 +214,6 @@ def run(
     )
 
 
-def _silent(*anything: Any) -> None:
-    """For reports and checkpoints that nobody needs: a point is short."""
-
-
 def _trial(point: dict[str, Any], data: Any, report: Callable[[dict[str, float]], None]) -> None:
     torch.set_num_threads(1)
     source, task, name, base, seed = data
@@ -227,8 +223,7 @@ def _trial(point: dict[str, Any], data: Any, report: Callable[[dict[str, float]]
         source.fit_data(task),
         options,
         derive(seed, name),
-        report,
-        _silent,
+        FitContext(report),
     )
 
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from raypipe.backbones import contract, registry
 from raypipe.backbones.contract import Backbone, Ranker, SetQueries
-from raypipe.backbones.entities import Texts
-from raypipe.backbones.fit import fit
+from raypipe.backbones.entities import TextVectors
+from raypipe.backbones.fit import FitContext, fit
 from raypipe.backbones.scoring import nearest_users, top_sets
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.cluster import session, train
 from raypipe.data.snapshot import VALIDATION
 from raypipe.evaluation import metrics
@@ -37,15 +37,15 @@ METRICS = ("R@20", "R@40", "N@20", "N@40")
 #: items of a ranking that the metrics look at
 DEPTH = 40
 _METRIC_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
-    "R": metrics.recall_of_sets,
-    "N": metrics.ndcg_of_sets,
+    "R": metrics.set_recall,
+    "N": metrics.set_ndcg,
 }
 
 
-def texts(ctx: Context) -> Texts:
+def texts(ctx: Context) -> TextVectors:
     """The vectors of the inputs `texts`, `users` and `items`; the last two may be absent."""
     items = read_vectors(ctx.input("texts"))["items"]
-    return Texts(items, _profile_vectors(ctx, "users"), _profile_vectors(ctx, "items"))
+    return TextVectors(items, _profile_vectors(ctx, "users"), _profile_vectors(ctx, "items"))
 
 
 def _profile_vectors(ctx: Context, name: str) -> np.ndarray | None:
@@ -74,7 +74,9 @@ def fit_backbone(
             )
 
     with work.resume() as folder:
-        fitted = fit(module.Model, data, options, derive(seed, name), report, work.save, folder)
+        fitted = fit(
+            module.Model, data, options, derive(seed, name), FitContext(report, work.save, folder)
+        )
     _save_weights(fitted.model, ctx.out)
     facts = {"rows": len(data.user), **_curve_facts(fitted.curve)}
     (ctx.out / "curve.json").write_text(json.dumps(fitted.curve))
@@ -82,7 +84,7 @@ def fit_backbone(
     assert isinstance(fitted.model, Ranker)
     parts = []
     for setting in SETTINGS:
-        questions = tables.questions(part, setting)
+        questions = tables.queries(part, setting)
         by_user = user_metrics(fitted.model, questions, tables.users, seed)
         by_user.insert(0, "setting", setting)
         parts.append(by_user)
@@ -144,7 +146,12 @@ def set_metrics(correct_QK: np.ndarray, targets_Q: np.ndarray) -> dict[str, np.n
 
 
 def load_model(
-    folder: Path, config: ReclmConfig, name: str, tables: SnapshotTables, as_of: AsOf, own: Texts
+    folder: Path,
+    config: ReclmConfig,
+    name: str,
+    tables: SnapshotMatrices,
+    as_of: AsOf,
+    own: TextVectors,
 ) -> Backbone:
     """A fitted backbone from its weights.
 

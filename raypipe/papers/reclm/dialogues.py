@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones.arrays import Ragged
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.data.snapshot import VALIDATION
 from raypipe.errors import DataError
 from raypipe.papers.reclm.config import ReclmConfig
@@ -84,7 +84,7 @@ def distillation(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     return write_turns(ctx, examples)
 
 
-def draw(tables: SnapshotTables, similar: np.ndarray, number: int, seed: int) -> list[Dialogue]:
+def draw(tables: SnapshotMatrices, similar: np.ndarray, number: int, seed: int) -> list[Dialogue]:
     """Dialogues about as many users; in half of them the user interacted with the item (R15).
 
     The item of a positive dialogue is one that a similar user has, too. It is left out of the
@@ -130,7 +130,7 @@ def _draw_half(
 
 
 def _draw(
-    ctx: Context, config: ReclmConfig, tables: SnapshotTables
+    ctx: Context, config: ReclmConfig, tables: SnapshotMatrices
 ) -> tuple[np.ndarray, list[Dialogue]]:
     """[U, N] the similar users of each user, and the dialogues of the run."""
     similar = np.load(ctx.input("neighbours") / "similar.npy")

@@ -75,7 +75,7 @@ def text_signal(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     tables = load_tables(ctx)
     vectors = unit(read_vectors(ctx.input("texts"))["items"])
     rng = generator(config.seed, "text signal")
-    left, right = _item_pairs(tables.known(TEST), rng)
+    left, right = _item_pairs(tables.fit_rows(TEST), rng)
     items, position = np.unique(np.concatenate([left, right]), return_inverse=True)
     left_row, right_row = np.split(position, 2)
     own = vectors[items]
@@ -131,7 +131,7 @@ def evaluate(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
             lines.append({**line, **_compare(by_row, setting, row, metric)})
     chance = {}
     for setting in SETTINGS:
-        questions = tables.questions(TEST, setting)
+        questions = tables.queries(TEST, setting)
         chance[setting] = random_orders(questions, len(tables.items), config.seed)
     report = json.dumps({"lines": lines, "random": chance}, indent=1)
     (ctx.out / "metrics.json").write_text(report)
@@ -158,11 +158,11 @@ def _compare(by_row: dict[str, UserMetrics], setting: str, row: str, metric: str
         "std": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else 0.0,
     }
     if row != "base":
-        test = significance.paired(values_SU, by_row["base"][setting][metric])
+        test = significance.paired_test(values_SU, by_row["base"][setting][metric])
         line |= {"p": test.p, "effect": test.effect, "detectable": test.detectable}
     if row not in ("base", "augment") and "augment" in by_row:
         augment = by_row["augment"][setting][metric]
-        line["augment_p"] = significance.paired(augment, values_SU).p
+        line["augment_p"] = significance.paired_test(augment, values_SU).p
     return line
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from raypipe.backbones.arrays import Ragged
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import TEST, VALIDATION, Snapshots
 from raypipe.papers.reclm.vectors import unit
@@ -25,21 +25,21 @@ AS_OF: tuple[AsOf, ...] = ("train", "first")
 EVALUATED_PART: dict[AsOf, str] = {"train": VALIDATION, "first": TEST}
 
 
-def load_tables(ctx: Context) -> SnapshotTables:
+def load_tables(ctx: Context) -> SnapshotMatrices:
     """The dataset with both snapshots, from the inputs `data` and `snapshots`."""
-    return SnapshotTables(Dataset.load(ctx.input("data")), Snapshots.load(ctx.input("snapshots")))
+    return SnapshotMatrices(Dataset.load(ctx.input("data")), Snapshots.load(ctx.input("snapshots")))
 
 
-def histories(tables: SnapshotTables, part: str) -> Ragged:
+def histories(tables: SnapshotMatrices, part: str) -> Ragged:
     """[U] the items of each user, oldest first, that models evaluated on `part` may know."""
-    known = tables.known(part)
+    known = tables.fit_rows(part)
     users, items = known["u"].to_numpy(np.int64), known["i"].to_numpy(np.int64)
     return _group(users, items, len(tables.users))
 
 
-def users_by_item(tables: SnapshotTables, part: str) -> Ragged:
+def users_by_item(tables: SnapshotMatrices, part: str) -> Ragged:
     """[I] the users of each item, in user order, that models evaluated on `part` may know."""
-    known = tables.known(part)
+    known = tables.fit_rows(part)
     users, items = known["u"].to_numpy(np.int64), known["i"].to_numpy(np.int64)
     return _group(items, users, len(tables.items))
 

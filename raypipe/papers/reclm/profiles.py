@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from raypipe.backbones.arrays import Ragged
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.cluster import session
 from raypipe.data.snapshot import TEST, TRAIN, VALIDATION
 from raypipe.errors import DataError
@@ -82,7 +82,7 @@ def user_prompts(
 
 
 def _sample(
-    config: ReclmConfig, tables: SnapshotTables, train: Ragged, nearest: np.ndarray, size: int
+    config: ReclmConfig, tables: SnapshotMatrices, train: Ragged, nearest: np.ndarray, size: int
 ) -> np.ndarray:
     """A sample of users, the nearest user of each, and the user of the case study."""
     with_history = np.flatnonzero(np.diff(train.start))
@@ -159,7 +159,7 @@ def cold_prompts(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     return {"rows": len(table.rows)}
 
 
-def cold_items(tables: SnapshotTables, as_of: AsOf, profiled: np.ndarray) -> np.ndarray:
+def cold_items(tables: SnapshotMatrices, as_of: AsOf, profiled: np.ndarray) -> np.ndarray:
     """Items without a profile that may have to be ranked."""
     parts = [TRAIN, VALIDATION] if as_of == "train" else [TRAIN, VALIDATION, TEST]
     ranked = tables.rows.loc[tables.rows["part"].isin(parts), "i"].unique()

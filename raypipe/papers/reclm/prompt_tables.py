@@ -79,7 +79,7 @@ class PromptTable:
         frame = pd.DataFrame(self.rows, columns=[*PROMPTS.columns, *IDENTITY])
         ray_data.write_blocks(
             frame,
-            lambda piece: PROMPTS.of(piece, ctx.name),
+            lambda piece: PROMPTS.from_frame(piece, ctx.name),
             str(ctx.out / "prompts"),
             f"{self.template}-",
         )

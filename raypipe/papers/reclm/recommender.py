@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones.contract import Ragged, SetQueries
-from raypipe.backbones.entities import Texts
-from raypipe.backbones.extension import NewItems, NewUser, extended
+from raypipe.backbones.entities import TextVectors
+from raypipe.backbones.extension import NewItems, NewUser, extend_model
 from raypipe.backbones.scoring import top_sets
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.data.dataset import Dataset, clean_title
 from raypipe.data.snapshot import TEST, Snapshots
 from raypipe.errors import UnknownError
@@ -104,7 +104,7 @@ class Recommender:
         self.config = ReclmConfig.model_validate(head["config"])
         self.backbone, self.seed = head["backbone"], int(head["seed"])
         self.dataset = Dataset.load(folder / "dataset")
-        self.tables = SnapshotTables(self.dataset, Snapshots.load(folder / "snapshots"))
+        self.tables = SnapshotMatrices(self.dataset, Snapshots.load(folder / "snapshots"))
         self.prompts = ProfilePrompts.of(self.dataset, self.config.profiles)
         self.histories = histories(self.tables, TEST)
         vectors: dict[Side, np.ndarray | None] = {"user": None, "item": None}
@@ -123,7 +123,7 @@ class Recommender:
             if (folder / "llm" / name).is_dir():
                 self.llms[side] = Scorer(str(folder / "llm" / name))
         item_vectors = read_vectors(folder / "vectors" / "texts")["items"]
-        self.texts = Texts(item_vectors, vectors["user"], vectors["item"])
+        self.texts = TextVectors(item_vectors, vectors["user"], vectors["item"])
         self.data = self.tables.fit_data(TEST, self.texts)
         self.model: Any = load_model(
             folder / "model", self.config, self.backbone, self.tables, "first", self.texts
@@ -197,11 +197,11 @@ class Recommender:
         """Row numbers of the k best items of the catalogue without the user's own, best first."""
         model = self.model
         if items is not None or user.new is not None:
-            model, _ = extended(model, self.data, items, user.new)
+            model, _ = extend_model(model, self.data, items, user.new)
         question = SetQueries(
             np.array([user.number]),
-            Ragged.of([user.history]),
-            Ragged.of([np.empty(0, np.int64)]),
+            Ragged.from_lists([user.history]),
+            Ragged.from_lists([np.empty(0, np.int64)]),
             catalogue,
         )
         unseen = len(np.setdiff1d(catalogue, user.history))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones.arrays import Ragged
-from raypipe.backbones.snapshots import SnapshotTables
+from raypipe.backbones.snapshots import SnapshotMatrices
 from raypipe.data.dataset import Dataset
 from raypipe.data.snapshot import VALIDATION, Snapshots
 from raypipe.errors import ConfigError
@@ -92,7 +92,7 @@ def neighbours(ctx: Context, config: ReclmConfig, name: str) -> dict[str, Any]:
     similar = backbones.similar_users(ctx, config, name)
     old_similar = np.load(folder / "neighbours" / "similar.npy")
     tables = load_tables(ctx)
-    old_tables = SnapshotTables(
+    old_tables = SnapshotMatrices(
         Dataset.load(folder / "dataset"), Snapshots.load(folder / "snapshots")
     )
     # today's row number of each user of the bundle; -1 if the user is gone

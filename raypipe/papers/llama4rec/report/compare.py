@@ -100,7 +100,7 @@ def compare(one: Path, two: Path) -> tuple[list[tuple[str, Any, Any]], list[dict
             values(two, reports[1], key), join="inner", axis=0
         )
         seeds = min(a.shape[1], b.shape[1])
-        test = significance.paired(b.to_numpy().T[:seeds], a.to_numpy().T[:seeds])
+        test = significance.paired_test(b.to_numpy().T[:seeds], a.to_numpy().T[:seeds])
         means = {
             side: float(np.mean(of[key]["values"][:seeds]))
             for side, of in (("one", left), ("two", right))

@@ -20,7 +20,7 @@ def markdown(sheets: list[dict[str, Any]], report: dict[str, Any]) -> str:
         "Full ranking, chosen on validation, test read once. In brackets: the paper's value.",
         "*: p at most 0.05 (paired over users and seeds, Holm over all cells). Effect: Cohen's d. Detectable: the least true"
         " difference that so many users would show in four runs of five."
-        + significance.caution(run["seeds"]),
+        + significance.single_seed_caution(run["seeds"]),
     ]
     for sheet in sheets:
         lines += ["", f"## {sheet['task']}", "", *_head("backbone", "", *sheet["metrics"])]
@@ -34,7 +34,7 @@ def markdown(sheets: list[dict[str, Any]], report: dict[str, Any]) -> str:
                     )
                 )
             lines.append(_row("", "gain", *(f"{v:+.1%}" for v in group["gain"])))
-            lines.append(_row("", "p", *map(significance.printed, group["p"])))
+            lines.append(_row("", "p", *map(significance.format_p, group["p"])))
             lines.append(_row("", "effect", *(f"{v:+.2f}" for v in group["effect"])))
             lines.append(_row("", "detectable", *(f"{v:.4f}" for v in group["detectable"])))
             if group["oracle"] is not None:
@@ -73,7 +73,7 @@ def _for_whom(sheet: dict[str, Any]) -> list[str]:
             ]
             tails = (group["tails"].get(by, {}).get(name) for name in sheet["tails"])
             told = [
-                f"{tail[0]:+.4f} (p {significance.printed(tail[1])})" if tail else ""
+                f"{tail[0]:+.4f} (p {significance.format_p(tail[1])})" if tail else ""
                 for tail in tails
             ]
             lines.append(_row(group["backbone"], by, *shown, *told))

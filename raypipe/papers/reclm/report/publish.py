@@ -344,7 +344,7 @@ def markdown(
         "",
         f"{run['seeds']} seed(s), commit {run['commit']}, {run['finished']}. Epochs chosen on validation, test read once.",
         "In brackets: the paper's value. *: above Base with p at most 0.05 (paired over users and seeds, Holm over all cells)."
-        + significance.caution(run["seeds"]),
+        + significance.single_seed_caution(run["seeds"]),
         "",
         f"Do texts tell who takes what? Mean cosine of items that the same user took: {signal['cosine']:.4f}; with texts assigned "
         f"at random {signal['random']:.4f} ± {signal['std']:.4f} (z {signal['z']:+.1f}).",
