@@ -12,10 +12,10 @@ from raypipe.config import Config
 class EmbeddedConfig(Config):
     """The small LLaMA built from the run's own corpus."""
 
-    hidden_size: int = Field(128, ge=8)
-    intermediate_size: int = Field(384, ge=8)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
+    hidden_size: int = Field(128, ge=8, description="width of the hidden states")
+    intermediate_size: int = Field(384, ge=8, description="width of the feed-forward layers")
+    layers: int = Field(2, ge=1, description="transformer layers")
+    heads: int = Field(4, ge=1, description="attention heads")
     pieces: int = Field(2048, ge=300, description="vocabulary of word pieces")
     titles: int = Field(
         20000, ge=0, description="most popular titles that get a token of their own"
@@ -24,8 +24,8 @@ class EmbeddedConfig(Config):
         6, ge=1, description="epochs of language-modelling before instruction tuning"
     )
     batch_size: int = Field(32, ge=1, description="documents a step")
-    learning_rate: float = Field(3e-3, gt=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of language-modelling")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate in training")
 
     @model_validator(mode="after")
     def _head_size(self) -> EmbeddedConfig:
@@ -39,14 +39,18 @@ class EmbeddedConfig(Config):
 class EngineConfig(Config):
     """The engine that generates."""
 
-    name: Literal["vllm", "transformers", "scripted"] = "vllm"
+    name: Literal["vllm", "transformers", "scripted"] = Field(
+        "vllm", description="scripted: a stand-in for tests, without a model"
+    )
     concurrency: int = Field(1, ge=1, description="engine replicas")
-    tensor_parallel: int = Field(1, ge=1)
+    tensor_parallel: int = Field(1, ge=1, description="devices of one engine replica")
     batch_size: int = Field(64, ge=1, description="prompts that `transformers` reads at once")
-    max_num_seqs: int = Field(128, ge=1)
-    max_batched_tokens: int = Field(8192, ge=64)
+    max_num_seqs: int = Field(128, ge=1, description="prompts that vLLM processes at the same time")
+    max_batched_tokens: int = Field(8192, ge=64, description="tokens of one step of vLLM")
     kv_cache_gib: int = Field(1, ge=1, description="CPU only")
-    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "auto", description="number format; auto: float32 on a CPU, on a GPU that of the model"
+    )
     patience_seconds: float = Field(
         900,
         gt=0,
@@ -58,17 +62,19 @@ class EndpointConfig(Config):
     """An OpenAI-compatible endpoint."""
 
     url: str = Field(description="base address, e.g. https://api.openai.com/v1")
-    model: str
+    model: str = Field(description="name of the model at the endpoint")
     key_variable: str = Field(
         "OPENAI_API_KEY",
         description="environment variable with the key, which itself is never set here",
     )
-    requests_per_minute: float = Field(60, gt=0)
+    requests_per_minute: float = Field(
+        60, gt=0, description="largest number of requests per minute"
+    )
     at_once: int = Field(8, ge=1, description="requests under way at a time")
     retries: int = Field(
         5, ge=0, description="repetitions of a request that failed for a reason that passes"
     )
-    timeout_seconds: float = Field(60, gt=0)
+    timeout_seconds: float = Field(60, gt=0, description="time limit of a request")
     max_tokens: int = Field(64, ge=1, description="length of an answer")
     dollars_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")
     dollars_out: float = Field(0.0, ge=0, description="price of a million written tokens")

@@ -12,10 +12,12 @@ from raypipe.config import Config
 class TrainingConfig(Config):
     """How an LLM is trained (L30, L31)."""
 
-    epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    batch_size: int = Field(16, ge=1)
-    warmup_steps: int = Field(50, ge=0)
+    epochs: int = Field(2, ge=1, description="passes over the training examples")
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
+    batch_size: int = Field(16, ge=1, description="examples per step, over all workers")
+    warmup_steps: int = Field(
+        50, ge=0, description="steps in which the learning rate rises; at most a tenth of all"
+    )
     max_length: int = Field(
         384, ge=32, description="context in tokens; longer prompts are refused, not cut"
     )
