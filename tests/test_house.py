@@ -3,12 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "raypipe"
+from tests.support.paths import PACKAGE, ROOT
+
 LEVELS = [
     {
         "__init__",

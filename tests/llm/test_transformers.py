@@ -1,0 +1,69 @@
+"""The transformers engine, tokens of options, and the scripted engine."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from raypipe.llm.scripted import script
+from raypipe.llm.tokens import first_token, tokenize_prompt
+from raypipe.llm.transformers import Question, Scorer
+from raypipe.prompts.contract import Completion, Person, Words
+from raypipe.prompts.templates import listwise_constrained
+
+
+def test_options_have_their_own_first_tokens(llm):
+    folder, titles = llm
+    own = [first_token(folder, f' "{t}"') for t in titles]
+    assert len(set(own)) == len(titles)
+    assert len({first_token(folder, f" {n}") for n in range(1, 6)}) == 5
+    got = tokenize_prompt(folder, "Answer:", [' "' + titles[0] + '"'], "score")
+    assert got.prompt[0] == 1 and got.options == own[:1]
+    assert tokenize_prompt(folder, "Answer:", [" x"], "choose").options == []
+
+
+def test_scores_do_not_depend_on_the_batch(llm):
+    folder, titles = llm
+    scorer = Scorer(folder)
+    asked = [
+        Question(f'"{t}"' * (n + 1) + " Answer:", [f' "{x}"' for x in titles[:3]])
+        for n, t in enumerate(titles[:6])
+    ]
+    together, alone = scorer.score(asked), [scorer.score([q])[0] for q in asked]
+    assert np.allclose(together, alone, atol=1e-4)
+    logits = scorer.model(
+        torch.tensor([tokenize_prompt(folder, asked[0].prompt, [], "choose").prompt])
+    ).logits[0, -1]
+    expected = torch.log_softmax(logits, -1)[
+        tokenize_prompt(folder, "", list(asked[0].options), "score").options
+    ]
+    assert together[0] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_prompts_beyond_the_context_get_no_answer(llm):
+    scorer = Scorer(llm[0])
+    long = "word " * 3000 + "Answer:"
+    assert scorer.score([Question(long, [" a", " b"]), Question("Answer:", [" a", " b"])])[0] == []
+    assert scorer.choose(Question(long, [" a"], "choose")) == ""
+    assert scorer.choose(Question("Answer:", [" a", " b c"], "choose")) in (" a", " b c")
+
+
+def test_the_scripted_engine_repeats_itself():
+    row = pd.Series({"prompt_id": "1", "prompt": "p", "options": [" a", " b"], "mode": "score"})
+    assert script(row)["logprobs"] == script(row)["logprobs"] != []
+
+
+def test_the_small_llm_writes_an_order_of_candidates(llm):
+    titles = llm[1][:12]
+    asked = listwise_constrained.render(
+        Words("film", "watched"), Person(llm[1][12:15]), titles, titles, "title"
+    )
+    answer = Scorer(llm[0]).generate(asked.text, asked.pattern)
+    assert (
+        re.fullmatch(asked.pattern, answer)
+        and len(listwise_constrained.named(answer, asked.options)) == listwise_constrained.PLACES
+    )
+    got = dict(listwise_constrained.parse(Completion(answer, ()), asked.options, asked.payload))
+    assert set(got) == set(titles) and max(got.values()) == -1.0 and len(set(got.values())) > 1

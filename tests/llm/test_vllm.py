@@ -1,0 +1,155 @@
+"""The vLLM engine, by a stand-in for vLLM."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from types import SimpleNamespace
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from raypipe.llm import orphans, vllm
+
+CHAIN = """
+import multiprocessing, os, sys, time
+from raypipe.llm.orphans import watch
+
+def child():
+    watch()
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=child).start()
+    time.sleep(120)
+"""
+
+
+def test_an_engine_ends_with_the_process_that_started_it(tmp_path):
+    (tmp_path / "chain.py").write_text(CHAIN)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "chain.py")], stdout=subprocess.PIPE, text=True
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert child.is_running()
+    parent.kill()
+    parent.wait()
+    child.wait(timeout=20)
+
+
+def test_vllm_finds_the_plugin():
+    (found,) = entry_points(group="vllm.general_plugins", name="raypipe_orphans")
+    assert found.load() is orphans.watch
+
+
+class FakeEngine:
+    """Stands for vLLM's engine: two requests a step, oldest first; what it writes is the number of the request."""
+
+    def __init__(self):
+        self.open, self.asked, self.steps = [], {}, 0
+
+    @classmethod
+    def from_engine_args(cls, args):
+        return cls()
+
+    def add_request(self, request_id, prompt, parameters):
+        self.open.append(request_id)
+        self.asked[request_id] = prompt["prompt_token_ids"], parameters
+
+    def step(self):
+        self.steps += 1
+        now, self.open = self.open[:2], self.open[2:]
+        return [SimpleNamespace(request_id=r, finished=True, outputs=[self.answer(r)]) for r in now]
+
+    def answer(self, request):
+        wanted = getattr(self.asked[request][1], "logprob_token_ids", [])
+        table = {t: SimpleNamespace(logprob=-float(t)) for t in wanted}
+        return SimpleNamespace(
+            text="" if wanted else f"answer {request}", logprobs=[table], token_ids=[0]
+        )
+
+
+@pytest.fixture
+def replica(llm, monkeypatch):
+    fake = SimpleNamespace(
+        EngineArgs=SimpleNamespace, LLMEngine=FakeEngine, SamplingParams=SimpleNamespace
+    )
+    monkeypatch.setitem(sys.modules, "vllm", fake)
+    monkeypatch.setitem(
+        sys.modules,
+        "vllm.sampling_params",
+        SimpleNamespace(StructuredOutputsParams=SimpleNamespace),
+    )
+    return vllm.Replica(llm[0], {"max_model_len": 64})
+
+
+def tokenized(llm, rows):
+    table = pa.Table.from_pylist(
+        [
+            dict(zip(("prompt_id", "prompt", "mode", "options"), r, strict=True))
+            | {"pattern": "[a-f]{3}" if r[2] == "form" else ""}
+            for r in rows
+        ]
+    )
+    return vllm.tokenize(table, llm[0])
+
+
+def test_batches_of_an_engine_go_on_together_and_get_their_own_answers(llm, replica):
+    options = [' "Alien (1979)"', ' "Heat (1995)"', ' "Alien (1979)"']
+    batches = [
+        tokenized(
+            llm, [(f"{name}{i}", f"Question {name}{i} Answer:", "score", options) for i in range(5)]
+        )
+        for name in "ab"
+    ]
+
+    async def both():
+        return await asyncio.gather(*map(replica, batches))
+
+    for name, got in zip("ab", asyncio.run(both()), strict=True):
+        rows = got.to_pylist()
+        assert [r["prompt_id"] for r in rows] == [f"{name}{i}" for i in range(5)]
+        for row, asked in zip(
+            rows,
+            tokenized(llm, [("", "Question x0 Answer:", "score", options)] * 5).to_pylist(),
+            strict=True,
+        ):
+            assert (
+                row["logprobs"] == [-float(t) for t in asked["option_tokens"]]
+                and row["answer"] == ""
+            )
+            assert row["tokens_out"] == 1 and row["finished_at"] <= time.time()
+    assert replica.engine.steps == 5, "ten requests of both batches, two a step"
+    assert not replica.finished, "answers that were handed out are not kept"
+
+
+def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replica):
+    long = "word " * 100
+    rows = [
+        ("s", "Which? Answer:", "score", [" A", " B"]),
+        ("c", "Which? Answer:", "choose", ["A", "B"]),
+        ("f", "Write. Answer:", "form", []),
+        ("l", long, "score", [" A"]),
+    ]
+    batch = tokenized(llm, rows)
+    got = {r["prompt_id"]: r for r in asyncio.run(replica(batch)).to_pylist()}
+    parameters = [p for _, p in replica.engine.asked.values()]
+    assert [tokens for tokens, _ in replica.engine.asked.values()] == batch["tokens"].to_pylist()[
+        :3
+    ]
+    assert len(parameters) == 3 and all(p.temperature == 0 for p in parameters)
+    assert parameters[0].max_tokens == 1 and parameters[0].logprob_token_ids == sorted(
+        {*batch["option_tokens"].to_pylist()[0]}
+    )
+    assert (
+        parameters[1].structured_outputs.choice == ["A", "B"]
+        and parameters[2].structured_outputs.regex == "[a-f]{3}"
+    )
+    assert parameters[2].max_tokens == 64 - len(batch["tokens"].to_pylist()[2]), (
+        "no more than the context holds"
+    )
+    assert got["c"]["answer"] == "answer 1" and got["f"]["answer"] == "answer 2"
+    assert got["l"]["answer"] == "" and got["l"]["logprobs"] == [] and got["l"]["tokens_out"] == 0

@@ -1,0 +1,105 @@
+"""Prompts about item attributes, and their judge."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from raypipe.data.config import DataConfig
+from raypipe.data.dataset import true_attributes
+from raypipe.papers.llama4rec import attributes
+from raypipe.papers.llama4rec.config import load
+from raypipe.papers.llama4rec.instructions import attribute_instructions
+from raypipe.prompts.contract import Completion, Rejected
+from raypipe.prompts.templates import (
+    attribute,
+    judge,
+)
+
+
+def test_the_judge_is_told_the_truth_where_it_is_known():
+    got = judge.render("film", "Alien", "genre: horror", "director", "Scott", "R. Scott")
+    assert got.mode == "write" and got.text == (
+        'Somebody says that the director of the film "Alien" is Scott. Known of it: genre: horror. A reference says that the '
+        "director is R. Scott. Is that correct? Answer with the one word yes or no."
+    )
+    assert "reference" not in judge.render("film", "Alien", "", "director", "Scott", None).text
+    said = {
+        "Yes.": "correct",
+        "no": "not correct",
+        "I know nothing": Rejected("not_an_option"),
+        " ": Rejected("no_answer"),
+    }
+    assert {answer: judge.parse(Completion(answer, ())) for answer in said} == said
+
+
+def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy):
+    config = load("toy").augment
+    items = toy.dataset.items.set_index("item_id")
+    for known in (False, True):
+        asked = list(attributes.questions(toy.dataset, config, known, 0))
+        assert {q.item_id for q in asked} == set(items.index[(items["director"] != "") == known])
+        for q in asked:
+            *shown, question = q.rendered.text.split("\n")
+            assert len(shown) == config.examples and question == attribute.line(
+                *items.loc[q.item_id, ["title", "text"]], "director"
+            )
+            assert all(line.rpartition(" ")[2] in items["director"].unique() for line in shown)
+            assert not any(line.startswith(f'"{items.loc[q.item_id, "title"]}"') for line in shown)
+            assert set(q.rendered.payload) == {line.rpartition(" ")[2] for line in shown} | {
+                attribute.UNKNOWN
+            }, "grounded"
+            assert (q.value == items.loc[q.item_id, "director"]) and (q.value != "") == known
+    truth = true_attributes(
+        DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12})
+    )["director"]
+
+    def right(retrieval):
+        own = config.model_copy(update={"retrieval": retrieval})
+        asked = attributes.questions(toy.dataset, own, False, 0)
+        return np.mean([q.rendered.text.split("\n")[-2].endswith(truth[q.item_id]) for q in asked])
+
+    assert right(True) > 3 * right(False), (
+        "a film of the same saga is the example next to the question"
+    )
+    wanted = load("toy", {"llm.tune.instructions": 1000})
+    made = attribute_instructions(toy.dataset, wanted, 0)
+    assert len(made) == 2 * (items["director"] != "").sum() and made["ask_id"].is_unique
+    assert {a.strip() for a in made["answer"]} <= set(items["director"])
+    assert (
+        len(attribute_instructions(toy.dataset, load("toy", {"llm.tune.instructions": 20}), 0))
+        == 10
+    )
+
+    def values(question):
+        return [line.rpartition(" ")[2] for line in question.rendered.text.split("\n")[:-1]] + [
+            question.value
+        ]
+
+    pairs = list(
+        zip(
+            *(
+                attributes.questions(toy.dataset, config, True, 0, exchanged=e)
+                for e in (False, True)
+            ),
+            strict=True,
+        )
+    )
+    true, exchanged = ([values(q) for q in side] for side in zip(*pairs, strict=True))
+    assert np.mean([t == e for t, e in zip(true, exchanged, strict=True)]) < 0.2
+    assert all(
+        [v == t[-1] for v in t] == [v == e[-1] for v in e]
+        for t, e in zip(true, exchanged, strict=True)
+    ), "copying stays right"
+
+
+def test_attributes_without_a_known_value_are_not_asked_for(toy):
+    def told(n):
+        shown = [*["Lee"] * n, *[""] * (len(toy.dataset.items) - n)]
+        return replace(toy.dataset, items=toy.dataset.items.assign(director=shown))
+
+    config = load("toy").augment
+    assert not len(attributes.prompts(told(0), config, 0))
+    assert len(attributes.prompts(told(1), config, 0)) == len(toy.dataset.items) - 1
+    assert not list(attributes.questions(told(1), config, True, 0)), (
+        "its own value is never an example"
+    )

@@ -1,0 +1,65 @@
+"""Pairs that the reward model learns from."""
+
+import pandas as pd
+
+from raypipe.papers.reclm import (
+    dialogues,
+    reward_pairs,
+)
+from raypipe.prompts import profiles as form
+from raypipe.prompts.contract import Rejected
+from raypipe.prompts.profiles import ProfileForm
+from raypipe.tuning import policy
+from tests.support.reclm_bench import answer
+
+TURNS = [("Users: user 1. Profiles:", " User 1: fan"), (" Will user 1 take it? Answer:", " Yes")]
+
+
+def test_bad_answers_are_of_their_kind():
+    own, other = "User identity: a, b; User interests: c.", "User identity: x; User interests: y."
+    got = {kind: reward_pairs.bad_answer(kind, own, other) for kind in reward_pairs.KINDS}
+    assert (
+        got["neighbour"] == other and got["several"] == f"{own} {other}" and got["full_stop"] == "."
+    )
+    assert (
+        got["identity_only"] == "User identity: a, b."
+        and got["repeated"] == "User identity: a, b; User identity: a, b."
+    )
+    assert abs(sum(reward_pairs.KINDS.values()) - 1) < 1e-9
+    assert all(
+        isinstance(ProfileForm(3, 32).parse(text), Rejected)
+        for kind, text in got.items()
+        if kind != "neighbour"
+    )
+
+
+def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(bench, config):
+    ctx = bench.context(neighbours="neighbours", users="teacher/users")
+    dialogues.distilled_prompts(ctx, config)
+    answer(bench, "distilled", ctx)
+    ctx = bench.context(
+        neighbours="neighbours",
+        users="teacher/users",
+        prompts="prompts/distilled",
+        completions="completions/distilled",
+    )
+    reward_pairs.preferences(ctx, config)
+    pairs = pd.read_parquet(ctx.out / reward_pairs.PAIRS)
+    of = {part: set(own["prompt"]) for part, own in pairs.groupby("part")}
+    assert set(of) == {"train", "validation"} and not of["train"] & of["validation"]
+    assert (
+        set(pairs["kind"]) == set(reward_pairs.KINDS)
+        and (pairs["chosen"] != pairs["rejected"]).all()
+    )
+    assert all(
+        text.endswith(form.END) for side in ("chosen", "rejected") for text in pairs[side]
+    ), "to where the judge reads"
+    assert pairs["chosen"].str.startswith(form.OPENING).all()
+    prompts = pd.read_parquet(ctx.out / reward_pairs.PROMPTS)["prompt"]
+    assert prompts.str.endswith(form.OPENING).all()
+    assert not set(prompts.str.removesuffix(form.OPENING)) & (of["train"] | of["validation"])
+
+
+def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
+    ids = policy.tokens(tokenizer, TURNS[0][0], TURNS[0][1])
+    assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]), "no end token follows"

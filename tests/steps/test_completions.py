@@ -1,0 +1,137 @@
+"""Answers that are kept, recalled and asked for again."""
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from raypipe.errors import ConfigError
+from raypipe.llm.config import EngineConfig
+from raypipe.pipeline.stage import Context
+from raypipe.pipeline.store import Store
+from raypipe.schema import PROMPTS
+from raypipe.steps import answer_cache, completions
+
+
+def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
+    def asked(folder, *rows):
+        frame = pd.DataFrame(
+            [(i, "pair", text, "score", "", options, ["1", "2"]) for i, text, options in rows]
+        )
+        (tmp_path / folder).mkdir()
+        table = PROMPTS.from_frame(frame.set_axis(list(PROMPTS.columns), axis=1), folder)
+        pq.write_table(table, tmp_path / folder / "prompts.parquet")
+        return str(tmp_path / folder)
+
+    got = pd.DataFrame(
+        {
+            "prompt_id": ["0/a", "0/c"],
+            "answer": "",
+            "tokens_in": 5,
+            "tokens_out": 1,
+            "logprobs": [np.array([-1.0, -2.0], np.float32), np.array([])],
+            "finished_at": 9.0,
+        }
+    )
+    cache, partial = str(tmp_path / "answers"), str(tmp_path / "partial")
+
+    def pending(prompts, partial, questions):
+        folders = answer_cache.Folders(prompts, cache, str(tmp_path / partial), str(questions))
+        return answer_cache.write_pending(folders, "x")
+
+    first = asked(
+        "first",
+        ("0/a", "which?", [" x", " y"]),
+        ("0/b", "what?", [" x", " y"]),
+        ("0/c", "who?", [" x", " y"]),
+    )
+    todo = str(tmp_path / "todo")
+    assert pending(first, "partial", todo) == (3, 0, 0, 3)
+    answer_cache.add_to_cache(answer_cache.read_prompts(first, ["prompt_id"]), got, cache, "k")
+    second = asked(
+        "second",
+        ("1/z", "which?", [" x", " y"]),
+        ("1/d", "which?", [" x", " z"]),
+        ("1/e", "what?", [" x", " y"]),
+        ("1/f", "which?", [" x", " z"]),
+    )
+    for to in ("todo 2", "todo 3"):  # what a cut-off run recalled is there again
+        assert pending(second, "partial", tmp_path / to) == (4, 1, 0, 2)
+        left = pd.read_parquet(tmp_path / to)
+        assert left["prompt"].tolist() == ["which?", "what?"], "what is asked twice is put once"
+        assert [o.tolist() for o in left["options"]] == [[" x", " y", " z"], [" x", " y"]], (
+            "with the options of all its prompts"
+        )
+    row = pd.read_parquet(tmp_path / "partial").iloc[0]
+    assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == (
+        "1/z",
+        [-1.0, -2.0],
+        0.0,
+    )
+    rest = pd.DataFrame(
+        {
+            "prompt_id": left["prompt_id"],
+            "answer": "",
+            "logprobs": [[-1.0, -5.0, -2.0], []],
+            "tokens_in": 7,
+            "tokens_out": 1,
+        }
+    )
+    rest.assign(finished_at=[100.0, 200.0]).to_parquet(
+        tmp_path / "partial" / "from-an-engine.parquet"
+    )  # lists of doubles
+    (tmp_path / "out").mkdir()
+    made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
+    facts = completions._merge(made, answer_cache.Folders(second, cache, partial, ""), 150.0, "m")
+    assert (facts["generated"], facts["generated_tokens"]) == (1, 1), (
+        "no speed is told of what a cut-off run left"
+    )
+    assert (facts["rows"], facts["reused"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
+    told = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
+    assert (
+        list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and len(told.loc["1/e", "logprobs"]) == 0
+    )
+    assert [list(told.loc[i, "logprobs"]) for i in ("1/d", "1/f", "1/z")] == [
+        [-1.0, -2.0],
+        [-1.0, -2.0],
+        [-1.0, -2.0],
+    ]
+    assert (told["finished_at"] > answer_cache.REUSED).tolist() == [True, True, False, False], (
+        "a question's first prompt bears its cost"
+    )
+    before = pending(second, "nothing", tmp_path / "todo 4")
+    assert before == (4, 3, 0, 1), "an answer is known by its prompt's options, none is not known"
+    third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
+    assert pending(third, "other", todo) == (2, 2, 0, 0)
+    fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
+    left = pending(fourth, "last", todo)
+    assert left == (1, 0, 0, 1), "what got no answer is asked again"
+
+
+def test_where_nothing_is_asked_no_worker_is_waited_for(tmp_path, monkeypatch):
+    store, key = Store(str(tmp_path)), "k" * 64
+    with store.writing("prompts/none", key, {}) as out:
+        (out / "prompts").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(completions.session, "in_worker", None)
+    inputs = {"prompts": ("prompts/none", key)}
+    made = Context(
+        store, "completions/none", key, tmp_path / "out", str(tmp_path / "scratch"), inputs
+    )
+    facts = completions._generate(made, "m", lambda: pytest.fail("an engine was started"), [], 1.0)
+    assert (facts["rows"], facts["generated"], facts["prompts"]) == (0, 0, "prompts/none")
+    assert not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
+
+
+def test_engines_that_do_not_fit_are_refused(monkeypatch):
+    nodes = [{"Alive": True, "Resources": {"GPU": 8.0}}] * 2 + [
+        {"Alive": False, "Resources": {"GPU": 8.0}}
+    ]
+    monkeypatch.setattr(completions.session.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(completions.session, "gpus", lambda: 16)
+    completions.check_capacity(EngineConfig(concurrency=16))
+    completions.check_capacity(EngineConfig(concurrency=4, tensor_parallel=3))
+    with pytest.raises(ConfigError, match=r"5 engine.* of 3 .* room for 4\n(.*\n)*.*at most 4"):
+        completions.check_capacity(EngineConfig(concurrency=5, tensor_parallel=3))
+    with pytest.raises(ConfigError, match=r"room for 0\n(.*\n)*.*no node has that many devices"):
+        completions.check_capacity(EngineConfig(tensor_parallel=16))

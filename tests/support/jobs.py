@@ -1,0 +1,102 @@
+"""Jobs in processes of their own: run to the end, killed on the way, or serving."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.support.paths import ROOT
+
+
+def environment():
+    """A cluster of the test's own, whatever runs on this machine."""
+    return {
+        **{
+            k: v
+            for k, v in os.environ.items()
+            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")
+        },
+        "RAY_ADDRESS": "local",
+    }
+
+
+def start(out, log, command):
+    """The job in a process group of its own, so that a kill takes Ray's head and all workers with it."""
+    stream = open(log, "a")  # noqa: SIM115 - it lives as long as the process
+    return subprocess.Popen(
+        command(out),
+        cwd=out.parent,
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def finish(out, log, command):
+    code = start(out, log, command).wait(timeout=2000)
+    assert code == 0, Path(log).read_text()[-6000:]
+    return json.loads((out / "report.json").read_text())
+
+
+def kill_when(out, log, ready, what, command, sent=signal.SIGKILL):
+    """Start the job and send it and all of its processes a signal as soon as `ready` says so; returns its exit code."""
+    process = start(out, log, command)
+    deadline = time.monotonic() + 1200
+    try:
+        while not ready():
+            assert process.poll() is None, (
+                f"the job ended before {what}:\n{Path(log).read_text()[-4000:]}"
+            )
+            assert time.monotonic() < deadline, (
+                f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
+            )
+            time.sleep(0.05)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # or it would go on beside the next test
+        raise
+    started = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, sent)
+    code = process.wait(timeout=120)
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert not left, f"a killed run leaves processes behind: {[p.cmdline() for p in left]}"
+    return code
+
+
+@contextmanager
+def serving(bundle, log):
+    """A client of `serve run serve_app:app` with a bundle."""
+    env = {**environment(), "RAYPIPE_BUNDLE": str(bundle)}
+    serve = Path(sys.executable).with_name("serve")
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [str(serve), "run", "serve_app:app"],
+            cwd=ROOT,
+            env=env,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        client = httpx.Client(base_url="http://127.0.0.1:8000", timeout=60)
+        for _ in range(120):
+            assert process.poll() is None, log.read_text()[-4000:]
+            try:
+                if client.get("/healthz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(1)
+        yield client
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
