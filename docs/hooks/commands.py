@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import typer
-from typer.testing import CliRunner
+import click
 
 MARKER = "<!-- commands -->"
 
 
-def help_of(app: typer.Typer, words: list[str]) -> str:
-    """The help text of a command, without colours and boxes of a terminal."""
-    environment = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    text = CliRunner().invoke(app, [*words, "--help"], env=environment).output
-    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()
-
-
-def commands(group: Any, words: list[str]) -> list[list[str]]:
-    """The words of every command below a group, in the order of its help."""
-    found = []
-    for name, command in getattr(group, "commands", {}).items():
-        found += [[*words, name], *commands(command, [*words, name])]
-    return found
-
-
-def reference() -> str:
-    """All commands with their help."""
-    from raypipe.cli.main import app
-
-    group = typer.main.get_command(app)
-    parts = [f"```text\n{help_of(app, [])}\n```"]
-    for words in commands(group, []):
-        parts.append(f"## raypipe {' '.join(words)}\n\n```text\n{help_of(app, words)}\n```")
-    return "\n\n".join(parts)
+def help_texts(command: click.Command, words: list[str], parent: click.Context | None) -> list[str]:
+    """The help of a command and of all commands below it, one section each."""
+    context = click.Context(command, parent, info_name=words[-1], terminal_width=100)
+    text = f"```text\n{command.get_help(context)}\n```"
+    sections = [f"## {' '.join(words)}\n\n{text}" if parent else text]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None:
+                sections += help_texts(below, [*words, name], context)
+    return sections
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this for each page."""
-    return markdown.replace(MARKER, reference()) if MARKER in markdown else markdown
+    if MARKER not in markdown:
+        return markdown
+    from raypipe.cli.main import app
+
+    return markdown.replace(MARKER, "\n\n".join(help_texts(app, ["raypipe"], None)))
