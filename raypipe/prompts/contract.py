@@ -47,6 +47,23 @@ class Rejected(NamedTuple):
     kind: str
 
 
+#: base forms of past forms that do not just add "ed"
+BASE_FORMS = {
+    "ate": "eat",
+    "bought": "buy",
+    "browsed": "browse",
+    "chose": "choose",
+    "heard": "hear",
+    "liked": "like",
+    "purchased": "purchase",
+    "read": "read",
+    "saw": "see",
+    "took": "take",
+    "used": "use",
+    "wore": "wear",
+}
+
+
 @dataclass(frozen=True)
 class Words:
     """How the dataset speaks of its items: noun "film", verb "watched"."""
@@ -57,6 +74,13 @@ class Words:
     @property
     def nouns(self) -> str:
         return f"{self.noun}s"
+
+    @property
+    def verb_base(self) -> str:
+        """The verb after "will": watch, read."""
+        if self.verb in BASE_FORMS:
+            return BASE_FORMS[self.verb]
+        return self.verb.removesuffix("ed")
 
 
 @dataclass(frozen=True)

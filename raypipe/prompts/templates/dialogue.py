@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from raypipe.prompts.contract import Completion, Rejected, Words
-from raypipe.prompts.templates.user_profile import SYSTEM, did
+from raypipe.prompts.templates.user_profile import history, system
 
 YES, NO = " Yes", " No"
 
@@ -39,14 +39,14 @@ def render(
         line: the item in question as text.
         interacted: the true answer of the second turn.
     """
-    told = "; ".join(f"user {n} {did(words, own)}" for n, own in enumerate(histories, 1))
-    written = "".join(f" User {n}: {profile}" for n, profile in enumerate(profiles, 1))
-    return Turns(
-        f"{SYSTEM} Users: {told}. Profiles:",
-        written,
-        f" Will user 1 take {line}? Answer:",
-        YES if interacted else NO,
-    )
+    query, response = [system(words)], ""
+    for number, lines in enumerate(histories, 1):
+        query.append(history(words, f"User {number}", lines))
+    query.append("Write a short profile of each user. Profiles:")
+    for number, profile in enumerate(profiles, 1):
+        response += f" User {number}: {profile}"
+    question = f" Will user 1 {words.verb_base} the {words.noun} {line}? Answer:"
+    return Turns(" ".join(query), response, question, YES if interacted else NO)
 
 
 def parse(completion: Completion) -> bool | Rejected:

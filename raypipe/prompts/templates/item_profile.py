@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from raypipe.prompts.contract import Completion, Rejected, Rendered, Words
 from raypipe.prompts.profiles import Profile, ProfileForm
 
-STEM = "Profile of its users:"
-
 
 def render(
     words: Words,
@@ -26,12 +24,18 @@ def render(
         users: profiles of some of its users.
         similar: similar items, each as text with its profile.
     """
-    known = [f"Users who {words.verb} it: {' '.join(users)}"] if users else []
+    sentences = [f"{words.noun[:1].upper()}{words.noun[1:]}: {line}."]
+    if users:
+        sentences.append(f"Profiles of users who {words.verb} this {words.noun}:")
+        sentences += users
     if similar:
-        listed = " ".join(f"{text}: {profile}" for text, profile in similar)
-        known.append(f"Similar {words.nouns} and whom they are for: {listed}")
-    about = " ".join([f"The {words.noun} {line}.", *known])
-    return Rendered(f"{about} {STEM}", (), (), "form", form.pattern)
+        sentences.append(f"Similar {words.nouns}, each with a profile of its users:")
+        for similar_line, profile in similar:
+            sentences.append(f"{similar_line}: {profile}")
+    sentences.append(
+        f"Write a short profile of the users who would like this {words.noun}. Profile:"
+    )
+    return Rendered(" ".join(sentences), (), (), "form", form.pattern)
 
 
 def parse(completion: Completion, form: ProfileForm) -> Profile | Rejected:

@@ -9,17 +9,30 @@ from collections.abc import Sequence
 from raypipe.prompts.contract import Completion, Rejected, Rendered, Words
 from raypipe.prompts.profiles import Profile, ProfileForm
 
-#: what all prompts about several users begin with (R12)
-SYSTEM = (
-    "Users are judged in two steps: first each user's profile is written from behaviour; then what a user will do is foretold from "
-    "users with similar profiles."
-)
-STEM = "Profile:"
+STEM = "Write a short profile of the user. Profile:"
 
 
-def did(words: Words, lines: Sequence[str]) -> str:
-    """What a user did, as a clause: read "A" (news), "B" (sports)."""
-    return f"{words.verb} {', '.join(lines)}" if lines else f"{words.verb} nothing yet"
+def system(words: Words) -> str:
+    """What all prompts about several users begin with (R12)."""
+    return (
+        f"First describe each user in a short profile, based on the {words.nouns} they "
+        f"{words.verb}. Then use the profiles of similar users to predict which {words.nouns} a "
+        f"user will {words.verb_base}."
+    )
+
+
+def history(words: Words, user: str, lines: Sequence[str]) -> str:
+    """The sentence about a user's history: The user watched these films, oldest first: ....
+
+    Args:
+        user: the subject of the sentence.
+        lines: the user's items as text, oldest first.
+    """
+    if not lines:
+        return f"{user} has no history yet."
+    if len(lines) == 1:
+        return f"{user} {words.verb} this {words.noun}: {lines[0]}."
+    return f"{user} {words.verb} these {words.nouns}, oldest first: {', '.join(lines)}."
 
 
 def render(
@@ -31,11 +44,12 @@ def render(
         lines: the user's items as text, oldest first.
         similar: the items of each similar user as text; empty for distillation.
     """
-    about = f"The user {did(words, lines)}."
+    sentences = [history(words, "The user", lines)]
     if similar:
-        others = "; ".join(f"user {n} {did(words, own)}" for n, own in enumerate(similar, 2))
-        about = f"{SYSTEM} {about} Similar users: {others}."
-    return Rendered(f"{about} {STEM}", (), (), "form", form.pattern)
+        sentences = [system(words), *sentences, "Similar users:"]
+        for number, other in enumerate(similar, 2):
+            sentences.append(history(words, f"User {number}", other))
+    return Rendered(" ".join([*sentences, STEM]), (), (), "form", form.pattern)
 
 
 def parse(completion: Completion, form: ProfileForm) -> Profile | Rejected:

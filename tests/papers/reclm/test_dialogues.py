@@ -71,7 +71,8 @@ def test_both_turns_speak_of_the_same_users(bench, config):
     book = ProfilePrompts.of(bench.dataset, config.profiles)
     asked, said, question, truth = book.dialogue([[0], [1, 2]], ["P one.", "P two."], 5, False)
     assert (
-        f"user 1 watched {book.lines[0]}; user 2 watched {book.lines[1]}, {book.lines[2]}" in asked
+        f"User 1 watched this film: {book.lines[0]}. User 2 watched these films, oldest first: "
+        f"{book.lines[1]}, {book.lines[2]}." in asked
     )
     assert said == " User 1: P one. User 2: P two." and book.lines[5] in question and truth == " No"
     assert dialogue.parse(Completion(truth, ())) is False and dialogue.parse(

@@ -12,15 +12,14 @@ import pandas as pd
 import pytest
 
 from raypipe.data.dataset import Dataset
-from raypipe.data.snapshot import Snapshots
+from raypipe.data.snapshot import TEST, Snapshots
 from raypipe.errors import UnknownError
 from raypipe.prompts.profiles import ProfileForm
 from tests.support.jobs import finish, kill_when, serving
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-
-
+SETTINGS_OF_TEST = ("full-shot", "zero-shot")
 SHARDED = f'"zero_stage": 3, "workers": {min(2, os.cpu_count() or 1)}'
 
 
@@ -195,6 +194,39 @@ def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw
         served.recommend(history=["nothing"])
     with pytest.raises(ValueError, match="an id of its own"):
         served.recommend(user_id=user, new_items=[new._replace(item_id=history[0])])
+
+
+@pytest.mark.parametrize("setting", SETTINGS_OF_TEST)
+def test_the_served_list_of_every_user_is_the_one_that_was_evaluated(run, setting):
+    """Rank the evaluated catalogue by serving, and compare lists and metrics with the evaluation."""
+    from raypipe.backbones.scoring import top_sets
+    from raypipe.papers.reclm.backbones import DEPTH, set_metrics
+    from raypipe.papers.reclm.recommender import Recommender
+
+    out, _, _ = run
+    served = Recommender(out / "bundle")
+    users, items = served.tables.users, served.tables.items
+    (fit,) = (out / "stages").glob(f"seed0.augment.{served.backbone}-*/answers.parquet")
+    evaluated = pd.read_parquet(fit)
+    evaluated = evaluated[evaluated["setting"] == setting].set_index("user_id")
+    questions = served.tables.questions(TEST, setting)
+    rankings, _ = top_sets(served.model, questions, DEPTH, served.seed)
+    catalogue = items[questions.catalogue].tolist()
+    assert len(evaluated) == len(questions.user) > 20
+    for row, user in enumerate(users[questions.user]):
+        seen = np.intersect1d(questions.seen.row(row), questions.catalogue)
+        k = min(DEPTH, len(catalogue) - len(seen))
+        answer = served.recommend(user_id=user, k=k, among=catalogue)
+        names = [item.item_id for item in answer.items]
+        assert names == items[rankings[row][:k]].tolist(), user
+        targets = set(items[questions.targets.row(row)])
+        correct = np.zeros((1, DEPTH), bool)
+        correct[0, :k] = [name in targets for name in names]
+        for metric, value in set_metrics(correct, np.array([len(targets)])).items():
+            assert value[0] == pytest.approx(evaluated.loc[user, metric]), (user, metric)
+        everything = served.recommend(user_id=user, k=100)
+        among_all = [item.item_id for item in everything.items if item.item_id in catalogue]
+        assert among_all[:k] == names, "items outside the catalogue change no order"
 
 
 def test_the_endpoint_answers_new_users_and_new_items_over_http(run):

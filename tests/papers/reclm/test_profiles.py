@@ -46,8 +46,10 @@ def test_a_prompt_shows_the_newest_items_of_the_user_and_of_similar_ones(bench, 
     assert book.lines[12] in asked.text and book.lines[13] not in asked.text, (
         "three similar users are shown"
     )
-    assert "user 3 watched nothing yet" in asked.text and asked.mode == "form"
-    assert user_profile.SYSTEM not in book.user([0], ()).text, "distillation is about one user"
+    assert "User 3 has no history yet." in asked.text and asked.mode == "form"
+    assert user_profile.system(book.words) not in book.user([0], ()).text, (
+        "distillation is about one user"
+    )
 
 
 def test_profiles_for_validation_know_the_training_part_alone(bench, config):
@@ -109,7 +111,7 @@ def test_items_are_warm_by_their_users_and_cold_by_similar_items(bench, config):
     profiles.cold_prompts(ctx, config)
     cold = answer(bench, "items-cold", ctx)
     assert set(cold["prompt_id"]) == {f"train/{i}" for i in held_out} | {f"first/{i}" for i in new}
-    assert not cold["prompt"].str.contains("Users who watched it").any()
+    assert not cold["prompt"].str.contains("who watched this film").any()
     names = {f"prompts{s}": f"prompts/items{s}" for s in ("-warm", "-cold")} | {
         f"completions{s}": f"completions/items{s}" for s in ("-warm", "-cold")
     }

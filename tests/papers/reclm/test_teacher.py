@@ -94,7 +94,9 @@ def test_what_an_endpoint_says_becomes_the_teachers_profiles(bench, config, endp
     items = pd.read_parquet(ctx.out / "prompts")
     assert (
         len(items) == 30
-        and items["prompt"].str.contains("Users who watched it: User identity: Film fan").mean()
+        and items["prompt"]
+        .str.contains("Profiles of users who watched this film: User identity: Film fan")
+        .mean()
         > 0.9
     )
 
