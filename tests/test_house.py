@@ -41,7 +41,6 @@ OVERLONG = {
     "papers/llama4rec/prompt_requests.py",
     "papers/llama4rec/recommender.py",
     "papers/llama4rec/stages.py",
-    "papers/reclm/report/publish.py",
     "tuning/policy.py",
     "tuning/trainers.py",
 }

@@ -1,4 +1,4 @@
-"""What a run's report says of where it ran. No paths, user names or secrets."""
+"""Where and when a run took place, for its report. No paths, user names or secrets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,13 @@ PACKAGES = (
 def run(
     dataset: str, seeds: int, config: dict[str, Any], machine: dict[str, Any], began: float
 ) -> dict[str, Any]:
-    """What the report of any run says of it; `config` without folders of this machine, `began` in seconds since 1970."""
+    """`run` of report.json.
+
+    Args:
+        config: the settings without folders of this machine.
+        machine: as `machine` returns it.
+        began: start of the run in seconds since 1970.
+    """
     return {
         "dataset": dataset,
         "seeds": seeds,
@@ -48,24 +54,29 @@ def run(
 
 
 def stages(record: Sequence[Done]) -> list[dict[str, Any]]:
-    """The stages of a run with what they did; without the places of models."""
-    return [
-        {
-            "name": d.name,
-            "seconds": d.seconds,
-            "cached": d.cached,
-            "resumed": d.resumed,
-            "rows": d.facts.get("rows"),
-            "facts": {k: v for k, v in d.facts.items() if k != "model"},
-        }
-        for d in record
-    ]
+    """The stages of a run with their facts, without the places of models."""
+    rows = []
+    for done in record:
+        facts = dict(done.facts)
+        facts.pop("model", None)
+        rows.append(
+            {
+                "name": done.name,
+                "seconds": done.seconds,
+                "cached": done.cached,
+                "resumed": done.resumed,
+                "rows": facts.get("rows"),
+                "facts": facts,
+            }
+        )
+    return rows
 
 
 def commit() -> str:
-    """The git commit of the code, with "+changes" where files differ; RAYPIPE_COMMIT where there is no repository.
+    """The git commit of the code; "+changes" is added where files differ from it.
 
-    An installed raypipe may lie inside a repository that is not its own, so git is asked in a checkout alone.
+    Without a checkout it is the environment variable RAYPIPE_COMMIT, or "unknown". An installed
+    raypipe may lie in a repository of another project, so git is asked in a checkout only.
     """
     try:
         if not (ROOT / ".git").exists():
@@ -77,50 +88,58 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    result = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return result.stdout.strip()
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that matter to the numbers."""
-    found = {}
+    """Versions of Python and of the packages that can change results."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), **found}
+    return installed
 
 
-def machine(resources: dict[str, float]) -> dict[str, Any]:
+def machine(resources: Mapping[str, float]) -> dict[str, Any]:
     """Processor, memory, and the cluster's resources."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in _lines("/proc/cpuinfo")
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    memory = next(
-        (
-            int(line.split()[1]) / 2**20
-            for line in _lines("/proc/meminfo")
-            if line.startswith("MemTotal")
-        ),
-        None,
-    )
+    memory = _field("/proc/meminfo", "MemTotal").removesuffix("kB")
+    cluster = {}
+    for name in ("CPU", "GPU"):
+        if name in resources:
+            cluster[name] = resources[name]
     return {
-        "processor": model,
+        "processor": _field("/proc/cpuinfo", "model name") or platform.processor(),
         "cores": os.cpu_count(),
-        "memory_gib": round(memory, 1) if memory else None,
+        "memory_gib": round(int(memory) / 2**20, 1) if memory else None,
         "system": platform.system(),
-        "cluster": {k: v for k, v in resources.items() if k in ("CPU", "GPU")},
+        "cluster": cluster,
     }
 
 
-def _lines(path: str) -> list[str]:
+def sentence(run: Mapping[str, Any]) -> str:
+    """Machine and package versions in one line."""
+    machine = run["machine"]
+    packages = []
+    for name, number in run["versions"].items():
+        packages.append(f"{name} {number}")
+    return (
+        f"Machine: {machine['cores']} cores, {machine['processor']}, {machine['memory_gib']} GiB."
+        f" Packages: {', '.join(packages)}."
+    )
+
+
+def _field(path: str, name: str) -> str:
+    """The value of the first line "NAME: VALUE" of a file; empty where there is none."""
     try:
-        return Path(path).read_text().splitlines()
+        lines = Path(path).read_text().splitlines()
     except OSError:
-        return []
+        return ""
+    for line in lines:
+        if line.startswith(name):
+            return line.partition(":")[2].strip()
+    return ""

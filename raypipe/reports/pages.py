@@ -1,32 +1,33 @@
-"""Pages from templates, and the parts of them that the reports of all papers share."""
+"""HTML pages from templates, with the parts that the reports of all papers share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from raypipe.evaluation import significance
+from raypipe.reports import wording
 
 
-def page(folder: Path, template: str, **facts: Any) -> str:
-    """The page of FOLDER/TEMPLATE.html.j2, with all that it shows in itself; it may include what lies beside this file."""
+def page(folder: Path, template: str, facts: Mapping[str, object]) -> str:
+    """Render FOLDER/TEMPLATE.html.j2 as a self-contained page.
+
+    Args:
+        folder: the paper's templates. They may include and import the templates beside this file.
+        template: name of the template, without its endings.
+        facts: what the template shows, by name.
+    """
     environment = jinja2.Environment(
-        autoescape=True, loader=jinja2.FileSystemLoader([folder, Path(__file__).parent])
+        autoescape=True,
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals |= {
         "caution": significance.single_seed_caution,
         "printed": significance.format_p,
+        "signed_percent": wording.signed_percent,
     }
-    return environment.get_template(f"{template}.html.j2").render(**facts)
-
-
-def cell_text(cell: dict[str, Any], spread: bool) -> str:
-    """Mean, spread, star, and in brackets the published value."""
-    text = (
-        f"{cell['mean']:.4f}"
-        + (f" ± {cell['std']:.4f}" if spread else "")
-        + ("*" if cell["star"] else "")
-    )
-    return text + (f" ({cell['published']:.4f})" if cell["published"] is not None else "")
+    return environment.get_template(f"{template}.html.j2").render(facts)

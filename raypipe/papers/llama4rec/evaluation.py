@@ -219,7 +219,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row a variant and metric, with the value of each seed.
 
-    Variants beside the baselines have a test against the better baseline, paired over users and seeds. In ranking they also have
+    Variants beside the baselines have a test against the better baseline, paired over users and seeds,
+    and `base_p`, the p of the same test against Base. In ranking they also have
     `oracle`, the value that each metric would have if the same candidates stood in the best order: the share of users whose target
     is among them. `tails`: how the first third differs from the last, see `_tails`.
 
@@ -283,6 +284,7 @@ def measure(
                 row |= {
                     "against": baseline,
                     "p": test.p,
+                    "base_p": significance.paired_test(own_SU, of["base"]).p,
                     "effect": -test.effect if lower else test.effect,
                     "detectable": test.detectable / unit,
                 }

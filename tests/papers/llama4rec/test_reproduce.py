@@ -5,7 +5,7 @@ import pytest
 from raypipe.backbones import registry
 from raypipe.errors import ConfigError
 from raypipe.papers.llama4rec.config import load
-from raypipe.papers.llama4rec.report import result_tables
+from raypipe.papers.llama4rec.report import published
 from raypipe.papers.llama4rec.reproduce import EXPERIMENTS, HINTS, able, settings, without_others
 from raypipe.papers.llama4rec.stages import plan
 from raypipe.pipeline.runner import Runner
@@ -64,9 +64,7 @@ def test_every_run_can_be_planned(name, run, tmp_path):
         assert shown == set(run.settings["backbones"][task])
         ours = {registry.title(n) for n in shown}
         assert all(
-            result_tables.published(
-                "ML-100K", n, "llama4rec", "RMSE" if task == "rating" else "H@3"
-            )
+            published.value("ML-100K", n, "llama4rec", "RMSE" if task == "rating" else "H@3")
             for n in shown
         ), ours
 

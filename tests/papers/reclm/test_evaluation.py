@@ -17,7 +17,8 @@ from raypipe.papers.reclm import (
 from raypipe.papers.reclm.histories import (
     load_tables,
 )
-from raypipe.papers.reclm.report.publish import against, samples
+from raypipe.papers.reclm.report.result_tables import ablation
+from raypipe.papers.reclm.report.sections import samples
 from raypipe.pipeline.runner import Done
 from raypipe.prompts import profiles as form
 from tests.support.reclm_bench import answer
@@ -60,17 +61,17 @@ def test_augment_is_tested_against_base_and_against_every_other_row(bench, confi
     lines = json.loads((ctx.out / "metrics.json").read_text())["lines"]
     assert {line["row"] for line in lines if "p" in line} == {"wo_user", "mask", "augment"}
     assert {line["row"] for line in lines if "augment_p" in line} == {"wo_user", "mask"}
-    got = against([line | {"title": "BiasMF"} for line in lines])
-    assert [(part["setting"], part["row"]) for part in got] == list(
+    got = ablation([line | {"title": "BiasMF"} for line in lines])
+    assert [(part.setting, part.other) for part in got] == list(
         itertools.product(backbones.SETTINGS, ("w/o user profiles", "Mask"))
     )
     for part in got:
-        told = part["row"] != "Mask"
-        assert [cell["told"] for cell in part["cells"]] == [told] * 4
-        assert [cell["gain"] for cell in part["cells"]] == pytest.approx(
-            [1.5 if told else 0] * 4, abs=0.05
+        differs = part.other != "Mask"
+        assert [gain.significant for gain in part.gains] == [differs] * 4
+        assert [gain.share for gain in part.gains] == pytest.approx(
+            [1.5 if differs else 0] * 4, abs=0.05
         )
-    assert not against(
+    assert not ablation(
         [line for line in lines if line["row"] != "augment" and "augment_p" not in line]
     )
 

@@ -1,11 +1,12 @@
-"""Two or more run folders beside each other: what was set differently, and what came out differently."""
+"""Two or more run folders side by side: which settings differ, and which results differ."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,17 +16,66 @@ from raypipe.errors import ArtifactError
 from raypipe.evaluation import metrics, significance
 from raypipe.papers.llama4rec.config import VARIANTS
 from raypipe.papers.llama4rec.evaluation import per_user
-from raypipe.papers.llama4rec.report.result_tables import TITLES
+from raypipe.papers.llama4rec.report.published import TITLES
+from raypipe.papers.llama4rec.report.result_rows import SCHEMA, ResultRow
+from raypipe.reports.cells import SIGNIFICANT
+from raypipe.reports.wording import count, signed_percent
 from raypipe.schema import USER
 
-Key = tuple[str, str, str, str]
+
+class Key(NamedTuple):
+    """What a result measures."""
+
+    task: str
+    backbone: str
+    variant: str
+    metric: str
+
+
+class Setting(NamedTuple):
+    """A setting in which two runs differ."""
+
+    name: str
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A result that both runs have.
+
+    Attributes:
+        first, second: mean over the seeds that are compared, of each run.
+        users: number of users that both runs evaluate.
+        seeds: number of seeds that are compared.
+        p: of a paired test over users and seeds, corrected by Holm over all results.
+    """
+
+    key: Key
+    first: float
+    second: float
+    users: int
+    seeds: int
+    p: float
+
+    @property
+    def change(self) -> float:
+        return self.second - self.first
+
+    @property
+    def verdict(self) -> str:
+        """Which run is significantly better, or ""."""
+        if self.p > SIGNIFICANT or not self.change:
+            return ""
+        second_is_better = (self.change < 0) == (self.key.metric in metrics.RATING)
+        return "B is better" if second_is_better else "A is better"
 
 
 def load(folder: Path) -> dict[str, Any]:
     """report.json of a run folder.
 
     Raises:
-        ArtifactError: there is none, or it is of another format.
+        ArtifactError: there is none, or it has another format.
     """
     file = folder / "report.json"
     if not file.is_file():
@@ -35,129 +85,167 @@ def load(folder: Path) -> dict[str, Any]:
             "name a run folder, such as runs/toy or runs/toy/table2",
         )
     report = json.loads(file.read_text())
-    if report["schema"] != "raypipe-report/2":
+    if report["schema"] != SCHEMA:
         raise ArtifactError(
-            f"the report's format is {report['schema']}, not raypipe-report/2",
+            f"the report has the format {report['schema']}, not {SCHEMA}",
             str(file),
-            "run it again",
+            "compare runs of Llama4Rec, made with this version of raypipe",
         )
     return report
 
 
-def flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted keys."""
-    made: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in tree.items():
-        made |= (
-            flat(value, f"{before}{key}.")
-            if isinstance(value, Mapping) and value
-            else {f"{before}{key}": value}
-        )
-    return made
+        if isinstance(value, Mapping) and value:
+            settings |= flat(value, f"{prefix}{key}.")
+        else:
+            settings[f"{prefix}{key}"] = value
+    return settings
 
 
-def differences(one: dict[str, Any], two: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Settings, and the commit, in which two reports differ: name, value of the first, value of the second."""
-    left, right = ({"commit": r["run"]["commit"], **flat(r["run"]["config"])} for r in (one, two))
-    return [
-        (k, left.get(k), right.get(k))
-        for k in dict.fromkeys([*left, *right])
-        if left.get(k) != right.get(k)
-    ]
+def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Setting]:
+    """Settings in which two reports differ, and the commit where that differs."""
+    left, right = _settings(first), _settings(second)
+    differing = []
+    for name in dict.fromkeys([*left, *right]):
+        if left.get(name) != right.get(name):
+            differing.append(Setting(name, left.get(name), right.get(name)))
+    return differing
 
 
-def cells(report: dict[str, Any]) -> dict[Key, dict[str, Any]]:
-    """Results by task, backbone, variant and metric."""
-    return {(r["task"], r["backbone"], r["variant"], r["metric"]): r for r in report["results"]}
+def _settings(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {"commit": report["run"]["commit"], **flat(report["run"]["config"])}
 
 
-def values(folder: Path, report: dict[str, Any], key: Key) -> pd.DataFrame:
-    """Each user's value of a metric (RMSE: squared error), one column a seed, from the run's predictions."""
-    task, backbone, variant, metric = key
-    first, count = report["run"]["config"]["seed"], report["run"]["seeds"]
-    parts = []
-    for seed in range(first, first + count):
+def results(report: Mapping[str, Any]) -> dict[Key, ResultRow]:
+    """The results of a report by what they measure."""
+    rows = {}
+    for row in report["results"]:
+        rows[Key(row["task"], row["backbone"], row["variant"], row["metric"])] = row
+    return rows
+
+
+def values(folder: Path, report: Mapping[str, Any], key: Key) -> pd.DataFrame:
+    """Each user's value of a metric (RMSE: squared error) from the predictions of a run.
+
+    Returns:
+        one row for each user, one column for each seed.
+    """
+    first, seeds = report["run"]["config"]["seed"], report["run"]["seeds"]
+    columns = []
+    for seed in range(first, first + seeds):
         place = folder / "predictions" / ("" if seed == first else f"seed{seed}")
-        frame = pd.read_parquet(place / f"{task}.{backbone}.{variant}.parquet")
-        parts.append(pd.Series(per_user(task, frame)[metric], frame[USER].drop_duplicates()))
-    return pd.concat(parts, axis=1)
+        frame = pd.read_parquet(place / f"{key.task}.{key.backbone}.{key.variant}.parquet")
+        by_user = per_user(key.task, frame)[key.metric]
+        columns.append(pd.Series(by_user, frame[USER].drop_duplicates()))
+    return pd.concat(columns, axis=1)
 
 
-def compare(one: Path, two: Path) -> tuple[list[tuple[str, Any, Any]], list[dict[str, Any]]]:
-    """Differing settings; and a row for each result that both runs have: its means over so many seeds as both have, the first of
-    each, with a test paired over users and seeds.
+def compare(first: Path, second: Path) -> tuple[list[Setting], list[Difference]]:
+    """Compare two run folders.
+
+    Each result that both runs have is tested over the users that both evaluate. Where one run has
+    more seeds, its first ones are compared.
+
+    Returns:
+        the settings that differ, and a row for each common result.
 
     Raises:
-        ArtifactError: a folder is not a run's, or the two have no result in common.
+        ArtifactError: a folder has no report, or the runs have no result in common.
     """
-    reports = load(one), load(two)
-    left, right = map(cells, reports)
-    rows = []
+    reports = load(first), load(second)
+    left, right = results(reports[0]), results(reports[1])
+    differences = []
     for key in left:
-        if key not in right:
-            continue
-        a, b = values(one, reports[0], key).align(
-            values(two, reports[1], key), join="inner", axis=0
-        )
-        seeds = min(a.shape[1], b.shape[1])
-        test = significance.paired_test(b.to_numpy().T[:seeds], a.to_numpy().T[:seeds])
-        means = {
-            side: float(np.mean(of[key]["values"][:seeds]))
-            for side, of in (("one", left), ("two", right))
-        }
-        rows.append({"key": key, **means, "users": len(a), "seeds": seeds, "p": test.p})
-    if not rows:
+        if key in right:
+            samples = values(first, reports[0], key), values(second, reports[1], key)
+            differences.append(_difference(key, (left[key], right[key]), samples))
+    if not differences:
         raise ArtifactError(
             "the two runs have no result in common",
-            f"{one}, {two}",
+            f"{first}, {second}",
             "compare runs with a backbone in common",
         )
-    for row, p in zip(rows, significance.holm([r["p"] for r in rows]), strict=True):
-        row["p"] = p
-    return differences(*reports), rows
+    return differing_settings(*reports), _corrected(differences)
+
+
+def _difference(
+    key: Key, rows: tuple[ResultRow, ResultRow], samples: tuple[pd.DataFrame, pd.DataFrame]
+) -> Difference:
+    """One result of two runs, with an uncorrected p value."""
+    left, right = samples[0].align(samples[1], join="inner", axis=0)
+    seeds = min(left.shape[1], right.shape[1])
+    test = significance.paired_test(right.to_numpy().T[:seeds], left.to_numpy().T[:seeds])
+    first, second = (float(np.mean(row["values"][:seeds])) for row in rows)
+    return Difference(key, first, second, len(left), seeds, test.p)
+
+
+def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+    p_values = significance.holm([difference.p for difference in differences])
+    corrected = []
+    for difference, p in zip(differences, p_values, strict=True):
+        corrected.append(replace(difference, p=p))
+    return corrected
 
 
 def text(
-    one: str, two: str, settings: list[tuple[str, Any, Any]], rows: list[dict[str, Any]]
+    first: str, second: str, settings: Sequence[Setting], differences: Sequence[Difference]
 ) -> str:
     """The comparison for a terminal."""
-    lines = [f"A  {one}", f"B  {two}", ""]
-    lines += [f"  {name}: {a} -> {b}" for name, a, b in settings] or [
-        "  the same settings and commit"
-    ]
-    for task, backbone in dict.fromkeys(r["key"][:2] for r in rows):
-        own = [r for r in rows if r["key"][:2] == (task, backbone)]
-        seeds = own[0]["seeds"]
-        lines += [
-            "",
-            f"{task} / {backbone} ({own[0]['users']} users in both, {seeds} seed{'s' * (seeds > 1)} of each)",
-        ]
-        lines.append(
-            f"  {'':12s}{'':8s}{'A':>10s}{'B':>10s}{'B - A':>10s}{'relative':>10s}{'p (Holm)':>10s}"
-        )
-        for row in sorted(own, key=lambda r: VARIANTS.index(r["key"][2])):
-            _, _, variant, metric = row["key"]
-            gain = row["two"] - row["one"]
-            better = (gain < 0) == (metric in metrics.RATING) and gain != 0 and row["p"] <= 0.05
-            share = f"{gain / row['one']:+.1%}" if row["one"] else ""
-            lines.append(
-                f"  {variant:12s}{metric:8s}{row['one']:10.4f}{row['two']:10.4f}{gain:+10.4f}{share:>10s}{row['p']:10.3f}"
-                + (" B is better" if better else "")
-            )
+    lines = [f"A  {first}", f"B  {second}", "", *_conclusion(differences), ""]
+    if settings:
+        lines.append("Settings that differ:")
+    else:
+        lines.append("Both runs have the same settings and commit.")
+    for setting in settings:
+        lines.append(f"  {setting.name}: {setting.first} -> {setting.second}")
+    groups: dict[tuple[str, str], list[Difference]] = {}
+    for difference in differences:
+        groups.setdefault((difference.key.task, difference.key.backbone), []).append(difference)
+    for (task, backbone), group in groups.items():
+        heading = f"{task} / {registry.title(backbone)}"
+        lines += ["", f"{heading} ({_sample(group[0])})", *_table(group)]
+    lines += ["", "p: paired t-test over users and seeds, corrected by Holm over all rows."]
     return "\n".join(lines)
 
 
-def curve(reports: Mapping[str, dict[str, Any]], metric: str) -> dict[str, list[float]]:
-    """What a figure over runs draws: "BACKBONE, VARIANT" -> the mean of each run that all runs have."""
-    every = {label: cells(report) for label, report in reports.items()}
-    keys = [
-        k
-        for k in next(iter(every.values()))
-        if k[3] == metric and all(k in c for c in every.values())
-    ]
-    return {
-        f"{registry.title(k[1])}, {TITLES[k[2]]}": [
-            float(np.mean(c[k]["values"])) for c in every.values()
-        ]
-        for k in keys
-    }
+def _conclusion(differences: Sequence[Difference]) -> Iterator[str]:
+    verdicts = [difference.verdict for difference in differences]
+    better, worse = verdicts.count("B is better"), verdicts.count("A is better")
+    results = count(len(differences), "result")
+    if better or worse:
+        yield f"Of {results}, B is significantly better in {better} and A in {worse}."
+    else:
+        yield f"No difference is statistically significant ({results} compared)."
+
+
+def _sample(difference: Difference) -> str:
+    return f"{count(difference.users, 'user')} in both, {count(difference.seeds, 'seed')} of each"
+
+
+def _table(group: Sequence[Difference]) -> Iterator[str]:
+    yield f"  {'':12s}{'':8s}{'A':>10s}{'B':>10s}{'B - A':>10s}{'relative':>10s}{'p':>10s}"
+    for row in sorted(group, key=lambda difference: VARIANTS.index(difference.key.variant)):
+        share = signed_percent(row.change / row.first) if row.first else ""
+        line = (
+            f"  {TITLES[row.key.variant]:12s}{row.key.metric:8s}{row.first:10.4f}{row.second:10.4f}"
+            f"{row.change:+10.4f}{share:>10s}{significance.format_p(row.p):>10s}  {row.verdict}"
+        )
+        yield line.rstrip()
+
+
+def curve(reports: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, list[float]]:
+    """A metric over runs, for the results that all runs have.
+
+    Returns:
+        "BACKBONE, VARIANT" -> the mean over seeds in each run.
+    """
+    runs = [results(report) for report in reports.values()]
+    lines = {}
+    for key in runs[0]:
+        if key.metric == metric and all(key in run for run in runs):
+            name = f"{registry.title(key.backbone)}, {TITLES[key.variant]}"
+            lines[name] = [float(np.mean(run[key]["values"])) for run in runs]
+    return lines

@@ -1,224 +1,168 @@
-"""The run folder: report.json, report.html, predictions/, split/ and bundle/, from the artifacts of the stages.
+"""The run folder: report.json, report.html, report.md, predictions/, split/ and bundle/.
 
-docs/run-folder.md describes every file. Everything here is read from artifacts, so the report of a run that was cut off and
-continued equals that of an undisturbed one, but for its timings.
+docs/run-folder.md describes every file. Everything is read from the artifacts of the stages. An
+interrupted and resumed run therefore has the same report as an undisturbed one, except for timings.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from raypipe.backbones import registry
 from raypipe.cluster import session
 from raypipe.data.split import PARTS, Split, evaluated_users
 from raypipe.papers.llama4rec.config import Llama4RecConfig
-from raypipe.papers.llama4rec.report import plots, result_tables, text
-from raypipe.papers.llama4rec.report.samples import samples
+from raypipe.papers.llama4rec.report import page, result_rows, text
+from raypipe.papers.llama4rec.report.answer import answer
+from raypipe.papers.llama4rec.report.llm_costs import llm_costs
+from raypipe.papers.llama4rec.report.result_tables import task_tables
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
-from raypipe.reports import environment, pages
+from raypipe.reports import environment, run_folder
 
-SCHEMA = "raypipe-report/2"
-
-#: settings that name places of this machine, which a report does not tell
+#: settings that name folders of this machine, which a report does not show
 FOLDERS: Any = {"data": {"dir"}, "llm": {"tune": {"sources": {"__all__": {"data": {"dir"}}}}}}
+
+#: columns of the split that only the pipeline needs
+INTERNAL = ["held", "hidden", "part"]
+
+
+class Run(NamedTuple):
+    """A finished run: what publishing reads."""
+
+    config: Llama4RecConfig
+    store: Store
+    record: list[Done]
+    began: float
+    machine: dict[str, Any]
+
+    @property
+    def by_name(self) -> dict[str, Done]:
+        return {done.name: done for done in self.record}
+
+    def artifact(self, stage: str) -> Path:
+        """Local folder with the output of a stage."""
+        return self.store.local(stage, self.by_name[stage].key)
+
+    def read(self, stage: str, file: str) -> Any:
+        """A JSON file from the output of a stage."""
+        return json.loads((self.artifact(stage) / file).read_text())
 
 
 def publish(
     config: Llama4RecConfig, store: Store, record: Sequence[Done], began: float, to: str = ""
 ) -> str:
-    """Write the run folder, `to` below the store's root; returns the summary for the terminal."""
-    machine = environment.machine(session.resources())
-    report, summary = session.in_worker(_publish, config, store, list(record), began, machine, to)
-    return f"\n{summary}\n\nreport  {report}/report.html\nbundle  {report}/bundle"
+    """Write the run folder, `to` below the store's root.
+
+    Args:
+        record: the stages of the run, finished.
+        began: start of the run in seconds since 1970.
+
+    Returns:
+        the summary for the terminal.
+    """
+    run = Run(config, store, list(record), began, environment.machine(session.resources()))
+    address, summary = session.in_worker(_publish, run, to)
+    return f"\n{summary}\n\nreport  {address}/report.html\nbundle  {address}/bundle"
 
 
-def _publish(
-    config: Llama4RecConfig,
-    store: Store,
-    record: list[Done],
-    began: float,
-    machine: dict[str, Any],
-    to: str,
-) -> tuple[str, str]:
-    done = {d.name: d for d in record}
-
-    def of(stage: str) -> Path:
-        return store.local(stage, done[stage].key)
-
-    facts = done["data"].facts
-    rows = result_tables.results(
-        config.data.name,
-        facts["published_as"],
-        config.data.label,
-        json.loads((of("evaluate") / "metrics.json").read_text()),
-    )
-    chosen = json.loads((of("chosen/llama4rec") / "chosen.json").read_text())
-    own = config.model_dump(mode="json", exclude=FOLDERS)
-    run = {
-        "id": done["bundle"].key[:12],
-        "protocol": config.data.label,
-        **environment.run(config.data.name, config.seeds, own, machine, began),
-    }
-    llm = _llm(config, record)
-    report = {
-        "schema": SCHEMA,
-        "run": run,
-        "stages": environment.stages(record),
-        "results": rows,
-        "llm": llm,
-        "aggregation": [{k: v for k, v in c.items() if k != "grid"} for c in chosen],
-        "data": facts["quality"],
-        "audit": done["split"].facts["audit"],
-    }
-    if "judged" in done:
-        report["attributes"] = {
-            "judge": config.judge.model if config.judge else None,
-            "lines": done["judged"].facts["lines"],
-        }
-    if config.rival:
-        of_rival = done["completions/rival"].facts
-        costs = {k: of_rival[k] for k in ("rows", "tokens_in", "tokens_out", "dollars")}
-        report["rival"] = {
-            "model": config.rival.model,
-            **costs,
-            "lines": done["rival"].facts["lines"],
-        }
-    sheets = result_tables.sheets(rows)
-    folder = Path(tempfile.mkdtemp(prefix="raypipe-"))
-    try:
+def _publish(run: Run, to: str) -> tuple[str, str]:
+    report = _report(run)
+    tables = task_tables(report["results"])
+    head = answer(tables, report)
+    with run_folder.writing(run.store, to, ["predictions", "split", "bundle"]) as folder:
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        (folder / "report.md").write_text(text.markdown(sheets, report))
-        (folder / "report.html").write_text(_page(report, sheets, chosen, of, record, config))
-        _write_split(Split.load(of("split")), folder / "split")
-        for seed in config.repetitions:
-            target = folder / "predictions" / ("" if seed == config.seed else f"seed{seed}")
-            target.mkdir(parents=True, exist_ok=True)
-            for file in (of("evaluate") / f"seed{seed}").glob("*.parquet"):
-                shutil.copy2(file, target / file.name)
-        shutil.copytree(of("bundle"), folder / "bundle")
-        place = f"{store.uri}/{to}".rstrip("/")
-        for old in ("predictions", "split", "bundle"):
-            store.remove(f"{place}/{old}")
-        store.publish(folder, to)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return place, text.summary(sheets)
+        (folder / "report.md").write_text(text.markdown(head, tables, report))
+        facts = page.artifact_facts(run.config, run.artifact, report)
+        (folder / "report.html").write_text(page.render(head, tables, report, facts))
+        _write_split(Split.load(run.artifact("split")), folder / "split")
+        _copy_predictions(run.config, run.artifact, folder / "predictions")
+        shutil.copytree(run.artifact("bundle"), folder / "bundle")
+    return run_folder.address(run.store, to), text.summary(head, tables)
+
+
+def _report(run: Run) -> dict[str, Any]:
+    """report.json."""
+    config, by_name = run.config, run.by_name
+    data = by_name["data"].facts
+    settings = config.model_dump(mode="json", exclude=FOLDERS)
+    report = {
+        "schema": result_rows.SCHEMA,
+        "run": {
+            "id": by_name["bundle"].key[:12],
+            "protocol": config.data.label,
+            **environment.run(config.data.name, config.seeds, settings, run.machine, run.began),
+        },
+        "stages": environment.stages(run.record),
+        "results": result_rows.results(
+            config.data.name,
+            data["published_as"],
+            config.data.label,
+            run.read("evaluate", "metrics.json"),
+        ),
+        "llm": llm_costs(config, run.record),
+        "aggregation": _weights(run.read("chosen/llama4rec", "chosen.json")),
+        "data": data["quality"],
+        "audit": by_name["split"].facts["audit"],
+    }
+    if "judged" in by_name:
+        judge = config.judge.model if config.judge else None
+        report["attributes"] = {"judge": judge, "lines": by_name["judged"].facts["lines"]}
+    if config.rival:
+        report["rival"] = _rival(config.rival.model, by_name)
+    return report
+
+
+def _weights(chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was chosen on validation, without the grids of the sweep."""
+    weights = []
+    for choice in chosen:
+        weights.append({key: value for key, value in choice.items() if key != "grid"})
+    return weights
+
+
+def _rival(model: str, by_name: dict[str, Done]) -> dict[str, Any]:
+    costs = by_name["completions/rival"].facts
+    return {
+        "model": model,
+        "rows": costs["rows"],
+        "tokens_in": costs["tokens_in"],
+        "tokens_out": costs["tokens_out"],
+        "dollars": costs["dollars"],
+        "lines": by_name["rival"].facts["lines"],
+    }
+
+
+def _copy_predictions(
+    config: Llama4RecConfig, artifact: Callable[[str], Path], folder: Path
+) -> None:
+    """Predictions of the first seed, and those of the others in seedN/."""
+    for seed in config.repetitions:
+        target = folder if seed == config.seed else folder / f"seed{seed}"
+        target.mkdir(parents=True, exist_ok=True)
+        for file in (artifact("evaluate") / f"seed{seed}").glob("*.parquet"):
+            shutil.copy2(file, target / file.name)
 
 
 def _write_split(split: Split, folder: Path) -> None:
-    """train, validation and test of the top-k tasks, and under rating/ those of rating prediction."""
-    evaluated = {
-        t: evaluated_users(split.topk, t).set_index(["user_id", "part"]).index
-        for t in ("direct", "sequential")
-    }
-    for frame, target in ((split.topk, folder), (split.rating, folder / "rating")):
-        target.mkdir(parents=True)
-        for part in PARTS:
-            rows = frame[frame["part"] == part].drop(
-                columns=["held", "hidden", "part"], errors="ignore"
-            )
-            if frame is split.topk and part != "train":
-                index = pd.MultiIndex.from_product([rows["user_id"], [part]]) if len(rows) else None
-                for task, known in evaluated.items():
-                    rows = rows.assign(
-                        **{f"evaluated_{task}": index.isin(known) if index is not None else []}
-                    )
-            rows.to_parquet(target / f"{part}.parquet", index=False)
+    """train, validation and test of the top-k tasks; those of rating prediction in rating/."""
+    folder.mkdir(parents=True)
+    (folder / "rating").mkdir()
+    for part in PARTS:
+        topk, rating = _part(split.topk, part), _part(split.rating, part)
+        if part != "train":
+            for task in ("direct", "sequential"):
+                evaluated = evaluated_users(split.topk, task)
+                users = evaluated.loc[evaluated["part"] == part, "user_id"]
+                topk[f"evaluated_{task}"] = topk["user_id"].isin(users)
+        topk.to_parquet(folder / f"{part}.parquet", index=False)
+        rating.to_parquet(folder / "rating" / f"{part}.parquet", index=False)
 
 
-def _llm(config: Llama4RecConfig, record: list[Done]) -> dict[str, Any]:
-    """The LLM's costs, and what share of the LLM stages' time went where."""
-    waves = [
-        d for d in record if d.name.startswith("completions/") and "dollars" not in d.facts
-    ]  # endpoints have their own lines
-    rejected: Counter[str] = Counter()
-    for d in record:
-        if d.name not in ("rival", "judged"):  # these tell of another LLM's answers
-            rejected.update(d.facts.get("rejected", {}))
-    start = sum(d.facts["engine_start_seconds"] for d in waves)
-    busy = sum(d.facts["generation_seconds"] for d in waves)
-    whole = sum(d.seconds for d in waves)
-    wording = sum(d.seconds for d in record if d.name.startswith("prompts/"))
-    tuning = sum(d.seconds for d in record if d.name.startswith("llm/"))
-    parts = [
-        ("building prompts", wording),
-        ("starting engines", start),
-        ("generating", busy),
-        ("stopping engines, merging", max(0.0, whole - start - busy)),
-    ]
-    total = sum(s for _, s in parts) or 1.0
-    (tuned,) = (d for d in record if d.name == "llm/augmented")
-    again = [d for d in record if d.name.startswith(f"seed{config.seed}/augmented/")]
-    return {
-        "model": config.llm.source,
-        "parameters": tuned.facts.get("parameters"),
-        "instructions": tuned.facts["rows"],
-        "steps": tuned.facts["steps"],
-        "workers": tuned.facts["workers"],
-        "refit_seconds": sum(d.seconds for d in again),
-        "engine": config.llm.engine.name,
-        "prompts": sum(d.facts["rows"] for d in waves),
-        "known": sum(d.facts["reused"] for d in waves),
-        "rejected": dict(rejected),
-        "tokens_in": sum(d.facts["tokens_in"] for d in waves),
-        "tokens_out": sum(d.facts["tokens_out"] for d in waves),
-        "seconds": whole,
-        "prompts_per_second": sum(d.facts["generated"] for d in waves) / busy if busy else None,
-        "engine_starts": sum(1 for d in waves if d.facts["rows"] > d.facts["reused"]),
-        "tuning_seconds": tuning,
-        "shares": [{"name": n, "seconds": s, "share": s / total} for n, s in parts],
-    }
-
-
-def _page(
-    report: dict[str, Any],
-    sheets: list[dict[str, Any]],
-    chosen: list[dict[str, Any]],
-    of: Any,
-    record: list[Done],
-    config: Llama4RecConfig,
-) -> str:
-    seed = config.seed
-    maps = [
-        plots.heat_map(
-            c["grid"],
-            (c["alpha_1"], c["alpha_2"]),
-            f"{c['task']} · {registry.title(c['backbone'])}",
-        )
-        for c in chosen
-        if c["grid"]
-    ]
-    curves = {
-        d.name: json.loads((of(d.name) / "curve.json").read_text())
-        for d in record
-        if d.name.startswith((f"seed{seed}/base/", f"seed{seed}/augmented/"))
-    }
-    return pages.page(
-        Path(__file__).parent,
-        "page",
-        run=report["run"],
-        sheets=sheets,
-        aggregation=chosen,
-        heat_maps=maps,
-        weights=plots.weights(chosen),
-        quality=report["data"],
-        audit=report["audit"],
-        llm=report["llm"],
-        rival=report.get("rival"),
-        attributes=report.get("attributes"),
-        samples=samples(config, of, chosen),
-        curves=plots.curves(curves),
-        stages=report["stages"],
-        total_seconds=sum(s["seconds"] for s in report["stages"]),
-        environment=json.dumps({k: report["run"][k] for k in ("machine", "versions")}, indent=1),
-        configuration=json.dumps(report["run"]["config"], indent=1),
-    )
+def _part(frame: pd.DataFrame, part: str) -> pd.DataFrame:
+    return frame[frame["part"] == part].drop(columns=INTERNAL, errors="ignore")

@@ -1,193 +1,236 @@
-"""Rows of the report: our values over seeds, the published ones beside them."""
+"""The result tables of a run: our values over seeds, with the published ones beside them."""
 
 from __future__ import annotations
 
-import csv
-import functools
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from raypipe.backbones import registry
 from raypipe.evaluation import metrics, significance
+from raypipe.papers.llama4rec.report.published import CLAIMS, TITLES, Baseline
+from raypipe.papers.llama4rec.report.result_rows import ResultRow, base_p
+from raypipe.reports.cells import Cell
+from raypipe.reports.gains import Comparison, Gain
 
-TITLES = {
-    "base": "Base",
-    "ift": "IFT",
-    "wo_da": "w/o DA",
-    "wo_pa": "w/o PA",
-    "wo_aa": "w/o AA",
-    "llama4rec": "Llama4Rec",
+#: the metric of each task for which slices are shown
+MAIN_METRICS = ("N@5", "RMSE")
+
+#: names of the two ways to slice users
+SLICES = {"history": "history length", "popularity": "target popularity"}
+
+#: what is compared between the lowest and the highest third of users (L4): name -> variant, and
+#: whether its values or its gain over Base are compared
+THIRDS_COMPARED = {
+    "Base": ("base", "level"),
+    "IFT": ("ift", "level"),
+    "gain": ("llama4rec", "gain"),
 }
 
-#: the mean improvements that the paper claims over all its datasets: direct and sequential over the better of Base and IFT, rating
-#: over Base (L42)
-CLAIMED = {"direct": 0.1465, "sequential": 0.1421, "rating": 0.0310}
+#: task, backbone and metric
+Place = tuple[str, str, str]
+Key = TypeVar("Key", bound=Hashable)
 
 
-@functools.cache
-def _published() -> dict[tuple[str, str, str, str], float]:
-    with open(Path(__file__).parent / "published.csv", newline="") as stream:
-        return {
-            (r["dataset"], r["backbone"], r["variant"], r["metric"]): float(r["value"])
-            for r in csv.DictReader(stream)
-            if r["table"] in ("II", "IV", "V", "VI")
-        }
+class Line(NamedTuple):
+    """One variant of a backbone: its title, and a cell for each metric."""
+
+    variant: str
+    cells: list[Cell]
 
 
-def published(dataset: str, backbone: str, variant: str, metric: str) -> float | None:
-    """The value that Llama4Rec prints (Tables II, IV, V, VI), or None. IFT of the rating task is one row, "LLaMA"."""
-    table, name = _published(), registry.title(backbone)
-    own = table.get((dataset, name, TITLES[variant], metric))
-    return (
-        own if own is not None or variant != "ift" else table.get((dataset, "LLaMA", "IFT", metric))
-    )
+@dataclass(frozen=True)
+class BackboneTable:
+    """The results of one backbone.
 
-
-def results(
-    dataset: str, published_as: str, protocol: str, measured: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """One row per task, backbone, variant and metric, with the value of each seed.
-
-    Args:
-        measured: what the stage `evaluate` wrote.
+    Attributes:
+        lines: one for each variant.
+        over_base, over_better: gain of Llama4Rec for each metric.
+        effect: Cohen's d of the users' differences from the better baseline, for each metric.
+        detectable: the smallest true difference that the run could show, for each metric.
+        oracle: what the best order of the same candidates would reach; None in rating prediction.
+        slice_metric: the metric that `slices` and `thirds` show.
+        slices: slicing -> third -> values of Base and of Llama4Rec.
+        thirds: slicing -> name in THIRDS_COMPARED -> difference of the lowest third from the
+            highest, and its corrected p value.
     """
-    rows = []
-    for own in measured:
-        values = own["values"]
-        about = {
-            "dataset": dataset,
-            "protocol": protocol,
-            "task": own["task"],
-            "backbone": own["backbone"],
-            "variant": own["variant"],
-            "split": "test",
-            "metric": own["metric"],
-            "mean": float(np.mean(values)),
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        }
-        printed = published(published_as, own["backbone"], own["variant"], own["metric"])
-        rows.append({**about, **own, "published": printed})
-    return rows
+
+    backbone: str
+    n_users: int
+    lines: list[Line]
+    over_base: list[Gain]
+    over_better: list[Gain]
+    effect: list[float]
+    detectable: list[float]
+    oracle: float | None
+    slice_metric: str
+    slices: dict[str, dict[str, tuple[float, float]]]
+    thirds: dict[str, dict[str, tuple[float, float]]]
 
 
-#: the metric of each task that slices are shown of
-MAIN = ("N@5", "RMSE")
+@dataclass(frozen=True)
+class TaskTable:
+    """The results of one task, as the paper prints them: its backbones one below the other."""
 
-#: what is compared between the first and the last third of users (L4): the values of a variant, or its gain over Base
-TAILS = {"Base": ("base", "level"), "IFT": ("ift", "level"), "gain": ("llama4rec", "gain")}
+    task: str
+    metrics: list[str]
+    backbones: list[BackboneTable]
 
-#: how a slicing is called
-SLICES = {"history": "length of history", "popularity": "popularity of target"}
+    @property
+    def variants(self) -> list[str]:
+        """Titles of the variants."""
+        return [line.variant for line in self.backbones[0].lines]
+
+    @property
+    def thirds_compared(self) -> list[str]:
+        """Names in THIRDS_COMPARED that this task shows."""
+        variants = self.variants
+        return [name for name, (own, _) in THIRDS_COMPARED.items() if TITLES[own] in variants]
+
+    def over(self, baseline: Baseline) -> Comparison:
+        """Llama4Rec against Base, or against the better of Base and IFT."""
+        gains: list[Gain] = []
+        for table in self.backbones:
+            gains += table.over_base if baseline == "base" else table.over_better
+        claim = CLAIMS[self.task]
+        return Comparison(gains, claim.gain if claim.baseline == baseline else None)
 
 
-def sheets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results as the paper prints them: a table for each task, its backbones one below the other.
+class Corrected(NamedTuple):
+    """p values, corrected by Holm over all cells of the report.
 
-    A sheet has `task`, `metrics`, `groups`, one a backbone, see `_group`, and `gain`, the mean of the gains in all its cells;
-    beside it `claimed`, which the paper gives as such a mean (L42). `tails`: the names of `TAILS` that it shows.
+    Attributes:
+        better: Llama4Rec against the better of Base and IFT.
+        base: Llama4Rec against Base; older reports lack some.
+        thirds: (task, backbone, slicing, name in THIRDS_COMPARED) -> lowest against highest third.
     """
-    tested = [r for r in rows if r["variant"] == "llama4rec"]
-    corrected = dict(
-        zip([id(r) for r in tested], significance.holm([r["p"] for r in tested]), strict=True)
-    )
-    shown = [told for r in rows if r["metric"] in MAIN for told in _tails(r).values()]
-    corrected |= dict(
-        zip(map(id, shown), significance.holm([told["p"] for told in shown]), strict=True)
-    )
-    made = []
-    for task in dict.fromkeys(r["task"] for r in rows):
-        of_task = [r for r in rows if r["task"] == task]
-        groups = [
-            _group([r for r in of_task if r["backbone"] == backbone], corrected)
-            for backbone in dict.fromkeys(r["backbone"] for r in of_task)
-        ]
-        gain = float(np.mean([g for group in groups for g in group["gain"]]))
-        names = list(dict.fromkeys(r["metric"] for r in of_task))
-        tails = [
-            name
-            for name, (variant, _) in TAILS.items()
-            if any(r["variant"] == variant for r in of_task)
-        ]
-        made.append(
-            {
-                "task": task,
-                "metrics": names,
-                "groups": groups,
-                "gain": gain,
-                "claimed": CLAIMED[task],
-                "tails": tails,
-            }
-        )
-    return made
+
+    better: dict[Place, float]
+    base: dict[Place, float]
+    thirds: dict[tuple[str, str, str, str], float]
 
 
-def _group(own: list[dict[str, Any]], corrected: dict[int, float]) -> dict[str, Any]:
-    """What a sheet shows of a backbone.
+def task_tables(rows: Sequence[ResultRow]) -> list[TaskTable]:
+    """The tables of a run, one for each task."""
+    corrected = _corrected(rows)
+    tables = []
+    for task in _distinct(rows, "task"):
+        task_rows = _where(rows, "task", task)
+        backbones = []
+        for backbone in _distinct(task_rows, "backbone"):
+            backbones.append(_backbone_table(_where(task_rows, "backbone", backbone), corrected))
+        tables.append(TaskTable(task, _distinct(task_rows, "metric"), backbones))
+    return tables
 
-    `lines`: variant and cells; a cell is a row with `best`, and `star` where Llama4Rec is above the better baseline and p at most
-    0.05. For Llama4Rec over that baseline `gain` (a share, larger is better), `p` (Holm over all cells of the report), `effect`
-    (Cohen's d of the users' differences) and `detectable`.
-    `oracle`: what the best order of its candidates would reach; None in rating prediction.
-    `slices`: of each slicing the thirds, with the values of Base and of Llama4Rec.
-    `tails`: of each slicing, by the names of `TAILS`, the difference of the first third from the last and its p (Holm over all of
-    them in the report).
-    """
-    cell = {(r["variant"], r["metric"]): r for r in own}
-    variants, names = (
-        list(dict.fromkeys(v for v, _ in cell)),
-        list(dict.fromkeys(m for _, m in cell)),
+
+def _distinct(rows: Sequence[ResultRow], column: str) -> list[str]:
+    return list(dict.fromkeys(str(row.get(column)) for row in rows))
+
+
+def _where(rows: Sequence[ResultRow], column: str, value: str) -> list[ResultRow]:
+    return [row for row in rows if row.get(column) == value]
+
+
+def _corrected(rows: Sequence[ResultRow]) -> Corrected:
+    better, base, thirds = {}, {}, {}
+    for row in rows:
+        place = row["task"], row["backbone"], row["metric"]
+        if row["variant"] == "llama4rec":
+            better[place] = row["p"]
+            p = base_p(row)
+            if p is not None:
+                base[place] = p
+        if row["metric"] in MAIN_METRICS:
+            for (slicing, name), (_, p) in _thirds(row).items():
+                thirds[row["task"], row["backbone"], slicing, name] = p
+    return Corrected(_holm(better), _holm(base), _holm(thirds))
+
+
+def _holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    return dict(zip(p_values, significance.holm(list(p_values.values())), strict=True))
+
+
+def _thirds(row: ResultRow) -> dict[tuple[str, str], tuple[float, float]]:
+    """(slicing, name in THIRDS_COMPARED) -> difference and p, as far as this variant has them."""
+    compared = {}
+    for name, (variant, kind) in THIRDS_COMPARED.items():
+        if variant == row["variant"]:
+            for slicing, kinds in row.get("tails", {}).items():
+                compared[slicing, name] = kinds[kind]["difference"], kinds[kind]["p"]
+    return compared
+
+
+def _backbone_table(rows: Sequence[ResultRow], corrected: Corrected) -> BackboneTable:
+    """The table of one backbone from its rows: all variants, all metrics."""
+    task, backbone = rows[0]["task"], rows[0]["backbone"]
+    by_variant: dict[str, dict[str, ResultRow]] = {}
+    for row in rows:
+        by_variant.setdefault(row["variant"], {})[row["metric"]] = row
+    base, ours = by_variant["base"], by_variant["llama4rec"]
+    over_base, over_better = [], []
+    for metric, row in ours.items():
+        place = task, backbone, metric
+        over_base.append(Gain(_gain(row, base[metric]), corrected.base.get(place)))
+        baseline = by_variant[row["against"]][metric]
+        over_better.append(Gain(_gain(row, baseline), corrected.better[place]))
+    main = next(metric for metric in ours if metric in MAIN_METRICS)
+    return BackboneTable(
+        backbone=registry.title(backbone),
+        n_users=rows[0]["n_users"],
+        lines=_lines(by_variant, over_better),
+        over_base=over_base,
+        over_better=over_better,
+        effect=[row["effect"] for row in ours.values()],
+        detectable=[row["detectable"] for row in ours.values()],
+        oracle=ours[main].get("oracle"),
+        slice_metric=main,
+        slices=_slices(base[main], ours[main]),
+        thirds=_thirds_of_variants(by_variant, main, corrected),
     )
+
+
+def _lines(
+    by_variant: Mapping[str, Mapping[str, ResultRow]], over_better: Sequence[Gain]
+) -> list[Line]:
+    best = {}
+    for metric in by_variant["base"]:
+        means = [own[metric]["mean"] for own in by_variant.values()]
+        best[metric] = min(means) if metric in metrics.RATING else max(means)
     lines = []
-    for variant in variants:
+    for variant, own in by_variant.items():
         cells = []
-        for m in names:
-            best = (min if m in metrics.RATING else max)(cell[v, m]["mean"] for v in variants)
-            row = cell[variant, m]
-            star = (
-                variant == "llama4rec"
-                and _gain(row, cell[row["against"], m]) > 0
-                and corrected[id(row)] <= 0.05
-            )
-            cells.append({**row, "best": row["mean"] == best, "star": star})
-        lines.append({"variant": TITLES[variant], "cells": cells})
-    ours = [cell["llama4rec", m] for m in names]
-    main = next(m for m in names if m in MAIN)
-    base, full = cell["base", main]["slices"], cell["llama4rec", main]["slices"]
-    tails: dict[str, dict[str, tuple[float, float]]] = {}
-    for variant in variants:
-        for (by, name), told in _tails(cell[variant, main]).items():
-            tails.setdefault(SLICES[by], {})[name] = (told["difference"], corrected[id(told)])
-    return {
-        "backbone": registry.title(own[0]["backbone"]),
-        "n_users": own[0]["n_users"],
-        "lines": lines,
-        "gain": [_gain(r, cell[r["against"], r["metric"]]) for r in ours],
-        "p": [corrected[id(r)] for r in ours],
-        "effect": [r["effect"] for r in ours],
-        "detectable": [r["detectable"] for r in ours],
-        "oracle": ours[0].get("oracle"),
-        "slice_metric": main,
-        "slices": {
-            SLICES[by]: {t: (value, full[by][t]) for t, value in thirds.items()}
-            for by, thirds in base.items()
-        },
-        "tails": tails,
-    }
+        for (metric, row), gain in zip(own.items(), over_better, strict=True):
+            significant = variant == "llama4rec" and gain.significantly_better
+            is_best = row["mean"] == best[metric]
+            cells.append(Cell(row["mean"], row["std"], row["published"], significant, is_best))
+        lines.append(Line(TITLES[variant], cells))
+    return lines
 
 
-def _tails(row: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
-    """(slicing, name of `TAILS`) -> what the row tells of its first third against its last."""
-    wanted = [
-        (name, kind) for (name, (variant, kind)) in TAILS.items() if variant == row["variant"]
-    ]
-    return {
-        (by, name): told[kind] for by, told in row.get("tails", {}).items() for name, kind in wanted
-    }
+def _slices(base: ResultRow, ours: ResultRow) -> dict[str, dict[str, tuple[float, float]]]:
+    slices: dict[str, dict[str, tuple[float, float]]] = {}
+    for slicing, thirds in base["slices"].items():
+        pairs = slices.setdefault(SLICES[slicing], {})
+        for third, value in thirds.items():
+            pairs[third] = value, ours["slices"][slicing][third]
+    return slices
 
 
-def _gain(ours: dict[str, Any], baseline: dict[str, Any]) -> float:
+def _thirds_of_variants(
+    by_variant: Mapping[str, Mapping[str, ResultRow]], main: str, corrected: Corrected
+) -> dict[str, dict[str, tuple[float, float]]]:
+    thirds: dict[str, dict[str, tuple[float, float]]] = {}
+    for own in by_variant.values():
+        row = own[main]
+        for (slicing, name), (difference, _) in _thirds(row).items():
+            p = corrected.thirds[row["task"], row["backbone"], slicing, name]
+            thirds.setdefault(SLICES[slicing], {})[name] = difference, p
+    return thirds
+
+
+def _gain(ours: ResultRow, baseline: ResultRow) -> float:
     """Relative improvement, also of errors (L40)."""
-    change = (ours["mean"] - baseline["mean"]) / baseline["mean"] if baseline["mean"] else 0.0
+    if not baseline["mean"]:
+        return 0.0
+    change = (ours["mean"] - baseline["mean"]) / baseline["mean"]
     return -change if ours["metric"] in metrics.RATING else change

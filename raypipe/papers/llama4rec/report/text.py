@@ -2,156 +2,194 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from raypipe.backbones import registry
 from raypipe.evaluation import significance
 from raypipe.evaluation.slices import NAMES
-from raypipe.reports.pages import cell_text
+from raypipe.papers.llama4rec.report.answer import Answer, GainRow
+from raypipe.papers.llama4rec.report.result_tables import BackboneTable, TaskTable
+from raypipe.reports import environment
+from raypipe.reports.markdown import table as markdown_table
+from raypipe.reports.wording import count, signed_percent
+
+#: heading of the table of gains
+GAIN_HEAD = ("Task", "Baseline", "Mean gain", "Significance", "The paper claims")
+
+HOW_TO_READ = (
+    "H@k: share of users whose target (the held-out item) is among the first k. N@k: NDCG, which"
+    " gives more credit to a higher rank. RMSE and MAE: errors of predicted ratings, lower is"
+    " better.",
+    "All items are ranked. Settings are chosen on the validation part; the test part is read once.",
+    "Gain: relative improvement of Llama4Rec over the better of Base (the backbone alone) and IFT"
+    " (the LLM alone).",
+    "p: paired t-test over users and seeds, corrected by Holm over all results of this report."
+    " A star marks a gain with p at most 0.05.",
+    "Effect: Cohen's d, the mean difference between users in standard deviations.",
+    "Detectable: the smallest true difference that a run with as many users would show in four"
+    " out of five cases.",
+    "Best order: what the same candidates would reach in the best possible order.",
+)
 
 
-def markdown(sheets: list[dict[str, Any]], report: dict[str, Any]) -> str:
-    """The sheets as Markdown, in brackets what the paper prints; for whom, the weights, costs, and where it ran."""
+def markdown(answer: Answer, tables: Sequence[TaskTable], report: Mapping[str, Any]) -> str:
+    """The report as Markdown: the answer, the tables, slices, weights, costs, and where it ran."""
     run = report["run"]
+    spread = run["seeds"] > 1
     lines = [
         f"# {run['dataset']}: does the LLM help?",
         "",
-        f"Protocol `{run['protocol']}`, {run['seeds']} seed(s), commit {run['commit']}, {run['finished']}.",
-        "Full ranking, chosen on validation, test read once. In brackets: the paper's value.",
-        "*: p at most 0.05 (paired over users and seeds, Holm over all cells). Effect: Cohen's d. Detectable: the least true"
-        " difference that so many users would show in four runs of five."
-        + significance.single_seed_caution(run["seeds"]),
-    ]
-    for sheet in sheets:
-        lines += ["", f"## {sheet['task']}", "", *_head("backbone", "", *sheet["metrics"])]
-        for group in sheet["groups"]:
-            for line in group["lines"]:
-                lines.append(
-                    _row(
-                        group["backbone"],
-                        line["variant"],
-                        *(cell_text(c, run["seeds"] > 1) for c in line["cells"]),
-                    )
-                )
-            lines.append(_row("", "gain", *(f"{v:+.1%}" for v in group["gain"])))
-            lines.append(_row("", "p", *map(significance.format_p, group["p"])))
-            lines.append(_row("", "effect", *(f"{v:+.2f}" for v in group["effect"])))
-            lines.append(_row("", "detectable", *(f"{v:.4f}" for v in group["detectable"])))
-            if group["oracle"] is not None:
-                lines.append(
-                    _row(
-                        "",
-                        "best order of the same candidates",
-                        *[f"{group['oracle']:.4f}"] * len(sheet["metrics"]),
-                    )
-                )
-        lines += [
-            "",
-            f"Mean gain: {sheet['gain']:+.1%}. The paper claims {sheet['claimed']:+.2%} over all its datasets.",
-        ]
-        lines += _for_whom(sheet)
-    return (
-        "\n".join([*lines, *_weights(report["aggregation"]), *_costs(report["llm"]), *_where(run)])
-        + "\n"
-    )
-
-
-def _for_whom(sheet: dict[str, Any]) -> list[str]:
-    """The slices of a task, and whether the first third differs from the last (L4)."""
-    groups = sheet["groups"]
-    lines = [
+        answer.text,
         "",
-        f"### For whom? {groups[0]['slice_metric']} of Base → Llama4Rec by thirds of users",
+        *markdown_table(GAIN_HEAD, answer.gains),
+        "",
+        f"Protocol `{run['protocol']}`, {count(run['seeds'], 'seed')}, commit {run['commit']},"
+        f" {run['finished']}.",
+        "",
+        "How to read this:",
         "",
     ]
-    lines += _head("backbone", "by", *NAMES, *(f"{name}, tail - head" for name in sheet["tails"]))
-    for group in groups:
-        for by, thirds in group["slices"].items():
-            shown = [
-                "{:.4f} → {:.4f}".format(*thirds[third]) if third in thirds else ""
-                for third in NAMES
+    for explanation in (*HOW_TO_READ, "In brackets: the paper's value."):
+        lines.append(f"- {explanation}")
+    if not spread:
+        lines.append(f"- {significance.single_seed_caution(run['seeds']).strip()}")
+    for table in tables:
+        lines += ["", f"## {table.task}", "", *result_lines(table, spread)]
+        lines += ["", f"### For whom? {table.backbones[0].slice_metric} by thirds of users", ""]
+        lines += _slice_lines(table)
+    lines += _weights(report["aggregation"])
+    lines += _costs(report["llm"])
+    lines += ["", "## Environment", "", environment.sentence(run)]
+    return "\n".join(lines) + "\n"
+
+
+def result_lines(table: TaskTable, spread: bool, tests: bool = True) -> list[str]:
+    """One task as a Markdown table.
+
+    Args:
+        spread: show standard deviations.
+        tests: show gains and their tests below each backbone.
+    """
+    rows: list[list[str]] = []
+    for backbone in table.backbones:
+        for line in backbone.lines:
+            cells = [cell.text(spread) for cell in line.cells]
+            rows.append([backbone.backbone, line.variant, *cells])
+        if tests:
+            rows += _test_rows(backbone)
+    return markdown_table(["backbone", "", *table.metrics], rows)
+
+
+def _test_rows(backbone: BackboneTable) -> Iterator[list[str]]:
+    gains, p_values = [], []
+    for gain in backbone.over_better:
+        gains.append(signed_percent(gain.share))
+        p_values.append(significance.format_p(gain.p) if gain.p is not None else "")
+    yield ["", "gain", *gains]
+    yield ["", "p", *p_values]
+    yield ["", "effect", *(f"{effect:+.2f}" for effect in backbone.effect)]
+    yield ["", "detectable", *(f"{difference:.4f}" for difference in backbone.detectable)]
+    if backbone.oracle is not None:
+        yield ["", "best order", *[f"{backbone.oracle:.4f}"] * len(gains)]
+
+
+def _slice_lines(table: TaskTable) -> list[str]:
+    """Base → Llama4Rec in each third, and whether the lowest third differs from the highest."""
+    head = ["backbone", "by", "lowest third", "middle third", "highest third"]
+    for name in table.thirds_compared:
+        head.append(f"{name}, lowest - highest")
+    rows = []
+    for backbone in table.backbones:
+        for slicing, thirds in backbone.slices.items():
+            cells = []
+            for third in NAMES:
+                pair = thirds.get(third)
+                cells.append(f"{pair[0]:.4f} → {pair[1]:.4f}" if pair else "")
+            for name in table.thirds_compared:
+                cells.append(_thirds_cell(backbone.thirds.get(slicing, {}).get(name)))
+            rows.append([backbone.backbone, slicing, *cells])
+    return markdown_table(head, rows)
+
+
+def _thirds_cell(difference: tuple[float, float] | None) -> str:
+    if difference is None:
+        return ""
+    return f"{difference[0]:+.4f} (p {significance.format_p(difference[1])})"
+
+
+def _weights(aggregation: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = []
+    for weights in aggregation:
+        rows.append(
+            [
+                weights["task"],
+                registry.title(weights["backbone"]),
+                weights["ranking"],
+                weights["alpha_1"],
+                weights["alpha_2"],
+                f"{abs(weights['validation']):.4f}",
             ]
-            tails = (group["tails"].get(by, {}).get(name) for name in sheet["tails"])
-            told = [
-                f"{tail[0]:+.4f} (p {significance.format_p(tail[1])})" if tail else ""
-                for tail in tails
-            ]
-            lines.append(_row(group["backbone"], by, *shown, *told))
-    return lines
-
-
-def _weights(aggregation: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "",
-        "## Weights, chosen on validation",
-        "",
-        *_head("task", "backbone", "ranking", "alpha_1", "alpha_2", "validation"),
-    ]
-    for a in aggregation:
-        lines.append(
-            _row(
-                a["task"],
-                a["backbone"],
-                a["ranking"],
-                a["alpha_1"],
-                a["alpha_2"],
-                f"{abs(a['validation']):.4f}",
-            )
         )
-    return lines
+    head = ["task", "backbone", "ranking", "alpha_1", "alpha_2", "validation"]
+    return ["", "## Weights, chosen on validation", "", *markdown_table(head, rows)]
 
 
-def _costs(llm: dict[str, Any]) -> list[str]:
-    told = {
+def _costs(llm: Mapping[str, Any]) -> list[str]:
+    return ["", "## The LLM", "", *markdown_table(["", ""], list(cost_facts(llm).items()))]
+
+
+def cost_facts(llm: Mapping[str, Any]) -> dict[str, str]:
+    """What the LLM is and what it cost, as name -> text."""
+    rejected = []
+    for kind, number in llm["rejected"].items():
+        rejected.append(f"{kind}: {number:,}")
+    rate = llm["prompts_per_second"]
+    return {
         "model": llm["model"],
         "parameters": f"{llm['parameters']:,}" if llm["parameters"] else "unknown",
         "engine": llm["engine"],
-        "all tuning": f"{llm['tuning_seconds']:.0f} s; the last {llm['instructions']:,} instructions, {llm['steps']:,} steps",
-        "prompts": f"{llm['prompts']:,}, {llm['known']:,} of them not asked again",
-        "rejected answers": ", ".join(
-            f"{kind}: {count:,}" for kind, count in llm["rejected"].items()
-        )
-        or "none",
-        "answers a second": f"{llm['prompts_per_second']:.1f}"
-        if llm["prompts_per_second"]
-        else "none asked in this run",
-        "tokens in, out": f"{llm['tokens_in']:,}, {llm['tokens_out']:,}",
-        "fits on augmented data, a seed": f"{llm['refit_seconds']:.0f} s",
+        "tuning": f"{llm['tuning_seconds']:.0f} s in all; the last LLM read"
+        f" {count(llm['instructions'], 'instruction')} in {count(llm['steps'], 'step')}",
+        "prompts": f"{llm['prompts']:,}, of which {llm['known']:,} had a cached answer",
+        "tokens read": f"{llm['tokens_in']:,}",
+        "tokens written": f"{llm['tokens_out']:,}",
+        "answers per second": f"{rate:.1f}, without engine start" if rate else "no new answers",
+        "rejected answers": ", ".join(rejected) or "none",
+        "backbones refitted on augmented data": f"{llm['refit_seconds']:.0f} s per seed",
     }
-    return ["", "## The LLM", "", *_head("", ""), *(_row(*pair) for pair in told.items())]
 
 
-def _where(run: dict[str, Any]) -> list[str]:
-    machine = run["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    return [
-        "",
-        "## Where",
-        "",
-        f"{machine['cores']} cores, {machine['processor']}, {machine['memory_gib']} GiB. {versions}.",
-    ]
-
-
-def _row(*cells: Any) -> str:
-    return "|" + "|".join(f" {cell} " if cell != "" else " " for cell in cells) + "|"
-
-
-def _head(*names: str) -> Iterable[str]:
-    return _row(*names), "|" + "---|" * len(names)
-
-
-def summary(sheets: list[dict[str, Any]]) -> str:
-    """The sheets as text for a terminal."""
-    lines = []
-    for sheet in sheets:
-        for group in sheet["groups"]:
-            lines.append(f"{sheet['task']} / {group['backbone']} ({group['n_users']} users)")
-            lines.append("  " + f"{'':12s}" + "".join(f"{m:>10s}" for m in sheet["metrics"]))
-            for line in group["lines"]:
-                lines.append(
-                    "  "
-                    + f"{line['variant']:12s}"
-                    + "".join(f"{c['mean']:10.4f}" for c in line["cells"])
-                )
-            lines.append("  " + f"{'gain':12s}" + "".join(f"{g:+10.1%}" for g in group["gain"]))
+def summary(answer: Answer, tables: Sequence[TaskTable]) -> str:
+    """The answer and the tables as text for a terminal."""
+    lines = [textwrap.fill(answer.text, 96), "", *_gain_lines(answer.gains)]
+    for table in tables:
+        for backbone in table.backbones:
+            lines += ["", *_backbone_lines(table, backbone)]
     return "\n".join(lines)
+
+
+def _gain_lines(gains: Sequence[GainRow]) -> Iterator[str]:
+    """The table of gains with columns as wide as their longest cell."""
+    rows = [GAIN_HEAD, *gains]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def _backbone_lines(table: TaskTable, backbone: BackboneTable) -> Iterator[str]:
+    yield f"{table.task} / {backbone.backbone} ({count(backbone.n_users, 'user')})"
+    yield _terminal_row("", table.metrics)
+    for line in backbone.lines:
+        yield _terminal_row(line.variant, [f"{cell.mean:.4f}" for cell in line.cells])
+    for name, gains in (
+        ("over Base", backbone.over_base),
+        ("over better", backbone.over_better),
+    ):
+        yield _terminal_row(name, [signed_percent(gain.share) for gain in gains])
+
+
+def _terminal_row(name: str, cells: Sequence[str]) -> str:
+    return f"  {name:12s}" + "".join(f"{cell:>10s}" for cell in cells)

@@ -1,0 +1,125 @@
+"""The report as text: Markdown to paste, and a summary for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from raypipe.evaluation import significance
+from raypipe.papers.reclm.backbones import METRICS
+from raypipe.papers.reclm.report.answer import Answer
+from raypipe.papers.reclm.report.result_tables import AblationRow, SettingTable
+from raypipe.reports import environment
+from raypipe.reports.gains import Gain
+from raypipe.reports.markdown import table as markdown_table
+from raypipe.reports.wording import count, signed_percent
+
+#: heading of the table of gains
+GAIN_HEAD = ("Setting", "Mean gain over Base", "Significance")
+
+HOW_TO_READ = (
+    "Full-shot ranks all items. Zero-shot ranks only items that the first snapshot does not have:"
+    " cold-start items.",
+    "R@k: recall, the share of a user's items among the first k. N@k: NDCG, which gives more credit"
+    " to a higher rank.",
+    "Epochs are chosen on validation; the test part is read once.",
+    "p: paired t-test over users and seeds, corrected by Holm over all results of a table. A star"
+    " marks p at most 0.05.",
+    "Random orders: the smallest, mean and largest value of twenty orders of the catalogue, each"
+    " the same for all users. A result in this range may be luck.",
+)
+
+
+def markdown(
+    answer: Answer,
+    tables: Sequence[SettingTable],
+    parts: Sequence[AblationRow],
+    report: Mapping[str, Any],
+) -> str:
+    """The report as Markdown: the answer, the tables, and where it ran."""
+    run = report["run"]
+    spread = run["seeds"] > 1
+    lines = [
+        f"# {run['dataset']}: do profiles make cold-start items recommendable?",
+        "",
+        answer.text,
+        "",
+        *(markdown_table(GAIN_HEAD, answer.gains) if answer.gains else ()),
+        "",
+        f"{count(run['seeds'], 'seed')}, commit {run['commit']}, {run['finished']}.",
+        "",
+        "How to read this:",
+        "",
+    ]
+    for explanation in (*HOW_TO_READ, "In brackets: the paper's value."):
+        lines.append(f"- {explanation}")
+    if not spread:
+        lines.append(f"- {significance.single_seed_caution(run['seeds']).strip()}")
+    for table in tables:
+        lines += ["", f"## {table.setting}", "", *result_lines(table, spread)]
+    if parts:
+        lines += ["", "## What each part adds", "", "Gain of Augment over the other rows.", ""]
+        lines += ablation_lines(parts)
+    lines += ["", "## Do texts predict choices?", "", signal_text(report["text signal"])]
+    lines += ["", "## Environment", "", environment.sentence(run)]
+    return "\n".join(lines) + "\n"
+
+
+def result_lines(table: SettingTable, spread: bool) -> list[str]:
+    """One setting as a Markdown table; `spread` adds standard deviations."""
+    rows: list[list[str]] = []
+    for backbone in table.backbones:
+        for line in backbone.lines:
+            cells = [cell.text(spread) for cell in line.cells]
+            rows.append([backbone.title, line.title, *cells])
+    ranges = [f"{low:.4f} to {high:.4f}" for low, _, high in table.random.values()]
+    rows.append(["random orders", "", *ranges])
+    return markdown_table(["backbone", "", *METRICS], rows)
+
+
+def ablation_lines(parts: Sequence[AblationRow]) -> list[str]:
+    """Augment over the other rows as a Markdown table."""
+    rows = []
+    for part in parts:
+        gains = [_gain_text(gain) for gain in part.gains]
+        rows.append([part.backbone, part.setting, part.other, *gains])
+    return markdown_table(["backbone", "setting", "over", *METRICS], rows)
+
+
+def _gain_text(gain: Gain) -> str:
+    star = "*" if gain.significant else ""
+    p = significance.format_p(gain.p) if gain.p is not None else ""
+    return f"{signed_percent(gain.share)}{star} (p {p})"
+
+
+def signal_text(signal: Mapping[str, Any]) -> str:
+    """Whether users choose items with similar texts."""
+    return (
+        f"The text vectors of two items of the same user have a mean cosine of"
+        f" {signal['cosine']:.4f}. With texts assigned to items at random it is"
+        f" {signal['random']:.4f} ± {signal['std']:.4f} (z {signal['z']:+.1f},"
+        f" {signal['pairs']:,} pairs)."
+    )
+
+
+def summary(answer: Answer, tables: Sequence[SettingTable]) -> str:
+    """The answer and the tables as text for a terminal."""
+    lines = [textwrap.fill(answer.text, 96)]
+    for table in tables:
+        lines += ["", *_setting_lines(table)]
+    return "\n".join(lines)
+
+
+def _setting_lines(table: SettingTable) -> Iterator[str]:
+    yield f"{table.setting:38s}" + "".join(f"{metric:>10s}" for metric in METRICS)
+    for backbone in table.backbones:
+        for line in backbone.lines:
+            means = [cell.mean for cell in line.cells]
+            yield _terminal_row(f"{backbone.title}, {line.title}", means)
+    yield _terminal_row("random order, smallest", [low for low, _, _ in table.random.values()])
+    yield _terminal_row("random order, largest", [high for _, _, high in table.random.values()])
+
+
+def _terminal_row(name: str, numbers: Sequence[float]) -> str:
+    return f"  {name:36s}" + "".join(f"{number:10.4f}" for number in numbers)
