@@ -1,4 +1,4 @@
-"""Ray Data between files: tables that grow with the users go through here, never through the driver."""
+"""Ray Data between files, so that tables that grow with the users never reach the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that connects to Ray, and the board on which workers post their progress."""
+"""Connects to Ray, and shows the progress lines that workers post."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -20,6 +20,7 @@ import raypipe
 from raypipe.errors import ConfigError, RaypipeError
 
 BOARD = "raypipe-board"
+Result = TypeVar("Result")
 QUIET = {
     "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
     "TOKENIZERS_PARALLELISM": "false",
@@ -32,7 +33,7 @@ QUIET = {
 
 
 class Board:
-    """Lines posted by workers, fetched by the driver."""
+    """An actor that holds the lines posted by workers until the driver fetches them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -46,15 +47,15 @@ class Board:
 
 
 def post(line: str) -> None:
-    """Show a line of progress on the driver; silent where there is no board, or no Ray to have one."""
-    if not ray.is_initialized():  # a call would start Ray, or wait for a cluster that is gone
+    """Show a line of progress on the driver; does nothing without Ray or without a driver."""
+    if not ray.is_initialized():  # a call would start Ray, or wait for a lost cluster
         return
     with suppress(ValueError):
         ray.get_actor(BOARD, namespace="raypipe").post.remote(line)
 
 
 def resources() -> dict[str, float]:
-    """What the cluster has in all, e.g. {"CPU": 2.0, "GPU": 0.0}."""
+    """The resources of the whole cluster, e.g. {"CPU": 2.0, "GPU": 0.0}."""
     return ray.cluster_resources()
 
 
@@ -64,35 +65,37 @@ def gpus() -> int:
 
 
 def capacity(devices: int = 1) -> int:
-    """How many processes of so many devices each fit on the cluster at once: on its GPUs, or its CPUs where there are none.
+    """How many processes fit on the cluster at a time, each with `devices` GPUs of one node.
 
-    A process lies on one node.
+    Without GPUs, CPUs count instead.
     """
     kind = "GPU" if gpus() else "CPU"
     fit = sum(
         int(node["Resources"].get(kind, 0)) // devices for node in ray.nodes() if node["Alive"]
     )
-    return fit or int(devices == 1)  # a cluster that has none yet may grow
+    return fit or int(devices == 1)  # an autoscaling cluster may start without a node
 
 
 def cpus_per_process(processes: int) -> int:
-    """CPUs that each of so many processes has to itself where they share the nodes of the cluster alike; at least one."""
+    """CPUs of each process when `processes` spread evenly over the nodes; at least one."""
     nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
     return max(1, int(resources().get("CPU", 1)) // nodes // max(1, -(-processes // nodes)))
 
 
 def address() -> str:
-    """RAY_ADDRESS; else the head that `ray start` recorded on this machine, if it still listens; else "local", a new one."""
-    if given := os.environ.get("RAY_ADDRESS"):
-        return given
+    """Where to connect: RAY_ADDRESS, else a head node on this machine, else "local".
+
+    The head is the one that `ray start` recorded, if it still listens. "local" starts a new Ray.
+    """
+    if configured := os.environ.get("RAY_ADDRESS"):
+        return configured
     record = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")
     try:
         recorded = record.read_text().strip()
     except OSError:
         return "local"
-    return (
-        recorded if listens(recorded) else "local"
-    )  # a killed head leaves its record, and Ray would try for minutes
+    # a killed head leaves its record behind, and Ray would try to reach it for minutes
+    return recorded if listens(recorded) else "local"
 
 
 def listens(head: str) -> bool:
@@ -108,8 +111,8 @@ def listens(head: str) -> bool:
 def worker_path() -> dict[str, str]:
     """PYTHONPATH for Ray's workers, so that they import the same raypipe as this process.
 
-    Empty where raypipe is installed as a wheel: workers run the same Python, which finds it. A source
-    checkout is named first, so that it comes before another raypipe that may be installed.
+    Empty if raypipe is installed as a wheel: workers run the same Python, which finds it. A source
+    checkout comes first, before another raypipe that may be installed.
     """
     root = Path(raypipe.__file__).resolve().parents[1]
     installed = [*site.getsitepackages(), site.getusersitepackages()]
@@ -121,16 +124,15 @@ def worker_path() -> dict[str, str]:
 
 @contextmanager
 def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterator[None]:
-    """Connect to RAY_ADDRESS, to the cluster that runs this job, or start Ray here; shut down at the end.
+    """Connect to the cluster of `address`, or start Ray here; disconnect at the end.
 
     Args:
         say: prints the lines that workers post.
-        log_to_driver: also forward all worker output, for debugging.
+        log_to_driver: also forward all output of the workers, for debugging.
     """
     os.environ.update(QUIET)
-    os.environ.setdefault(
-        "RAY_BACKEND_LOG_LEVEL", "fatal"
-    )  # the C++ core writes its hints to the terminal
+    # Ray's C++ core would write its hints to the terminal
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     head = address()
     try:
         ray.init(
@@ -145,14 +147,14 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         raise ConfigError(
             f"no Ray cluster answers: {error}",
             f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')}",
-            "start it, or unset RAY_ADDRESS; `make stop` ends what is left of a local one",
+            "start it, or unset RAY_ADDRESS; `make stop` ends a local one",
         ) from error
     except ray.exceptions.AuthenticationError as error:
         raise ConfigError(
-            "the Ray cluster wants a token, and none that it takes is here",
+            "the Ray cluster refused the token, or got none",
             f"RAY_ADDRESS={head}",
-            "set RAY_AUTH_TOKEN or ~/.ray/auth_token to what `ray get-auth-token` tells on its head; where it has none, set "
-            "RAY_AUTH_MODE=disabled",
+            "set RAY_AUTH_TOKEN or ~/.ray/auth_token to what `ray get-auth-token` prints on its "
+            "head node; if the cluster uses no tokens, set RAY_AUTH_MODE=disabled",
         ) from error
     board: Any = (
         ray.remote(Board)
@@ -182,33 +184,38 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the body as KeyboardInterrupt, and be as before behind it.
+    """Let Ctrl-C end the body as KeyboardInterrupt, and restore the signal handler afterwards.
 
-    What Ray Train and Tune install for it stays behind when they are done: it takes the next one for itself, or ends the process
-    as if all were well, as Train does once its workers are stopped.
+    Ray Train and Tune leave their own handlers behind, which would swallow the next Ctrl-C. Train
+    also exits with SystemExit once its workers have stopped, as if nothing had happened.
     """
-    before = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit:
         raise KeyboardInterrupt from None
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, handler)
 
 
 def in_worker(
-    function: Callable[..., Any], *arguments: Any, cpus: float = 1, gpu: bool = False
-) -> Any:
-    """Run a function in one Ray worker, so that the driver holds no data; three tries if the worker is lost.
+    function: Callable[..., Result], *arguments: object, cpus: float = 1, gpu: bool = False
+) -> Result:
+    """Run a function in one Ray worker, so that the driver holds no data.
+
+    If the worker is lost, Ray tries again, three times at most.
 
     Args:
-        gpu: give it a GPU, where the cluster has any.
+        gpu: reserve a GPU, if the cluster has any.
+
+    Raises:
+        RaypipeError: as the function raised it, without the worker's traceback.
     """
     task = ray.remote(num_cpus=cpus, num_gpus=min(1, gpus()) if gpu else 0, max_retries=3)(function)
     try:
         return ray.get(task.remote(*arguments))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, RaypipeError):
-            raise error.cause from None  # the user's to mend: its message, without the worker's traceback
+            raise error.cause from None
         raise

@@ -1,4 +1,4 @@
-"""Many short trainings on the same Ray Train workers, side by side."""
+"""Many short trainings on the same Ray Train workers, in parallel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from raypipe.cluster import session, train
 
 
-class _Turns:
+class _Counter:
     """Hands out 0, 1, 2, ... to the workers of a group, each number once."""
 
     def __init__(self) -> None:
@@ -26,26 +26,27 @@ class _Turns:
 
 
 def run(
-    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], of: int, scratch: str
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], total: int, scratch: str
 ) -> None:
-    """Call `function(*job)` for each job, in Ray Train workers that share nothing: at most one a GPU, or one a CPU.
+    """Call `function(*job)` for each job in Ray Train workers: at most one per GPU or CPU.
 
-    Many short trainings cost one start of processes. A worker that is done with a job takes the next of the list, so that no worker
-    waits while jobs are left: with the long jobs first, all end at about the same time.
+    All jobs together cost one start of processes. A worker that finishes a job takes the next one,
+    so list the longest jobs first: then all workers end at about the same time.
 
     Args:
-        function: is given a job again if a worker is lost, and must see that it is done.
-        of: jobs of the whole run; decides the threads of each, so that what is left of a run that was cut off rounds alike.
+        function: gets a job again if a worker is lost, and must notice that it is done.
+        total: jobs of the whole run. It decides the threads of each worker, so that the rest of an
+            interrupted run rounds in the same way.
     """
-    share = train.workers(min(of, session.capacity()), 1)
-    crew = share._replace(number=min(len(jobs), share.number))
-    turns: Any = ray.remote(num_cpus=0)(_Turns).remote()
+    planned = train.workers(min(total, session.capacity()), 1)
+    workers = planned._replace(number=min(len(jobs), planned.number))
+    counter: Any = ray.remote(num_cpus=0)(_Counter).remote()
 
     def body(settings: dict[str, Any]) -> None:
-        torch.set_num_threads(int(crew.cpus))
-        # workers are started again all together when one is lost, and begin a count of their own
+        torch.set_num_threads(int(workers.cpus))
+        # if one worker is lost, all start again, as a new group that counts from zero
         group = broadcast_from_rank_zero(uuid.uuid4().hex)
-        while (number := ray.get(turns.take.remote(group))) < len(jobs):
+        while (number := ray.get(counter.take.remote(group))) < len(jobs):
             function(*jobs[number])
 
-    train.on_workers(body, {}, scratch, crew)
+    train.on_workers(body, {}, scratch, workers)

@@ -6,99 +6,121 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
 from raypipe.cluster import session
 
+#: what every trial reads
+Data = TypeVar("Data")
+#: a point of a grid: setting -> value
+Point = dict[str, Any]
 
-class _Trial(tune.Trainable):
-    """Evaluates one point; reused for the next, so that a grid of quick points does not start a process for each."""
 
-    def setup(self, config: dict[str, Any], function: Any = None, data: Any = None) -> None:
+class _PointTrial(tune.Trainable):
+    """Evaluates a point. The process is reused for the next one: quick points start no others."""
+
+    def setup(
+        self,
+        config: Point,
+        function: Callable[[Point, object], dict[str, float]] | None = None,
+        data: object = None,
+    ) -> None:
+        assert function is not None
         self.function, self.data = function, data
 
     def step(self) -> dict[str, Any]:
         return {**self.function(self.config, self.data), "done": True}
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: Point) -> bool:
         self.config = new_config
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """A point has no state."""
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def load_checkpoint(self, checkpoint: object) -> None:
         """A point has no state."""
 
 
 class _Progress(tune.Callback):
-    """A line for each point that is over."""
+    """Prints a line for each finished point."""
 
     def __init__(self, label: str, total: int, say: Callable[[str], None]) -> None:
-        self.label, self.total, self.say, self.done, self.best = label, total, say, 0, float("-inf")
+        self.label, self.total, self.say = label, total, say
+        self.finished, self.best = 0, float("-inf")
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.done += 1
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
+    ) -> None:
+        self.finished += 1
         self.best = max(self.best, float((trial.last_result or {}).get("validation", "-inf")))
-        self.say(f"    {self.label}: {self.done} of {self.total}, best so far {self.best:.4f}")
+        self.say(f"    {self.label}: {self.finished} of {self.total}, best so far {self.best:.4f}")
 
 
 def grid(
-    function: Callable[[dict[str, Any], Any], dict[str, float]],
+    function: Callable[[Point, Data], dict[str, float]],
     space: dict[str, list[Any]],
-    data: Any,
+    data: Data,
     scratch: str,
     say: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Evaluate `function(point, data)` at every point of a grid; returns the points with their values, in grid order.
+    """Evaluate `function(point, data)` at every point of a grid.
 
-    `say` gets a line for each point that is over; its value "validation" is what counts there.
+    Args:
+        say: gets a line for each finished point, with the best "validation" so far.
+
+    Returns:
+        The points with their values, in grid order.
     """
     parent, _, name = scratch.rpartition("/")
-    _tame()
+    _quiet()
+    trainable = tune.with_parameters(_PointTrial, function=function, data=data)
+    points = math.prod(map(len, space.values()))
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_Trial, function=function, data=data), {"CPU": 1}),
+        tune.with_resources(trainable, {"CPU": 1}),
         param_space={key: tune.grid_search(list(values)) for key, values in space.items()},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             name=name,
             storage_path=parent,
             verbose=0,
-            callbacks=[_Progress(name, math.prod(map(len, space.values())), say)] if say else None,
+            callbacks=[_Progress(name, points, say)] if say else None,
         ),
     )
     rows = []
-    for result in _finished(tuner):
+    for result in _results(tuner):
         assert result.metrics is not None and result.config is not None
-        known = {k: v for k, v in result.metrics.items() if isinstance(v, float)}
-        rows.append({**known, **{k: result.config[k] for k in space}})
-    return sorted(rows, key=lambda r: [r[k] for k in space])
+        values = {key: value for key, value in result.metrics.items() if isinstance(value, float)}
+        rows.append({**values, **{key: result.config[key] for key in space}})
+    return sorted(rows, key=lambda row: [row[key] for key in space])
 
 
 def search(
-    trial: Callable[[dict[str, Any], Any, Callable[[dict[str, float]], None]], None],
-    points: list[dict[str, Any]],
-    data: Any,
+    trial: Callable[[Point, Data, Callable[[dict[str, float]], None]], None],
+    points: list[Point],
+    data: Data,
     scratch: str,
     patience: int,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Try `points`, stop the weak ones early (ASHA), and return them with their best value, best first.
+    """Try `points`, stop weak ones early (ASHA), and return them with their best value, best first.
 
-    A search of the same `scratch` that was cut off continues; one that was over is read.
+    An interrupted search with the same `scratch` continues; a finished one is read.
 
     Args:
-        trial: `trial(point, data, report)` calls report({"validation": value, ...}) again and again, larger is better.
-        patience: reports that every point may make before it can be stopped.
-        say: gets a line for each point that is over.
+        trial: `trial(point, data, report)` calls report({"validation": value, ...}) repeatedly;
+            larger values are better.
+        patience: reports of each point before it can be stopped.
+        say: gets a line for each finished point.
     """
-    _tame()
+    _quiet()
     parent, _, name = scratch.rpartition("/")
 
-    def body(config: dict[str, Any], data: Any) -> None:
+    def body(config: Point, data: Data) -> None:
         trial(config["point"], data, lambda line: tune.report(line))
 
     trainable = tune.with_resources(tune.with_parameters(body, data=data), {"CPU": 1})
@@ -121,17 +143,16 @@ def search(
             ),
         )
     rows = []
-    for result in _finished(tuner):
+    for result in _results(tuner):
         assert result.config is not None and result.metrics_dataframe is not None
-        curve = result.metrics_dataframe["validation"]
-        rows.append(
-            {**result.config["point"], "validation": float(curve.max()), "reports": len(curve)}
-        )
+        values = result.metrics_dataframe["validation"]
+        row = {"validation": float(values.max()), "reports": len(values)}
+        rows.append({**result.config["point"], **row})
     return sorted(rows, key=lambda row: -row["validation"])
 
 
-def _finished(tuner: tune.Tuner) -> list[tune.Result]:
-    """Every point's result, or the error of the first that failed."""
+def _results(tuner: tune.Tuner) -> list[tune.Result]:
+    """The result of every point; raises the error of the first that failed."""
     with session.interruptible():
         results = tuner.fit()
     if results.errors:
@@ -139,10 +160,11 @@ def _finished(tuner: tune.Tuner) -> list[tune.Result]:
     return [results[number] for number in range(len(results))]
 
 
-def _tame() -> None:
-    """Ray's newer output prints its settings even when it is told to be silent, and the older logs where it wrote its files.
+def _quiet() -> None:
+    """Keep Ray Tune off the terminal, and leave Ctrl-C to us.
 
-    Where Tune takes Ctrl-C for itself, it gives back what is there as if it were all.
+    Its new output prints settings even with verbose=0. Its own Ctrl-C handler returns partial
+    results as if they were complete.
     """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"

@@ -88,7 +88,7 @@ def reinforce(
             if lines:
                 report({"round": number + 1, "rounds": settings.rounds, **lines[-1]})
             if number + 1 < settings.rounds:  # nobody begins with what the last one leaves
-                crew.share(place)
+                crew.broadcast_folder(place)
             start, value = _reached(place, judge)
             state = json.dumps({"done": number + 1, "curve": curve})
 
@@ -98,7 +98,7 @@ def reinforce(
                     (to / ROUNDS).write_text(state)
 
             if crew.due(0):
-                crew.keep(write)
+                crew.checkpoint(write)
         if crew.rank == 0:
             shutil.copytree(start, folder, dirs_exist_ok=True)
     return curve

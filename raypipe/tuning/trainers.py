@@ -29,9 +29,9 @@ class Crew(Protocol):
 
     def due(self, step: int) -> bool: ...
 
-    def keep(self, write: Callable[[Path], Any]) -> None: ...
+    def checkpoint(self, write: Callable[[Path], object]) -> None: ...
 
-    def share(self, folder: Path) -> None: ...
+    def broadcast_folder(self, folder: Path) -> None: ...
 
 
 class Adapter(NamedTuple):
@@ -115,7 +115,7 @@ def keeper(crew: Crew, report: Callable[[dict[str, float]], None]) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             made = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            crew.keep(lambda to: shutil.copytree(made, to, dirs_exist_ok=True))
+            crew.checkpoint(lambda to: shutil.copytree(made, to, dirs_exist_ok=True))
             shutil.rmtree(made, ignore_errors=True)
 
         def on_log(

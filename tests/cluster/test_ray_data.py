@@ -39,7 +39,7 @@ def test_tables_are_written_in_the_order_of_their_parts_and_none_is_lost_unseen(
         ]
     assert ray_data.write_parts([], two, str(tmp_path / "none")) == 0
     monkeypatch.setattr(
-        ray_data, "finished", lambda folder: (30, [])
+        ray_data, "finished_files", lambda folder: ray_data.FinishedFiles(30, [])
     )  # what another node wrote on its own disk
     with pytest.raises(ArtifactError, match="6 of 36 rows"):
         ray_data.write_parts(parts, two, folder)

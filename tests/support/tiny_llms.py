@@ -25,10 +25,10 @@ class Crew:
     def due(self, step):
         return self.folder is not None
 
-    def share(self, folder):
+    def broadcast_folder(self, folder):
         pass
 
-    def keep(self, write):
+    def checkpoint(self, write):
         self.kept += 1
         target = self.folder / str(self.kept)
         target.mkdir(parents=True)

@@ -19,6 +19,7 @@ from raypipe.backbones.fit import FitContext, Worker, can_start, fit
 from raypipe.backbones.interaction_matrices import Augmentation, InteractionMatrices
 from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.cluster import session, train
+from raypipe.cluster.training_session import LocalSession, Session
 from raypipe.papers.llama4rec import prompt_requests
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.papers.llama4rec.prompts import tables
@@ -61,7 +62,7 @@ def fit_backbone(
         "seed": seed,
     }
     if config.backbone_workers == 1:  # a trainer runs this
-        _fit_loop(train.Alone(ctx.scratch, ctx.out, config.checkpoint_seconds), settings)
+        _fit_loop(LocalSession(ctx.scratch, ctx.out, config.checkpoint_seconds), settings)
     else:
         crew = train.workers(config.backbone_workers, 1)
         checkpoint = train.run(_fit_loop, settings, ctx.scratch, crew, config.checkpoint_seconds)
@@ -78,7 +79,7 @@ def fit_backbone(
     }
 
 
-def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> None:
+def _fit_loop(work: Session | LocalSession, settings: dict[str, Any]) -> None:
     ctx, task, seed = settings["ctx"], settings["task"], settings["seed"]
     source = tables(ctx)
     options = registry.options(task, settings["name"], settings["options"])
@@ -106,7 +107,7 @@ def _fit_loop(work: train.Session | train.Alone, settings: dict[str, Any]) -> No
         session.post(
             f"{label}: its augmented data has other columns, so it is fitted from the beginning"
         )
-    crew = Worker(work.rank, work.world, work.device, work.add)
+    crew = Worker(work.rank, work.world, work.device, work.all_reduce)
     with work.resume() as folder:
         context = FitContext(report, save, folder, start, crew)
         fitted = fit(module.Model, data, options, derive(seed, settings["name"]), context)

@@ -22,7 +22,8 @@ from raypipe.backbones.entities import TextVectors
 from raypipe.backbones.fit import FitContext, fit
 from raypipe.backbones.scoring import nearest_users, top_sets
 from raypipe.backbones.snapshots import SnapshotMatrices
-from raypipe.cluster import session, train
+from raypipe.cluster import session
+from raypipe.cluster.training_session import LocalSession
 from raypipe.data.snapshot import VALIDATION
 from raypipe.evaluation import metrics
 from raypipe.papers.reclm.config import ReclmConfig
@@ -64,7 +65,7 @@ def fit_backbone(
     options = _fit_options(ctx, config, name)
     tables, part = load_tables(ctx), EVALUATED_PART[as_of]
     data = tables.fit_data(part, texts(ctx) if module.Model.takes_texts else None)
-    work = train.Alone(ctx.scratch, ctx.out, config.checkpoint_seconds)
+    work = LocalSession(ctx.scratch, ctx.out, config.checkpoint_seconds)
 
     def report(line: dict[str, float]) -> None:
         if line["epoch"] % (5 * options.evaluate_every) == 0:

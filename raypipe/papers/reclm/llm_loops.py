@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from raypipe.cluster import session, train
+from raypipe.cluster import session
+from raypipe.cluster.training_session import Session
 from raypipe.prompts.profiles import END
 from raypipe.steps.tuning import FACTS, refuse_long
 
@@ -76,7 +77,7 @@ def check_lengths(read: Reader, settings: dict[str, Any], model: str, stage: str
     refuse_long(lengths, settings["max_length"], stage)
 
 
-def tune_loop(worker: train.Session, settings: dict[str, Any]) -> None:
+def tune_loop(worker: Session, settings: dict[str, Any]) -> None:
     """Tune on the dialogues of `examples`, with the loss `loss`."""
     from raypipe.tuning import trainers
 
@@ -92,7 +93,7 @@ def tune_loop(worker: train.Session, settings: dict[str, Any]) -> None:
     _finish(worker, settings["label"], run, facts)
 
 
-def reward_loop(worker: train.Session, settings: dict[str, Any]) -> None:
+def reward_loop(worker: Session, settings: dict[str, Any]) -> None:
     """Train a reward model on the pairs of `pairs`."""
     from raypipe.tuning import trainers
 
@@ -109,7 +110,7 @@ def reward_loop(worker: train.Session, settings: dict[str, Any]) -> None:
     _finish(worker, settings["label"], run, facts)
 
 
-def policy_loop(worker: train.Session, settings: dict[str, Any]) -> None:
+def policy_loop(worker: Session, settings: dict[str, Any]) -> None:
     """Reinforcement learning on the prompts of `prompts`, with the reward model `judge`."""
     from raypipe.tuning import policy
 
@@ -174,9 +175,7 @@ def _read_fitting(read: Reader, settings: dict[str, Any]) -> tuple[list[Any], di
     return fitting, {"rows": len(fitting), "too_long": len(examples) - len(fitting)}
 
 
-def _finish(
-    worker: train.Session, label: str, run: Callable[..., Any], facts: dict[str, Any]
-) -> None:
+def _finish(worker: Session, label: str, run: Callable[..., Any], facts: dict[str, Any]) -> None:
     """Run a trainer from its last checkpoint, and hand over what it wrote."""
     import tempfile
 

@@ -8,10 +8,10 @@ from tests.support.processes import of_two
 
 
 def test_a_checkpoint_counts_once_it_is_whole(tmp_path, monkeypatch):
-    from raypipe.cluster import train
+    from raypipe.cluster import training_session
 
-    monkeypatch.setattr(train.ray.train.torch, "get_device", lambda: "cpu")
-    work = train.Alone(str(tmp_path / "scratch"), tmp_path, 0.0)
+    monkeypatch.setattr(training_session.ray.train.torch, "get_device", lambda: "cpu")
+    work = training_session.LocalSession(str(tmp_path / "scratch"), tmp_path, 0.0)
     with work.resume() as folder:
         assert folder is None
     for n in range(3):
@@ -27,7 +27,7 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path, monkeypatch):
     (
         tmp_path / "scratch" / "checkpoint_000003"
     ).mkdir()  # what a kill in the middle of a copy leaves
-    again = train.Alone(str(tmp_path / "scratch"), tmp_path, 0.0)
+    again = training_session.LocalSession(str(tmp_path / "scratch"), tmp_path, 0.0)
     with again.resume() as folder:
         assert (folder / "n").read_text() == "2"
     again.save(lambda folder: (folder / "n").write_text("3"))
@@ -39,16 +39,18 @@ def _sharing(rank, folder):
     """One of two processes, each with a folder of its own."""
     import torch
 
-    from raypipe.cluster import train
+    from raypipe.cluster import training_session
 
-    work = object.__new__(train.Session)  # without Ray, whose part is to tell the next three
+    work = object.__new__(
+        training_session.Session
+    )  # without Ray, whose part is to tell the next three
     work.rank, work.world, work.device = rank, 2, torch.device("cpu")
     own = Path(folder, str(rank))
     if rank == 0:
         (own / "policy").mkdir(parents=True)
         (own / "policy" / "weights").write_bytes(bytes(range(256)) * 999)
         (own / "policy" / "empty").write_bytes(b"")
-    work.share(own)
+    work.broadcast_folder(own)
     return {str(p.relative_to(own)): p.read_bytes() for p in own.rglob("*") if p.is_file()}
 
 
