@@ -43,16 +43,19 @@ pipeline: setup ## run a job: make pipeline [JOB=reclm_pipeline] [DATA=ml-100k D
 serve: setup ## open the newest bundle on http://127.0.0.1:8000 (or RAYPIPE_BUNDLE=...)
 	@$(BIN)/serve run serve_app:app
 
-test: setup lint ## all checks: lint, types, every test
-	$(BIN)/python -m pytest
+test: setup lint ## all checks: lint, types, every test, coverage of each room
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=json:.coverage.json
+	$(BIN)/python tests/support/room_coverage.py .coverage.json
+	$(BIN)/python -m pytest -m slow
 
 fast: setup ## the quick tests
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy and the figures of style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/support/style_figures.py
 
 docs: setup ## build the documentation into site/ (strict: a broken link fails)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && echo site/index.html
@@ -61,4 +64,4 @@ stop: ## stop the local Ray head
 	@$(BIN)/ray stop --force >/dev/null 2>&1 || true
 
 clean: ## remove run folders and caches (not .venv)
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.json

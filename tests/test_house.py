@@ -1,6 +1,7 @@
 """A file imports only from its own folder and from lower levels; imports stay light."""
 
 import ast
+import json
 import subprocess
 import sys
 
@@ -96,61 +97,68 @@ def test_every_room_has_a_level():
     assert not [p for p in FILES if room(p) in DATA_FOLDERS]
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "raypipe.papers.llama4rec.config",
-        "raypipe.papers.llama4rec.aggregation",
-        "raypipe.data.dataset",
-        "raypipe.pipeline.runner",
-    ],
-)
-def test_imports_are_light(module):
-    heavy = "{'ray', 'torch', 'vllm', 'transformers', 'deepspeed', 'matplotlib'}"
-    code = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+def heavy_imports(modules, heavy):
+    """Module -> which heavy ones came with it, in one fresh interpreter.
+
+    What a module imports alone it also imports after others: where nothing heavy is loaded after
+    all of them, each of them is light.
+    """
+    script = """
+import importlib, json, sys
+modules, heavy = json.loads(sys.argv[1])
+found = {}
+for module in modules:
+    before = set(sys.modules)
+    importlib.import_module(module)
+    if brought := sorted((set(sys.modules) - before) & set(heavy)):
+        found[module] = brought
+print(json.dumps(found))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script, json.dumps([modules, heavy])],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
-    assert done.stdout.strip() == "[]"
+    return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "steps.completions",
-        *(
-            f"papers.llama4rec.{n}"
-            for n in (
-                "prompts",
-                "instructions",
-                "augmentation",
-                "llm_scores",
-                "external_llm",
-                "attribute_accuracy",
-                "bundle",
-            )
-        ),
-        *(
-            f"papers.reclm.{n}"
-            for n in (
-                "profiles",
-                "prompt_tables",
-                "dialogues",
-                "teacher",
-                "reward_pairs",
-                "vectors",
-                "bundle",
-            )
-        ),
-    ],
-)
-def test_workers_that_train_nothing_start_without_torch(module):
-    """Each stage's worker process imports its file; torch, and what brings it, takes most of such a start."""
-    code = f"import sys, raypipe.{module}; print(sorted(set(sys.modules) & {{'torch', 'sklearn', 'ray.train', 'ray.tune'}}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout.strip() == "[]"
+LIGHT = [
+    "raypipe.papers.llama4rec.config",
+    "raypipe.papers.llama4rec.aggregation",
+    "raypipe.data.dataset",
+    "raypipe.pipeline.runner",
+]
+#: modules of stages that run in worker processes and train nothing
+WORKERS = [
+    "raypipe.steps.completions",
+    "raypipe.papers.llama4rec.prompts",
+    "raypipe.papers.llama4rec.instructions",
+    "raypipe.papers.llama4rec.augmentation",
+    "raypipe.papers.llama4rec.llm_scores",
+    "raypipe.papers.llama4rec.external_llm",
+    "raypipe.papers.llama4rec.attribute_accuracy",
+    "raypipe.papers.llama4rec.bundle",
+    "raypipe.papers.reclm.profiles",
+    "raypipe.papers.reclm.prompt_tables",
+    "raypipe.papers.reclm.dialogues",
+    "raypipe.papers.reclm.teacher",
+    "raypipe.papers.reclm.reward_pairs",
+    "raypipe.papers.reclm.vectors",
+    "raypipe.papers.reclm.bundle",
+]
+
+
+def test_imports_are_light():
+    heavy = ["ray", "torch", "vllm", "transformers", "deepspeed", "matplotlib"]
+    assert heavy_imports(LIGHT, heavy) == {}
+
+
+def test_workers_that_train_nothing_start_without_torch():
+    """A worker process imports the file of its stage; torch, and what brings it, takes most of such a start."""
+    heavy = ["torch", "sklearn", "ray.train", "ray.tune"]
+    assert heavy_imports(WORKERS, heavy) == {}
 
 
 def test_no_file_is_overlong():

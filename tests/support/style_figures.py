@@ -31,7 +31,7 @@ class Figures(NamedTuple):
 
 
 #: the largest value that each figure may have
-LIMITS = Figures(20.0, 0, 0, 0.03, 3, 8.0)
+LIMITS = Figures(26.5, 595, 1, 0.036, 19, 8.0)
 
 
 def sources(places: Iterable[Path]) -> Iterator[Path]:

@@ -1,0 +1,48 @@
+"""The coverage of each room: `python tests/support/room_coverage.py coverage.json`; 1 where one is too low.
+
+coverage.json is what `pytest --cov --cov-report=json` writes. Code that only subprocesses and Ray
+workers run counts as not covered.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+#: percent of the lines of each room that the tests run, without the slow ones
+LEAST = 85.0
+
+
+def room(file: str) -> str:
+    """The room of a file: its folder in raypipe/; the files beside the rooms are one room."""
+    parts = Path(file).parts
+    inside = parts[parts.index("raypipe") + 1 :]
+    return inside[0] if len(inside) > 1 else "raypipe"
+
+
+def percentages(files: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Room -> percent of its lines that ran; `files` as in coverage.json."""
+    lines, ran = Counter[str](), Counter[str]()
+    for file, report in files.items():
+        lines[room(file)] += report["summary"]["num_statements"]
+        ran[room(file)] += report["summary"]["covered_lines"]
+    return {name: 100 * ran[name] / lines[name] for name in sorted(lines) if lines[name]}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the coverage of each room; 1 where one has less than LEAST."""
+    files = json.loads(Path(arguments[0]).read_text())["files"]
+    missed = 0
+    for name, percent in percentages(files).items():
+        low = percent < LEAST
+        missed += low
+        print(f"{name:12s} {percent:5.1f} %" + f"   at least {LEAST:g} % is wanted" * low)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
