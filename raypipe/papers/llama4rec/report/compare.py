@@ -212,6 +212,9 @@ def text(
 
 
 def _conclusion(differences: Sequence[Difference]) -> Iterator[str]:
+    if not any(difference.change for difference in differences):
+        yield f"The runs have equal values ({count(len(differences), 'result')} compared)."
+        return
     verdicts = [difference.verdict for difference in differences]
     better, worse = verdicts.count("B is better"), verdicts.count("A is better")
     results = count(len(differences), "result")

@@ -16,6 +16,9 @@ from raypipe.papers.llama4rec.report.samples import samples
 from raypipe.papers.llama4rec.report.text import GAIN_HEAD, HOW_TO_READ, cost_facts
 from raypipe.reports import pages
 
+#: fits whose learning curves are shown, and the data that they read
+FITS = {"base": "Base", "augmented": "augmented data"}
+
 
 def artifact_facts(
     config: Llama4RecConfig, artifact: Callable[[str], Path], report: Mapping[str, Any]
@@ -26,17 +29,29 @@ def artifact_facts(
         artifact: name of a stage -> its output.
     """
     chosen = json.loads((artifact("chosen/llama4rec") / "chosen.json").read_text())
-    curves = {}
-    for stage in report["stages"]:
-        name = stage["name"]
-        if name.startswith((f"seed{config.seed}/base/", f"seed{config.seed}/augmented/")):
-            curves[name] = json.loads((artifact(name) / "curve.json").read_text())
     return {
         "heat_maps": _heat_maps(chosen),
         "weights": plots.weights(chosen),
-        "curves": plots.curves(curves),
+        "curves": _curves(config, artifact, report),
         "samples": samples(config, artifact, chosen),
     }
+
+
+def _curves(
+    config: Llama4RecConfig, artifact: Callable[[str], Path], report: Mapping[str, Any]
+) -> list[str]:
+    """Learning curves of the first seed: a plot for ranking, and one for rating prediction."""
+    rating = config.backbones["rating"] if "rating" in config.tasks else ()
+    lines: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for stage in report["stages"]:
+        seed, _, fit = stage["name"].partition("/")
+        data, _, backbone = fit.partition("/")
+        if seed == f"seed{config.seed}" and data in FITS:
+            metric = "RMSE" if backbone in rating else "N@10"
+            points = json.loads((artifact(stage["name"]) / "curve.json").read_text())
+            name = f"{registry.title(backbone)}, {FITS[data]}"
+            lines.setdefault(metric, {})[name] = points
+    return [plots.curves(fits, metric) for metric, fits in lines.items()]
 
 
 def _heat_maps(chosen: Sequence[Mapping[str, Any]]) -> list[str]:

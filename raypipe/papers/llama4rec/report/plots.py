@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from raypipe.backbones import registry
@@ -19,7 +20,7 @@ from raypipe.papers.llama4rec import aggregation
 plt.rcParams |= {"font.size": 9, "svg.hashsalt": "raypipe"}
 
 
-def _svg(figure: Any) -> str:
+def _svg(figure: Figure) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
@@ -27,81 +28,95 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def heat_map(grid: list[dict[str, float]], chosen: tuple[float, float], label: str) -> str:
-    """Validation value over alpha_1 x alpha_2 (the paper's Figure 4); the chosen point is framed."""
-    ones, twos = sorted({g["alpha_1"] for g in grid}), sorted({g["alpha_2"] for g in grid})
-    table = np.full((len(ones), len(twos)), np.nan)
-    for g in grid:
-        table[ones.index(g["alpha_1"]), twos.index(g["alpha_2"])] = g["value"]
-    errors = (
-        np.nanmax(table) < 0
-    )  # an error is kept with a minus; shown as what it is, the best is the brightest all the same
+def heat_map(grid: Sequence[Mapping[str, float]], chosen: tuple[float, float], label: str) -> str:
+    """Validation value over alpha_1 and alpha_2 (the paper's Figure 4); a frame marks the choice.
+
+    Args:
+        grid: points with `alpha_1`, `alpha_2` and `value`. Values of errors are negative.
+        chosen: alpha_1 and alpha_2.
+    """
+    rows = sorted({point["alpha_1"] for point in grid})
+    columns = sorted({point["alpha_2"] for point in grid})
+    table = np.full((len(rows), len(columns)), np.nan)
+    for point in grid:
+        table[rows.index(point["alpha_1"]), columns.index(point["alpha_2"])] = point["value"]
+    # errors are shown as positive numbers; the best point is the brightest all the same
+    colours = "viridis_r" if np.nanmax(table) < 0 else "viridis"
     figure, axes = plt.subplots(figsize=(3.4, 2.8))
-    image = axes.imshow(
-        abs(table), origin="lower", cmap="viridis_r" if errors else "viridis", aspect="auto"
-    )
-    axes.set_xticks(range(len(twos)), [f"{v:g}" for v in twos])
-    axes.set_yticks(range(len(ones)), [f"{v:g}" for v in ones])
+    image = axes.imshow(abs(table), origin="lower", cmap=colours, aspect="auto")
+    axes.set_xticks(range(len(columns)), [f"{alpha:g}" for alpha in columns])
+    axes.set_yticks(range(len(rows)), [f"{alpha:g}" for alpha in rows])
     axes.set_xlabel("alpha_2")
     axes.set_ylabel("alpha_1")
     axes.set_title(label)
-    at = ones.index(chosen[0]), twos.index(chosen[1])
-    axes.add_patch(
-        plt.Rectangle(
-            (at[1] - 0.48, at[0] - 0.48), 0.96, 0.96, fill=False, edgecolor="red", linewidth=2
-        )
-    )
+    corner = columns.index(chosen[1]) - 0.48, rows.index(chosen[0]) - 0.48
+    frame = plt.Rectangle(corner, 0.96, 0.96, fill=False, edgecolor="red", linewidth=2)
+    axes.add_patch(frame)
     figure.colorbar(image, ax=axes)
     return _svg(figure)
 
 
-def weights(chosen: list[dict[str, Any]]) -> str:
-    """Weight of the LLM over the length of a user's training history (eq. 4, 5), a line for each backbone with its weights."""
+def weights(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """Weight of the LLM over the length of a user's training history (eq. 4, 5).
+
+    Backbones with the same weights share a line.
+
+    Args:
+        chosen: what validation chose, one for each backbone.
+    """
+    names: dict[tuple[object, ...], list[str]] = {}
+    choices = {}
+    for choice in chosen:
+        alphas = choice["alpha_1"], choice["alpha_2"], str(choice["learned"])
+        line = choice["task"], *choice["ell_range"], *alphas
+        choices[line] = choice
+        names.setdefault(line, []).append(registry.title(choice["backbone"]))
     figure, axes = plt.subplots(figsize=(4.6, 2.8))
-    same: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for own in chosen:
-        same.setdefault(
-            (own["task"], *own["ell_range"], own["alpha_1"], own["alpha_2"], str(own["learned"])),
-            [],
-        ).append(own)
-    for group in same.values():
-        own = group[0]
-        low, high = own["ell_range"]
+    for line, choice in choices.items():
+        low, high = choice["ell_range"]
         ell = np.linspace(low, high, 200)
-        names = ", ".join(registry.title(one["backbone"]) for one in group)
-        axes.plot(
-            np.exp(ell) - 1,
-            aggregation.weight(ell, low, high, own),
-            label=f"{own['task']}: {names}",
-        )
+        weight = aggregation.weight(ell, low, high, choice)
+        label = f"{choice['task']}: {', '.join(names[line])}"
+        axes.plot(np.exp(ell) - 1, weight, label=label)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("interactions of the user in training")
+    axes.set_xlabel("training interactions of the user")
     axes.set_ylabel("weight of the LLM")
     axes.set_ylim(0, 1)
     axes.legend(fontsize=7)
     return _svg(figure)
 
 
-def over_runs(labels: Sequence[str], lines: dict[str, list[float]], metric: str) -> str:
-    """A metric over runs that differ in one thing, a line for each backbone and variant (the paper's Figures 5 and 6)."""
+def over_runs(labels: Sequence[str], lines: Mapping[str, Sequence[float]], metric: str) -> str:
+    """A metric over runs that differ in one setting (the paper's Figures 5 and 6).
+
+    Args:
+        labels: the runs.
+        lines: "BACKBONE, VARIANT" -> its value in each run.
+    """
     figure, axes = plt.subplots(figsize=(4.6, 3.0))
     for name, values in lines.items():
         axes.plot(range(len(labels)), values, marker="o", label=name)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel(metric)
-    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1))  # lines may run anywhere
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1))  # beside the lines
     return _svg(figure)
 
 
-def curves(lines: dict[str, list[dict[str, float]]]) -> str:
-    """Validation value by epoch of each fit."""
+def curves(lines: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> str:
+    """Validation value by epoch of some fits.
+
+    Args:
+        lines: name of a fit -> its points, with `epoch` and `validation`.
+        metric: what is validated.
+    """
     figure, axes = plt.subplots(figsize=(4.6, 2.8))
-    for name, curve in lines.items():
-        axes.plot([c["epoch"] for c in curve], [abs(c["validation"]) for c in curve], label=name)
+    for name, points in lines.items():
+        values = [abs(point["validation"]) for point in points]
+        axes.plot([point["epoch"] for point in points], values, label=name)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation (N@10; RMSE)")
-    axes.legend(fontsize=7)
+    axes.set_ylabel(f"validation {metric}")
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1))
     return _svg(figure)

@@ -155,7 +155,7 @@ def cost_facts(llm: Mapping[str, Any]) -> dict[str, str]:
         "prompts": f"{llm['prompts']:,}, of which {llm['known']:,} had a cached answer",
         "tokens read": f"{llm['tokens_in']:,}",
         "tokens written": f"{llm['tokens_out']:,}",
-        "answers per second": f"{rate:.1f}, without engine start" if rate else "no new answers",
+        "answers per second": f"{rate:,.1f}, without engine start" if rate else "no new answers",
         "rejected answers": ", ".join(rejected) or "none",
         "backbones refitted on augmented data": f"{llm['refit_seconds']:.0f} s per seed",
     }

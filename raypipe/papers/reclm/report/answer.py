@@ -11,8 +11,8 @@ from raypipe.reports.wording import count, duration, signed_percent
 
 #: what each setting ranks
 SETTING_NAMES = {
-    "full-shot": "full-shot recommendation (all items)",
-    "zero-shot": "zero-shot recommendation (cold-start items)",
+    "full-shot": "full-shot recommendation",
+    "zero-shot": "zero-shot recommendation of cold-start items",
 }
 
 #: the row that a run is about: the first of these that it has

@@ -30,18 +30,19 @@ def write(artifact: Callable[[str], Path], done: Mapping[str, Done], folder: Pat
 
 
 def _profiles(artifact: Callable[[str], Path], wave: str) -> pd.DataFrame:
-    columns = ["prompt_id", "mode", "prompt", "pattern", "options"]
-    parts = []
-    for file in sorted((artifact(f"prompts/{wave}") / "prompts").glob("*.parquet")):
-        parts.append(pd.read_parquet(file, columns=columns))
-    prompts = pd.concat(parts)
+    files = sorted((artifact(f"prompts/{wave}") / "prompts").glob("*.parquet"))
+    prompts = pd.concat([pd.read_parquet(file) for file in files])
     answers = pd.read_parquet(artifact(f"completions/{wave}") / "completions.parquet")
-    hashes = prompts[["prompt_id"]].assign(prompt_hash=prompt_hashes(prompts))
-    profiles = hashes.merge(answers, on="prompt_id")
-    as_of, _, ids = profiles["prompt_id"].str.partition("/").to_numpy().T
+    identity = pd.DataFrame(
+        {
+            "prompt_id": prompts["prompt_id"],
+            "as_of": prompts["as_of"],
+            "id": prompts["user_id" if wave == "users" else "item_id"],
+            "prompt_hash": prompt_hashes(prompts),
+        }
+    )
+    profiles = identity.merge(answers, on="prompt_id")
     return profiles.assign(
-        as_of=as_of,
-        id=ids,
         profile=profiles["answer"].str.strip(),
         recalled=profiles["finished_at"] == REUSED,
     )

@@ -130,15 +130,16 @@ def case_study(
     """Figure 4: a user's prompt, and the profile before and after reinforcement learning."""
     if config.case is None or "completions/sample" not in done:
         return None
-    prompts = _prompts(artifact, "prompts/sample").set_index("prompt_id")["prompt"]
-    prompt_id = f"train/{config.case}"
-    if prompt_id not in prompts.index:
+    prompts = _prompts(artifact, "prompts/sample")
+    of_user = prompts[(prompts["user_id"] == config.case) & (prompts["as_of"] == "train")]
+    if of_user.empty:
         return None
+    prompt_id = of_user["prompt_id"].iloc[0]
     before = _answers(artifact, "completions/sample").loc[prompt_id]
     after = _answers(artifact, "completions/users").loc[prompt_id]
     return {
         "user": config.case,
-        "prompt": str(prompts.loc[prompt_id]),
+        "prompt": str(of_user["prompt"].iloc[0]),
         "before": str(before).strip(),
         "after": str(after).strip(),
     }

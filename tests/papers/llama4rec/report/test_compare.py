@@ -150,3 +150,14 @@ def test_one_page_shows_what_all_experiments_gained(tmp_path):
         and "</a> d (all)</td>" in page
         and "</a> e (liked)</td>" in page
     )
+
+
+def test_equal_runs_and_reports_of_another_format_are_named(tmp_path):
+    ranks = [[1, 2, 3]]
+    first, second = run_folder(tmp_path / "one", ranks), run_folder(tmp_path / "two", ranks)
+    text = compare.text("one", "two", *compare.compare(first, second))
+    assert "The runs have equal values (1 result compared)." in text
+    assert "Both runs have the same settings and commit." in text
+    (second / "report.json").write_text(json.dumps({"schema": "raypipe-reclm/1"}))
+    with pytest.raises(ArtifactError, match="has the format raypipe-reclm/1"):
+        compare.compare(first, second)
