@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 import click
@@ -24,8 +26,7 @@ def help_texts(command: click.Command, words: list[str], parent: click.Context |
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this for each page."""
-    if MARKER not in markdown:
+    if MARKER not in markdown or not importlib.util.find_spec("raypipe.cli"):
         return markdown
-    from raypipe.cli.main import app
-
+    app = importlib.import_module("raypipe.cli.main").app
     return markdown.replace(MARKER, "\n\n".join(help_texts(app, ["raypipe"], None)))

@@ -35,7 +35,7 @@ def entry(name: str, value: Any, heading: str) -> str:
 def reference() -> str:
     """All public names."""
     parts = []
-    for name in raypipe.__all__:
+    for name in getattr(raypipe, "__all__", ()):
         value = getattr(raypipe, name)
         parts.append(entry(f"raypipe.{name}", value, "##"))
         if not inspect.isclass(value):
