@@ -6,6 +6,7 @@ A template without an example here stops the build.
 from __future__ import annotations
 
 import html
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -101,9 +102,11 @@ def attribute_examples() -> list[Example]:
         (ITEMS.iloc[i]["title"], ITEMS.iloc[i]["text"], ITEMS.iloc[i]["director"]) for i in (0, 1)
     ]
     missing = ITEMS.iloc[2]
-    rendered = attribute.render(
-        known, missing["title"], missing["text"], "director", ["Moreau"], ITEMS.index[2]
-    )
+    item = (missing["title"], missing["text"], ITEMS.index[2])
+    if len(inspect.signature(attribute.render).parameters) == 4:
+        rendered = attribute.render(known, item, "director", ["Moreau"])
+    else:
+        rendered = attribute.render(known, *item[:2], "director", ["Moreau"], item[2])
     return [("A missing director", rendered)]
 
 
@@ -146,7 +149,11 @@ def pointwise_examples() -> list[Example]:
 def judge_examples() -> list[Example]:
     """A generated director, with the truth."""
     item = ITEMS.iloc[0]
-    rendered = judge.render("film", item["title"], item["text"], "director", "Moreau", "Moreau")
+    claim: Any = ("director", "Moreau", "Moreau")
+    if hasattr(judge, "Claim"):
+        rendered = judge.render("film", item["title"], item["text"], judge.Claim(*claim))
+    else:
+        rendered = judge.render("film", item["title"], item["text"], *claim)
     return [("A generated director", rendered)]
 
 
