@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RaypipeError(Exception):
-    """Base of all errors that are the user's to mend; jobs print them without a traceback.
+    """Base of all errors that the user can resolve. Commands print them without a traceback.
 
     Args:
         what: the fault, as a sentence.
@@ -14,9 +14,7 @@ class RaypipeError(Exception):
 
     def __init__(self, what: str, where: str = "", todo: str = "") -> None:
         self.what, self.where, self.todo = what, where, todo
-        super().__init__(
-            what, where, todo
-        )  # all three, so that the error survives a trip between processes
+        super().__init__(what, where, todo)  # all three, so that the error survives pickling
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -40,7 +38,7 @@ class UnknownError(RaypipeError):
 
 
 class DryRun(RaypipeError):
-    """The run ends here as it was told to, before anything is asked that costs money."""
+    """The run stops here, as requested, before it sends a prompt that costs money."""
 
 
 class ArtifactError(RaypipeError):

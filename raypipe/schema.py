@@ -1,7 +1,7 @@
 """The tables that travel between stages: column names and contracts, each checked by `check`.
 
-Ids are strings, as they stand in the source. A column list says what a table must have; more columns are allowed
-where the table says so (item and user features).
+Ids are strings, as in the source files. A contract lists the required columns. An open table may
+have further columns, such as item and user features.
 """
 
 from __future__ import annotations
@@ -16,17 +16,32 @@ from raypipe.errors import DataError
 
 USER, ITEM, RATING, TIME = "user_id", "item_id", "rating", "timestamp"
 TITLE, TEXT = "title", "text"
+#: columns of a split: part (train, validation, test, ...), place within the user's history, and
+#: whether the row is held out for tuning, hidden from the LLM, or of an item without training rows
+PART, POSITION, HELD, HIDDEN, COLD = "part", "position", "held", "hidden", "cold"
+#: columns that identify a list, a prediction or a prompt
+SEED, BACKBONE, TASK, SPLIT, VARIANT = "seed", "backbone", "task", "split", "variant"
+PROMPT_ID = "prompt_id"
+#: the held-out item of a ranking task, its rank, and both numbers of a rating
+TARGET, TARGET_RANK, PREDICTION, TRUTH = "target", "target_rank", "prediction", "truth"
 
 TASKS = ("direct", "sequential", "rating")
 Task = Literal["direct", "sequential", "rating"]
 
-#: options of a question: vLLM tells the log-probabilities of so many tokens at most
+#: most options of a prompt: vLLM returns the log-probabilities of at most this many tokens
 MOST_OPTIONS = 128
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table contract: its name, required columns with types, and whether further columns may follow."""
+    """A table contract.
+
+    Attributes:
+        name: name of the table in errors.
+        columns: required columns and their types.
+        open: whether further columns are kept; a closed table drops them.
+        key: columns whose values together identify a row; empty: rows may repeat.
+    """
 
     name: str
     columns: dict[str, pa.DataType]
@@ -34,11 +49,15 @@ class Table:
     key: tuple[str, ...] = ()
 
     def from_frame(self, frame: pd.DataFrame, where: str) -> pa.Table:
-        """A frame as a checked table, see `check`."""
+        """Convert a frame to a table and check it, see `check`."""
         return self.check(pa.Table.from_pandas(frame, preserve_index=False), where)
 
     def check(self, table: pa.Table, where: str) -> pa.Table:
-        """Return `table` cast to the contract; raise DataError naming what is missing, wrong or repeated."""
+        """Return `table` cast to the contract.
+
+        Raises:
+            DataError: a column is missing, has another type or empty values, or the key repeats.
+        """
         missing = [c for c in self.columns if c not in table.column_names]
         if missing:
             raise DataError(
@@ -49,20 +68,22 @@ class Table:
         extra = [c for c in table.column_names if c not in self.columns]
         if extra and not self.open:
             table = table.drop_columns(extra)
-        for column, wanted in self.columns.items():
-            field = table.schema.get_field_index(column)
-            if table.schema.field(field).type != wanted:
+        for column, expected in self.columns.items():
+            index = table.schema.get_field_index(column)
+            if table.schema.field(index).type != expected:
                 try:
-                    table = table.set_column(field, column, table[column].cast(wanted))
+                    table = table.set_column(index, column, table[column].cast(expected))
                 except pa.ArrowInvalid as error:
                     raise DataError(
-                        f"column {column} of {self.name} is not {wanted}: {error}", where
+                        f"column {column} of {self.name} is not {expected}: {error}",
+                        where,
+                        f"convert the column to {expected}",
                     ) from error
             if table[column].null_count:
                 raise DataError(
                     f"column {column} of {self.name} has {table[column].null_count} empty values",
                     where,
-                    "fill or drop them",
+                    "fill them in, or drop these rows",
                 )
         if self.key:
             distinct = table.group_by(list(self.key)).aggregate([]).num_rows
@@ -70,6 +91,7 @@ class Table:
                 raise DataError(
                     f"{self.name} repeats its key {self.key} ({table.num_rows - distinct} times)",
                     where,
+                    f"keep one row for each {' and '.join(self.key)}",
                 )
         return table
 
@@ -83,37 +105,39 @@ ITEMS = Table(
     "items", {ITEM: pa.string(), TITLE: pa.string(), TEXT: pa.string()}, open=True, key=(ITEM,)
 )
 USERS = Table("users", {USER: pa.string()}, open=True, key=(USER,))
-#: One row a user and split part: candidates best first with the backbone's scores, the true item and its rank among all.
+#: One row per user and split: the candidates, best first, with the backbone's scores; the target
+#: and its rank among all items.
 LISTS = Table(
     "lists",
     {
         USER: pa.string(),
-        "split": pa.string(),
+        SPLIT: pa.string(),
         "items": pa.list_(pa.string()),
         "scores": pa.list_(pa.float32()),
-        "target": pa.string(),
-        "target_rank": pa.int64(),
+        TARGET: pa.string(),
+        TARGET_RANK: pa.int64(),
     },
-    key=(USER, "split"),
+    key=(USER, SPLIT),
 )
-#: One row a rating that is asked about.
+#: One row per rating to predict.
 PREDICTIONS = Table(
     "predictions",
     {
         USER: pa.string(),
         ITEM: pa.string(),
-        "split": pa.string(),
-        "prediction": pa.float32(),
-        "truth": pa.float32(),
+        SPLIT: pa.string(),
+        PREDICTION: pa.float32(),
+        TRUTH: pa.float32(),
     },
     key=(USER, ITEM),
 )
-#: What goes to an engine. `options` are the only answers allowed, `payload` says what each stands for; `pattern` is the regular
-#: expression of a written answer (mode "form"), else "". Further columns say what a prompt is about: an id is never taken apart.
+#: The prompts for an engine. `options` are the only answers allowed, and `payload` holds what each
+#: option stands for. `pattern` is the regular expression of a written answer (mode "form"), else "".
+#: Further columns identify what a prompt is about, so that no id needs to be taken apart.
 PROMPTS = Table(
     "prompts",
     {
-        "prompt_id": pa.string(),
+        PROMPT_ID: pa.string(),
         "template": pa.string(),
         "prompt": pa.string(),
         "mode": pa.string(),
@@ -122,18 +146,19 @@ PROMPTS = Table(
         "payload": pa.list_(pa.string()),
     },
     open=True,
-    key=("prompt_id",),
+    key=(PROMPT_ID,),
 )
-#: What an engine gives back, same ids: the answer, the log-probability of each option (in order), and when (seconds).
+#: The answers of an engine, by the prompts' ids: the answer, the log-probability of each option in
+#: order, and the time of completion in seconds.
 COMPLETIONS = Table(
     "completions",
     {
-        "prompt_id": pa.string(),
+        PROMPT_ID: pa.string(),
         "answer": pa.string(),
         "logprobs": pa.list_(pa.float32()),
         "tokens_in": pa.int32(),
         "tokens_out": pa.int32(),
         "finished_at": pa.float64(),
     },
-    key=("prompt_id",),
+    key=(PROMPT_ID,),
 )

@@ -1,4 +1,8 @@
-"""Random streams by name: user 17 draws the same numbers whichever worker serves it, and in whatever order."""
+"""Random streams by name.
+
+A stream depends on the seed and its name only. User 17 therefore gets the same numbers on any
+worker and in any order.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 
 
 def derive(seed: int, *names: object) -> int:
-    """A 63-bit seed for the stream `names` under `seed`; distinct names give independent streams."""
+    """A 63-bit seed for the stream `names` under `seed`. Different names, independent streams."""
     text = "\x1f".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -19,5 +23,5 @@ def generator(seed: int, *names: object) -> np.random.Generator:
 
 
 def uniform(seed: int, *names: object) -> float:
-    """A number in [0, 1) that belongs to `names` under `seed`, whatever else is drawn."""
+    """A number in [0, 1) that depends on `seed` and `names` only."""
     return derive(seed, *names) / 2**63

@@ -1,4 +1,7 @@
-"""Slices of users, by the length of their history (the tail is where the LLM is claimed to help, L4) or any other number."""
+"""Slices of users, for example by history length.
+
+The tail, users with short histories, is where the paper claims that the LLM helps most (L4).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ NAMES = ("tail", "middle", "head")
 
 
 def thirds(value_U: np.ndarray) -> np.ndarray:
-    """[U] 0, 1, 2 for the third of users with the smallest, middle and largest values; equal values stay together."""
+    """[U] 0, 1 or 2: whether a user's value lies in the lowest, middle or highest third.
+
+    Equal values fall into the same third.
+    """
     low, high = np.quantile(value_U, [1 / 3, 2 / 3])
     return (value_U > low).astype(int) + (value_U > high).astype(int)
