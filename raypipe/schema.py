@@ -132,7 +132,8 @@ PREDICTIONS = Table(
     key=(USER, ITEM),
 )
 #: The prompts for an engine. `options` are the only answers allowed, and `payload` holds what each
-#: option stands for. `pattern` is the regular expression of a written answer (mode "form"), else "".
+#: option stands for. `pattern` is the regular expression of a written answer (mode "form"), or
+#: empty.
 #: Further columns identify what a prompt is about, so that no id needs to be taken apart.
 PROMPTS = Table(
     "prompts",

@@ -1,10 +1,11 @@
 """A dataset on disk: cleaned interactions, items and users, and the facts about them.
 
-The rules of cleaning, each counted in `Dataset.quality` and shown in the report:
-  repeated (user, item) rows        the latest stays, or the earliest (`data.repeated`; file order breaks equal timestamps)
+Each cleaning rule is counted in `Dataset.quality` and shown in the report:
+  repeated (user, item) rows        the latest is kept, or the earliest (`data.repeated`); for equal
+                                    timestamps the order of the file decides
   users below min_interactions      left out (leave-one-out needs three interactions)
-  items without a row in the items  they get the title "Unknown item ID"
-  delimiters in titles              double quotes become single ones, line breaks and tabs become spaces
+  items missing in the items table  they get the title "Unknown item ID"
+  delimiters in titles              double quotes become single ones, line breaks and tabs spaces
   equal titles                      the second and later ones get a number, "Title [2]"
   overlong titles                   cut at 120 characters
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -28,6 +29,8 @@ from raypipe.errors import DataError
 from raypipe.schema import INTERACTIONS, ITEM, ITEMS, RATING, TEXT, TIME, TITLE, USER, USERS
 
 TITLE_LENGTH = 120
+#: fields of a dataset that are saved as JSON
+FACTS = ("noun", "verb", "item_features", "user_features", "quality", "published_as")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Attribute:
     """Side information that the LLM fills in (L10 to L12).
 
     Args:
-        name: column name, e.g. "director"; values that the items table has already are kept.
-        examples: title -> value, worked examples for items whose value the data does not hold.
+        name: column name, e.g. "director". Values in the items table are kept.
+        examples: title -> value: worked examples for the prompt, beside those from the data.
     """
 
     name: str
@@ -45,12 +48,16 @@ class Attribute:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a source reads. Feature names are columns of items and users; all are categorical.
+    """The tables that a source reads, before cleaning.
 
     Args:
-        interactions, items, users: tables by the contracts of `raypipe.schema`; interactions in file order.
+        interactions, items, users: tables by the contracts of `raypipe.schema`; interactions are in
+            file order.
         noun: what an item is called in prompts, e.g. "film".
         verb: what the user did, e.g. "watched".
+        item_features, user_features: columns of items and users, all categorical.
+        attributes: columns of items that the LLM fills in.
+        published_as: the dataset's name in the papers' tables.
     """
 
     interactions: pa.Table
@@ -70,7 +77,7 @@ class Source(Protocol):
     Options: type[Config]
 
     @staticmethod
-    def read(folder: Path | None, options: Any) -> RawDataset: ...
+    def read(folder: Path | None, options: Config) -> RawDataset: ...
 
 
 @dataclass(frozen=True)
@@ -94,19 +101,16 @@ class Dataset:
                 contract.from_frame(getattr(self, contract.name), "the cleaned dataset"),
                 folder / f"{contract.name}.parquet",
             )
-        facts = {
-            k: getattr(self, k)
-            for k in ("noun", "verb", "item_features", "user_features", "quality", "published_as")
-        }
-        facts["attributes"] = [asdict(a) for a in self.attributes]
+        facts = {name: getattr(self, name) for name in FACTS}
+        facts["attributes"] = list(map(asdict, self.attributes))
         (folder / "dataset.json").write_text(json.dumps(facts, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
         facts = json.loads((folder / "dataset.json").read_text())
         frames = {
-            n: pq.read_table(folder / f"{n}.parquet").to_pandas()
-            for n in ("interactions", "items", "users")
+            contract.name: pq.read_table(folder / f"{contract.name}.parquet").to_pandas()
+            for contract in (INTERACTIONS, ITEMS, USERS)
         }
         return cls(
             **frames,
@@ -126,13 +130,20 @@ class Dataset:
 
 
 def source_options(config: SourceConfig) -> Config:
-    """The checked options of the configured source; raises ConfigError for an unknown source or option."""
+    """The options of the configured source.
+
+    Raises:
+        ConfigError: unknown source or option.
+    """
     module = plugins.find(sources, config.name, "dataset")
     return validate(module.Options, config.options, f"data.options of the dataset {config.name}")
 
 
 def true_attributes(config: SourceConfig) -> dict[str, dict[str, str]]:
-    """attribute -> item_id -> true value, of a source that knows more than it shows (its function `truth`); for judging alone."""
+    """attribute -> item_id -> true value, for evaluation only.
+
+    Empty for a source without a function `truth`.
+    """
     module = plugins.find(sources, config.name, "dataset")
     return module.truth(source_options(config)) if hasattr(module, "truth") else {}
 
@@ -141,7 +152,8 @@ def read(config: SourceConfig) -> Dataset:
     """Read the configured source and clean it.
 
     Raises:
-        ConfigError: unknown dataset or option. DataError: what is wrong in the files, with file, line and column.
+        ConfigError: unknown dataset or option.
+        DataError: the files have a fault; the error names file, line and column.
     """
     options = source_options(config)
     module = plugins.find(sources, config.name, "dataset")
@@ -149,16 +161,44 @@ def read(config: SourceConfig) -> Dataset:
 
 
 def clean_title(title: str) -> str:
-    """A title that cannot be mistaken for the prompt's own marks: no double quotes, line breaks, or outer space."""
+    """A title that cannot be confused with a prompt's delimiters.
+
+    It has no double quotes, no line breaks and no space around it.
+    """
     return " ".join(title.replace('"', "'").split())[:TITLE_LENGTH].rstrip()
 
 
 def clean(raw: RawDataset, config: SourceConfig) -> Dataset:
-    """Apply the rules in the head of this file and count each."""
+    """Apply the cleaning rules of this file's docstring, and count each.
+
+    Raises:
+        DataError: a table breaks its contract, or no user has enough interactions.
+    """
     where = f"dataset {config.name}"
-    log = (
-        replace(INTERACTIONS, key=()).check(raw.interactions, where).to_pandas()
-    )  # repeated pairs are a rule below
+    log, quality = _clean_log(raw.interactions, config, where)
+    items = _clean_items(ITEMS.check(raw.items, where).to_pandas(), set(log[ITEM]), quality)
+    users = USERS.check(raw.users, where).to_pandas()
+    users = pd.DataFrame({USER: log[USER].unique()}).merge(users, on=USER, how="left")
+    return Dataset(
+        log[[USER, ITEM, RATING, TIME]].reset_index(drop=True),
+        items.reset_index(drop=True),
+        users.fillna(dict.fromkeys(users.columns, "")),
+        raw.noun,
+        raw.verb,
+        raw.item_features,
+        raw.user_features,
+        raw.attributes,
+        quality,
+        raw.published_as,
+    )
+
+
+def _clean_log(
+    interactions: pa.Table, config: SourceConfig, where: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The log without repeated pairs and short histories, and the counts of what was dropped."""
+    contract = replace(INTERACTIONS, key=())  # repeated pairs are dropped below
+    log = contract.check(interactions, where).to_pandas()
     quality = {"rows read": len(log)}
     log["_line"] = range(len(log))
     log = log.sort_values([USER, TIME, "_line"], kind="stable")
@@ -174,35 +214,24 @@ def clean(raw: RawDataset, config: SourceConfig) -> Dataset:
             where,
             "lower data.min_interactions or add data",
         )
-    items = ITEMS.check(raw.items, where).to_pandas()
-    absent = sorted(set(log[ITEM]) - set(items[ITEM]))
+    return log, quality
+
+
+def _clean_items(items: pd.DataFrame, item_ids: set[str], quality: dict[str, int]) -> pd.DataFrame:
+    """The items table with a row for every item and with clean, distinct titles; adds counts."""
+    absent = sorted(item_ids - set(items[ITEM]))
     quality["items without a row in the items table"] = len(absent)
     if absent:
-        filler = pd.DataFrame(
-            {ITEM: absent, TITLE: [f"Unknown item {i}" for i in absent], TEXT: ""}
-        )
+        titles = [f"Unknown item {item}" for item in absent]
+        filler = pd.DataFrame({ITEM: absent, TITLE: titles, TEXT: ""})
         items = pd.concat([items, filler], ignore_index=True)
-        items = items.fillna({c: "" for c in items.columns})
-    cleaned = items[TITLE].map(clean_title)
-    quality["titles with delimiters, breaks or overlength mended"] = int(
-        (cleaned != items[TITLE]).sum()
+        items = items.fillna(dict.fromkeys(items.columns, ""))
+    titles = items[TITLE].map(clean_title)
+    quality["titles with delimiters, line breaks or overlength corrected"] = int(
+        (titles != items[TITLE]).sum()
     )
-    number = cleaned.groupby(cleaned).cumcount()
+    number = titles.groupby(titles).cumcount()
     quality["equal titles numbered"] = int((number > 0).sum())
-    items[TITLE] = cleaned.where(number == 0, cleaned + " [" + (number + 1).astype(str) + "]")
+    items[TITLE] = titles.where(number == 0, titles + " [" + (number + 1).astype(str) + "]")
     quality["items without text"] = int((items[TEXT].str.strip() == "").sum())
-    users = USERS.check(raw.users, where).to_pandas()
-    users = pd.DataFrame({USER: log[USER].unique()}).merge(users, on=USER, how="left")
-    users = users.fillna({c: "" for c in users.columns})
-    return Dataset(
-        log[[USER, ITEM, RATING, TIME]].reset_index(drop=True),
-        items.reset_index(drop=True),
-        users,
-        raw.noun,
-        raw.verb,
-        raw.item_features,
-        raw.user_features,
-        raw.attributes,
-        quality,
-        raw.published_as,
-    )
+    return items

@@ -1,4 +1,4 @@
-"""Fetching the original files of a dataset, where there is a network and no folder is given."""
+"""Download of a dataset's original files, where no folder is given."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from raypipe.errors import DataError
 
 
 class Archive(NamedTuple):
-    """A zip file on the web and the MD5 sum that its publisher gives."""
+    """A zip file on the web, and the MD5 sum that its publisher states."""
 
     url: str
     md5: str
 
 
 def cache() -> Path:
-    """Where fetched files are kept: RAYPIPE_CACHE, else ~/.cache/raypipe."""
+    """Folder for downloaded files: RAYPIPE_CACHE, else ~/.cache/raypipe."""
     return Path(os.environ.get("RAYPIPE_CACHE") or Path.home() / ".cache" / "raypipe")
 
 
-def files_of(folder: Path | None, dataset: str, archive: Archive, *files: str) -> Path:
-    """The folder with all `files`: the given one, else one that was or is now fetched.
+def dataset_folder(folder: Path | None, dataset: str, archive: Archive, *files: str) -> Path:
+    """A folder with all `files`: the given one, else the cache, filled by a download if needed.
 
     Raises:
-        DataError: files are missing in a given folder, the archive cannot be fetched, or its checksum is wrong.
+        DataError: files are missing in the given folder, the archive cannot be downloaded, or its
+            checksum is wrong.
     """
     if folder is not None:
         return need_folder(folder, dataset, *files)
@@ -43,6 +44,7 @@ def files_of(folder: Path | None, dataset: str, archive: Archive, *files: str) -
 
 
 def _fetch(dataset: str, archive: Archive, target: Path, files: tuple[str, ...]) -> None:
+    """Download the archive, check it, and put its `files` into the folder `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         path = Path(scratch) / "archive.zip"
@@ -54,26 +56,25 @@ def _fetch(dataset: str, archive: Archive, target: Path, files: tuple[str, ...])
                 shutil.copyfileobj(source, sink)
         except (urllib.error.URLError, OSError) as error:
             raise DataError(
-                f"the dataset {dataset} could not be fetched: {error}",
+                f"the dataset {dataset} could not be downloaded: {error}",
                 archive.url,
-                "get it yourself, and give its folder by --data-dir",
+                "download and unpack it yourself, then pass --data-dir FOLDER",
             ) from error
-        got = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if got != archive.md5:
+        checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if checksum != archive.md5:
             raise DataError(
-                f"the archive of {dataset} has the checksum {got}, expected {archive.md5}",
+                f"the archive of {dataset} has the checksum {checksum}, expected {archive.md5}",
                 archive.url,
-                "it is broken or has changed; get it yourself, and give its folder by --data-dir",
+                "the download is damaged or the archive has changed; run the command again, or "
+                "download and unpack it yourself, then pass --data-dir FOLDER",
             )
-        out = Path(scratch) / "out"
-        out.mkdir()
-        with zipfile.ZipFile(path) as packed:
-            for (
-                member
-            ) in packed.infolist():  # by their bare names: a path in the archive leads nowhere
-                name = Path(member.filename).name
+        unpacked = Path(scratch) / "out"
+        unpacked.mkdir()
+        with zipfile.ZipFile(path) as contents:
+            for member in contents.infolist():
+                name = Path(member.filename).name  # no folders: a path could lead outside
                 if name in files:
-                    (out / name).write_bytes(packed.read(member))
-        need_folder(out, dataset, *files)
+                    (unpacked / name).write_bytes(contents.read(member))
+        need_folder(unpacked, dataset, *files)
         shutil.rmtree(target, ignore_errors=True)
-        out.rename(target)
+        unpacked.rename(target)

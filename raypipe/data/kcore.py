@@ -10,8 +10,9 @@ from raypipe.schema import ITEM, USER
 def k_core(log: pd.DataFrame, k: int) -> pd.DataFrame:
     """The largest part of a log in which every user and every item has at least k rows."""
     while len(log):
-        users, items = (log.groupby(column)[column].transform("size") for column in (USER, ITEM))
-        kept = log[(users >= k) & (items >= k)]
+        user_sizes = log.groupby(USER)[USER].transform("size")
+        item_sizes = log.groupby(ITEM)[ITEM].transform("size")
+        kept = log[(user_sizes >= k) & (item_sizes >= k)]
         if len(kept) == len(log):
             break
         log = kept

@@ -1,4 +1,7 @@
-"""Paired tests over users and seeds, with effect size and Holm's correction. S = seeds, U = users."""
+"""Paired tests over users and seeds, with effect size and Holm's correction.
+
+S = seeds, U = users.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from raypipe import plugins
 from raypipe.data import sources
 from raypipe.data.config import DataConfig
 from raypipe.data.dataset import Dataset, read
-from raypipe.data.download import Archive, files_of
+from raypipe.data.download import Archive, dataset_folder
 from raypipe.data.sources import toy
 from raypipe.data.split import evaluated_users, make_split
 from raypipe.errors import ConfigError, DataError
@@ -174,15 +174,17 @@ def test_archives_are_fetched_once_and_checked(tmp_path, monkeypatch):
         archive.writestr("set/../../one.txt", "1")
         archive.writestr("set/two.txt", "2")
     good = Archive(packed.as_uri(), hashlib.md5(packed.read_bytes()).hexdigest())
-    folder = files_of(None, "some", good, "one.txt", "two.txt")
+    folder = dataset_folder(None, "some", good, "one.txt", "two.txt")
     assert folder == tmp_path / "cache" / "some" and (folder / "one.txt").read_text() == "1"
     packed.unlink()
-    assert files_of(None, "some", good, "one.txt") == folder, "what is there is not fetched again"
-    with pytest.raises(DataError, match="could not be fetched"):
-        files_of(None, "other", good, "one.txt")
+    assert dataset_folder(None, "some", good, "one.txt") == folder, (
+        "what is there is not fetched again"
+    )
+    with pytest.raises(DataError, match="could not be downloaded"):
+        dataset_folder(None, "other", good, "one.txt")
     packed.write_bytes(b"something else")
     with pytest.raises(DataError, match="checksum"):
-        files_of(None, "other", good, "one.txt")
+        dataset_folder(None, "other", good, "one.txt")
     assert not (tmp_path / "cache" / "other").exists()
 
 

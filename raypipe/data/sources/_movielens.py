@@ -1,4 +1,4 @@
-"""What the MovieLens files have in common: attributes asked of the LLM, and columns made from titles and genres."""
+"""Shared by the MovieLens datasets: attributes for the LLM, and columns from titles and genres."""
 
 from __future__ import annotations
 
@@ -33,19 +33,16 @@ LONG_TITLES = {"Star Wars (1977)": "Star Wars: Episode IV - A New Hope (1977)"}
 
 
 def films(table: pd.DataFrame) -> pd.DataFrame:
-    """item_id, title, text, genre, genres, decade from item_id, title and `genres` ("Comedy, Drama")."""
+    """The items table from item_id, title and `genres` ("Comedy, Drama")."""
     year = table["title"].str.extract(r"\((\d{4})\)\s*$")[0].fillna("")
     return pd.DataFrame(
         {
             "item_id": table["item_id"],
             "title": table["title"],
-            "text": [
-                f"genres: {g}; year: {y or 'unknown'}"
-                for g, y in zip(table["genres"], year, strict=True)
-            ],
+            "text": "genres: " + table["genres"] + "; year: " + year.replace("", "unknown"),
             "genre": table["genres"].str.split(", ").str[0],
             "genres": table["genres"],
-            "decade": year.map(lambda y: y[:3] + "0s" if y else "unknown"),
+            "decade": year.map(lambda digits: digits[:3] + "0s" if digits else "unknown"),
         }
     )
 
@@ -53,12 +50,13 @@ def films(table: pd.DataFrame) -> pd.DataFrame:
 def raw(
     log: pd.DataFrame, items: pd.DataFrame, people: pd.DataFrame, published_as: str
 ) -> RawDataset:
-    """The tables of a MovieLens set; people have gender, age_group, occupation and zip."""
+    """The tables of a MovieLens dataset. `people` has gender, age_group, occupation and zip."""
     people = people.assign(region=people["zip"].str[:1])
     log["timestamp"] = log["timestamp"].astype("int64")
     titles = set(items["title"])
 
-    def known(examples: dict[str, str]) -> dict[str, str]:
+    def in_dataset(examples: dict[str, str]) -> dict[str, str]:
+        """The examples under the dataset's own titles."""
         return {t if t in titles else LONG_TITLES.get(t, t): value for t, value in examples.items()}
 
     return RawDataset(
@@ -73,6 +71,9 @@ def raw(
         verb="watched",
         item_features=("genre", "genres", "decade"),
         user_features=("gender", "age_group", "occupation", "region"),
-        attributes=(Attribute("director", known(DIRECTORS)), Attribute("star", known(STARS))),
+        attributes=(
+            Attribute("director", in_dataset(DIRECTORS)),
+            Attribute("star", in_dataset(STARS)),
+        ),
         published_as=published_as,
     )

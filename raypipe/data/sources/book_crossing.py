@@ -1,8 +1,9 @@
-"""BookCrossing as distributed: BX-Book-Ratings.csv, BX-Books.csv, BX-Users.csv (ISO-8859-1, semicolons, quoted).
+"""BookCrossing: BX-Book-Ratings.csv, BX-Books.csv, BX-Users.csv (ISO-8859-1, semicolons, quotes).
 
-Ratings of 1 to 10 (0 is an implicit one and left out), 5-core (L33), every history in a random order by seed, as there are no
-timestamps (L34): 6,851 users, 9,085 items, 115,219 ratings (Llama4Rec, Table III). Attributes asked of the LLM: genre and page
-length (L12). The data's own site is gone, so the files must be given.
+Ratings of 1 to 10 (0 marks an implicit rating and is left out), 5-core (L33). There are no
+timestamps, so each history gets a random order by seed (L34): 6,851 users, 9,085 items, 115,219
+ratings (Llama4Rec, Table III). The LLM fills in genre and page length (L12). The original site no
+longer exists, so pass the folder of the files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from raypipe.config import Config
 from raypipe.data.dataset import Attribute, RawDataset
-from raypipe.data.delimited import need_columns, need_folder, read_delimited
+from raypipe.data.delimited import Format, need_columns, need_folder, read_delimited
 from raypipe.data.kcore import k_core
 from raypipe.seeding import generator
 
@@ -38,22 +39,24 @@ LENGTHS = {
 
 
 class Options(Config):
-    """How the log is cut and ordered."""
+    """How the log is filtered and ordered."""
 
     core: int = Field(
-        5, ge=1, description="users and items with fewer interactions are removed, again and again"
+        5,
+        ge=1,
+        description="users and items with fewer interactions are removed until none is left",
     )
-    seed: int = Field(0, ge=0, description="of the random order of each history")
+    seed: int = Field(0, ge=0, description="seed of the random order of each history")
 
 
 def read(folder: Path | None, options: Options) -> RawDataset:
-    """Read the three files of the distribution from `folder`; errors name file, line and column."""
+    """Read the three files from `folder`; errors name file, line and column."""
     names = "BX-Book-Ratings.csv", "BX-Books.csv", "BX-Users.csv"
     folder = need_folder(folder, "book_crossing", *names)
 
     def table(name: str, columns: dict[str, str], numeric: tuple[str, ...] = ()) -> pd.DataFrame:
         path = folder / name
-        frame = read_delimited(path, None, ";", "iso-8859-1", numeric, escape="\\")
+        frame = read_delimited(path, None, Format(";", "iso-8859-1", escape="\\"), numeric)
         need_columns(frame, path, *columns)
         return frame[list(columns)].rename(columns=columns)
 
@@ -73,13 +76,10 @@ def read(folder: Path | None, options: Options) -> RawDataset:
     books = books[
         books["item_id"].isin(set(log["item_id"])) & (books["title"].str.strip() != "")
     ].drop_duplicates("item_id")
-    books["decade"] = books["year"].map(
-        lambda y: y[:3] + "0s" if len(y) == 4 and y[0] in "12" else "unknown"
-    )
-    books["text"] = [
-        f"author: {a}; publisher: {p}; year: {y}"
-        for a, p, y in zip(books["author"], books["publisher"], books["year"], strict=True)
-    ]
+    books["decade"] = books["year"].map(_decade)
+    books["text"] = (
+        "author: " + books["author"] + "; publisher: " + books["publisher"] + "; year: "
+    ) + books["year"]
     people = table(names[2], {"User-ID": "user_id", "Location": "location", "Age": "age"})
     people = people[people["user_id"].isin(set(log["user_id"]))]
     age = pd.to_numeric(people["age"], errors="coerce")
@@ -105,8 +105,12 @@ def read(folder: Path | None, options: Options) -> RawDataset:
     )
 
 
+def _decade(year: str) -> str:
+    return year[:3] + "0s" if len(year) == 4 and year[0] in "12" else "unknown"
+
+
 def _random_order(user: pd.Series, seed: int) -> np.ndarray:
-    """[N] places 0, 1, ... within each user's rows, in an order that depends on the seed and the user alone."""
+    """[N] places 0, 1, ... of each user's rows, in an order by the seed and the user only."""
     order = np.empty(len(user), dtype=np.int64)
     for name, rows in user.groupby(user).indices.items():
         order[rows] = generator(seed, "order", str(name)).permutation(len(rows))

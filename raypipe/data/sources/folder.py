@@ -1,9 +1,10 @@
-"""Your own data: a folder with interactions.csv and items.csv, and users.csv where there are user features.
+"""Your own data: a folder with interactions.csv, items.csv and, for user features, users.csv.
 
-interactions.csv  user_id, item_id; optional rating (else 1) and timestamp (else the order of the file)
-items.csv         item_id, title; optional text and any further columns, which become item features
-users.csv         user_id and any further columns, which become user features
-The first line names the columns. A column named in `attributes` is filled by the LLM where it is empty.
+interactions.csv  user_id, item_id; optional: rating (else 1), timestamp (else the file's order)
+items.csv         item_id, title; optional: text; further columns become item features
+users.csv         user_id; further columns become user features
+
+The first line names the columns. The LLM fills in the empty values of the columns in `attributes`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from pydantic import Field
 
 from raypipe.config import Config
 from raypipe.data.dataset import Attribute, RawDataset
-from raypipe.data.delimited import need_columns, need_folder, read_delimited
+from raypipe.data.delimited import Format, need_columns, need_folder, read_delimited
 
 
 class Options(Config):
-    """How the files are written and what the items are."""
+    """The format of the files, and the words for prompts."""
 
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    noun: str = "item"
-    verb: str = "chose"
-    attributes: tuple[str, ...] = ()
+    delimiter: str = Field(",", description="character between two columns")
+    encoding: str = Field("utf-8", description="encoding of the files")
+    noun: str = Field("item", description="what prompts call an item, e.g. film")
+    verb: str = Field("chose", description="what the user did, in prompts, e.g. watched")
+    attributes: tuple[str, ...] = Field(
+        (), description="columns of items.csv whose empty values the LLM fills in"
+    )
 
 
 def read(folder: Path | None, options: Options) -> RawDataset:
@@ -34,7 +38,9 @@ def read(folder: Path | None, options: Options) -> RawDataset:
 
     def table(name: str, *, numeric: tuple[str, ...] = (), filled: tuple[str, ...]) -> pd.DataFrame:
         path = folder / name
-        frame = read_delimited(path, None, options.delimiter, options.encoding, numeric, filled)
+        frame = read_delimited(
+            path, None, Format(options.delimiter, options.encoding), numeric, filled
+        )
         need_columns(frame, path, *filled)
         return frame
 
@@ -52,7 +58,7 @@ def read(folder: Path | None, options: Options) -> RawDataset:
         users = table("users.csv", filled=("user_id",))
     else:
         users = pd.DataFrame({"user_id": log["user_id"].unique()})
-    given = {"item_id", "title", "text", *options.attributes}
+    no_features = {"item_id", "title", "text", *options.attributes}
     return RawDataset(
         pa.Table.from_pandas(
             log[["user_id", "item_id", "rating", "timestamp"]], preserve_index=False
@@ -61,7 +67,7 @@ def read(folder: Path | None, options: Options) -> RawDataset:
         pa.Table.from_pandas(users, preserve_index=False),
         noun=options.noun,
         verb=options.verb,
-        item_features=tuple(c for c in items if c not in given),
+        item_features=tuple(c for c in items if c not in no_features),
         user_features=tuple(c for c in users if c != "user_id"),
         attributes=tuple(Attribute(a) for a in options.attributes),
     )

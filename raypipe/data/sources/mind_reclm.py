@@ -1,10 +1,14 @@
-"""MIND as RecLM released it, as Parquet: two days of news clicks, the first to train on, the second to be foretold (RecLM R24).
+"""MIND as released by RecLM, as Parquet: two days of news clicks (RecLM R24).
 
-interactions_train.parquet, interactions_test.parquet   user_id, item_id, position (the order within a user's list)
-items.parquet                                           item_id, category, subcategory, title, abstract
+The first day is for training, the second to be predicted.
 
-57,128 users; 2,386 items and 89,734 clicks on the first day, 2,461 and 88,362 on the second. Times are the day's first second plus
-the position: no others were released, and positions tell no order (which of two items stands first is as even as chance).
+interactions_train.parquet   user_id, item_id, position in the user's list
+interactions_test.parquet    the same
+items.parquet                item_id, category, subcategory, title, abstract
+
+57,128 users; 2,386 items and 89,734 clicks on the first day, 2,461 items and 88,362 clicks on the
+second. A timestamp is the day's first second plus the position, because no times were released. The
+positions carry no order: either of two items comes first equally often.
 """
 
 from __future__ import annotations
@@ -27,14 +31,14 @@ class Options(Config):
 
 
 def read(folder: Path | None, options: Options) -> RawDataset:
-    """Read the three files; errors name what is missing."""
+    """Read the three files; errors name missing files and columns."""
     files = ("interactions_train.parquet", "interactions_test.parquet", "items.parquet")
     folder = need_folder(folder, "mind_reclm", *files)
-    days = [_table(folder / name, "user_id", "item_id", "position") for name in files[:2]]
-    log = pd.concat(
-        [day.assign(timestamp=n * DAY + day["position"], rating=1.0) for n, day in enumerate(days)],
-        ignore_index=True,
-    )
+    days = []
+    for number, name in enumerate(files[:2]):
+        day = _table(folder / name, "user_id", "item_id", "position")
+        days.append(day.assign(timestamp=number * DAY + day["position"], rating=1.0))
+    log = pd.concat(days, ignore_index=True)
     items = _table(
         folder / files[2], "item_id", "category", "subcategory", "title", "abstract"
     ).rename(columns={"abstract": "text"})
@@ -52,6 +56,7 @@ def read(folder: Path | None, options: Options) -> RawDataset:
 
 
 def _table(path: Path, *columns: str) -> pd.DataFrame:
+    """A Parquet file with ids as strings, after a check of its columns."""
     frame = pd.read_parquet(path)
     need_columns(frame, path, *columns)
     return frame.astype({name: "str" for name in columns if name.endswith("_id")})

@@ -1,12 +1,14 @@
-"""Toy data drawn by seed: a long tail, texts that carry the taste, order in time, and attributes with a known truth.
+"""Toy data drawn by seed, with structure that backbones and the LLM can learn.
 
-Each film belongs to a genre and a saga; its title's words come from the genre. Each user likes a few genres. A user
-mostly goes on with the next part of a saga that was begun, otherwise draws a popular film of a liked genre. A
-director works in one genre and shifts the ratings of his films, so that filling in a missing director helps to
-predict ratings. Half of the directors are shown in the items table; `truth` gives them all.
+Item popularity has a long tail, texts reveal the taste, histories depend on order, and attributes
+have a known truth. Each film belongs to a genre and a saga, and its title's words come from the
+genre. Each user likes a few genres. A user mostly continues a saga with its next part, otherwise
+draws a popular film of a liked genre. A director works in one genre and shifts the ratings of the
+films, so filling in a missing director helps to predict ratings. The items table shows half of the
+directors; `truth` returns all.
 
-With `arriving`, a share of the sagas comes out in the last fifth of the log, in which every user is active from beginning to end:
-data with items that arrive after training (RecLM).
+With `arriving`, some sagas are released in the last fifth of the log, and every user is active from
+beginning to end. These are cold-start items that arrive after training (RecLM).
 """
 
 from __future__ import annotations
@@ -62,29 +64,29 @@ SURNAMES = (
 )
 
 
-#: where the log begins, how long it is, and when arriving films come out, in seconds
+#: start of the log, its length, and the release of arriving films, in seconds
 BEGIN, SPAN = 1_500_000_000, 100_000_000
 RELEASE = BEGIN + SPAN * 4 // 5
+#: films of a saga
+PARTS = 4
 
 
 class Options(Config):
     """Size and seed of the toy data."""
 
-    users: int = Field(400, ge=20)
-    items: int = Field(240, ge=60)
-    mean_length: int = Field(28, ge=8, description="interactions a user, on average")
-    shown: float = Field(
-        0.5, gt=0, le=1, description="share of the directors that the items table shows"
-    )
+    users: int = Field(400, ge=20, description="number of users")
+    items: int = Field(240, ge=60, description="number of films")
+    mean_length: int = Field(28, ge=8, description="average interactions per user")
+    shown: float = Field(0.5, gt=0, le=1, description="share of directors shown in the items table")
     arriving: float = Field(
-        0.0, ge=0, lt=1, description="share of the sagas that come out in the last fifth of the log"
+        0.0, ge=0, lt=1, description="share of sagas released in the last fifth of the log"
     )
-    seed: int = 7
+    seed: int = Field(7, description="seed of all draws")
 
 
 @dataclass(frozen=True)
 class Films:
-    """Arrays of length n_items."""
+    """The drawn films: arrays of length n_items."""
 
     genre: np.ndarray
     saga: np.ndarray
@@ -98,115 +100,63 @@ class Films:
 def _films(options: Options) -> Films:
     rng = generator(options.seed, "toy", "films")
     names = list(WORDS)
-    n, parts = options.items, 4
-    saga = np.arange(n) // parts
-    genre = (rng.permutation(saga.max() + 1) % len(names))[saga]
-    director = genre * 3 + rng.integers(0, 3, saga.max() + 1)[saga]
+    n = options.items
+    saga = np.arange(n) // PARTS
+    sagas = saga.max() + 1
+    genre = (rng.permutation(sagas) % len(names))[saga]
+    director = genre * 3 + rng.integers(0, 3, sagas)[saga]
     quality = (rng.normal(0, 0.35, len(SURNAMES)))[director] + rng.normal(0, 0.3, n)
-    popularity = (
-        1 / (1 + rng.permutation(saga.max() + 1)[saga]) ** 0.8 * np.exp(rng.normal(0, 0.3, n))
-    )
-    first_year = rng.integers(1970, 2010, saga.max() + 1)
-    titles, used = [], set()
-    for i in range(n):
-        if i % parts == 0:
-            while True:
-                one, two = rng.choice(WORDS[names[genre[i]]], 2, replace=False)
-                stem = f"{one} {rng.choice(('of the', 'and the', 'in the', 'beyond the'))} {two}"
-                if stem not in used:
-                    used.add(stem)
-                    break
-        titles.append(stem if i % parts == 0 else f"{stem}, Part {i % parts + 1}")
-    year = first_year[saga] + np.arange(n) % parts * 2
-    return Films(
-        genre,
-        saga,
-        director,
-        year,
-        quality,
-        popularity,
-        [f"{t} ({y})" for t, y in zip(titles, year, strict=True)],
-    )
+    popularity = 1 / (1 + rng.permutation(sagas)[saga]) ** 0.8 * np.exp(rng.normal(0, 0.3, n))
+    year = rng.integers(1970, 2010, sagas)[saga] + np.arange(n) % PARTS * 2
+    titles = _titles(genre, year, rng)
+    return Films(genre, saga, director, year, quality, popularity, titles)
+
+
+def _titles(genre: np.ndarray, year: np.ndarray, rng: np.random.Generator) -> list[str]:
+    """Titles such as "Orbit of the Comet, Part 2 (1984)"; the words come from the genre."""
+    names = list(WORDS)
+    titles: list[str] = []
+    stems: set[str] = set()
+    stem = ""
+    for i in range(len(genre)):
+        part = i % PARTS + 1
+        if part == 1:
+            stem = _stem(WORDS[names[genre[i]]], rng)
+            while stem in stems:
+                stem = _stem(WORDS[names[genre[i]]], rng)
+            stems.add(stem)
+        titles.append(f"{stem} ({year[i]})" if part == 1 else f"{stem}, Part {part} ({year[i]})")
+    return titles
+
+
+def _stem(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    first, second = rng.choice(words, 2, replace=False)
+    return f"{first} {rng.choice(('of the', 'and the', 'in the', 'beyond the'))} {second}"
 
 
 def truth(options: Options) -> dict[str, dict[str, str]]:
-    """ "director" -> item_id -> director for every film, shown or not: the truth that generated attributes are judged by."""
+    """ "director" -> item_id -> director, also of films whose director the items table hides.
+
+    Generated attributes are compared with it.
+    """
     films = _films(options)
     return {"director": {f"m{i:04d}": SURNAMES[d] for i, d in enumerate(films.director)}}
 
 
 def read(folder: Path | None, options: Options) -> RawDataset:
-    """Draw the data; the folder is not used."""
+    """Draw the data. The folder is not used."""
     films = _films(options)
-    names = list(WORDS)
-    n = options.items
+    names = np.array(list(WORDS))
     rng = generator(options.seed, "toy", "users")
-    rows: list[tuple[str, str, float, int]] = []
     taste = rng.dirichlet([0.35] * len(names), options.users)
-    lengths = np.clip(
-        rng.lognormal(np.log(options.mean_length * 0.8), 0.65, options.users), 4, n // 2
-    ).astype(int)
-    bias = rng.normal(0, 0.35, options.users)
-    late = np.zeros(n, dtype=bool)
-    if options.arriving:
-        late = (
-            generator(options.seed, "toy", "arriving").random(films.saga.max() + 1)[films.saga]
-            < options.arriving
-        )
-    for u in range(options.users):
-        seen = np.zeros(n, dtype=bool)
-        clock = int(rng.integers(1_500_000_000, 1_600_000_000)) if not options.arriving else BEGIN
-        last = -1
-        for _ in range(lengths[u]):
-            following = (
-                last + 1
-                if last >= 0 and last + 1 < n and films.saga[last + 1] == films.saga[last]
-                else -1
-            )
-            if following >= 0 and not seen[following] and rng.random() < 0.55:
-                item = following
-            else:
-                out = ~late | (clock >= RELEASE)
-                weight = films.popularity * (taste[u][films.genre] + 0.02) * ~seen * out
-                item = int(rng.choice(n, p=weight / weight.sum()))
-            seen[item], last = True, item
-            clock += (
-                int(rng.integers(600, 400_000))
-                if not options.arriving
-                else int(rng.integers(1, 2 * SPAN // lengths[u]))
-            )
-            score = (
-                3.4
-                + bias[u]
-                + films.quality[item]
-                + 1.4 * (taste[u][films.genre[item]] - 0.25)
-                + rng.normal(0, 0.55)
-            )
-            rows.append((f"u{u:04d}", f"m{item:04d}", float(np.clip(np.round(score), 1, 5)), clock))
-    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
-    shown = rng.random(n) < options.shown
-    genre = [names[g] for g in films.genre]
-    items = pd.DataFrame(
-        {
-            "item_id": [f"m{i:04d}" for i in range(n)],
-            "title": films.titles,
-            "text": [
-                f"genre: {g}; year: {y}; a {g.lower()} film"
-                for g, y in zip(genre, films.year, strict=True)
-            ],
-            "genre": genre,
-            "decade": [f"{y // 10}0s" for y in films.year],
-            "director": [
-                SURNAMES[d] if s else "" for d, s in zip(films.director, shown, strict=True)
-            ],
-        }
-    )
-    favourite = [names[t] for t in taste.argmax(1)]
-    told = rng.random(options.users) < 0.7
+    log = _log(films, taste, options, rng)
+    shown = rng.random(options.items) < options.shown
+    items = _items(films, shown)
+    in_club = rng.random(options.users) < 0.7
     users = pd.DataFrame(
         {
             "user_id": [f"u{u:04d}" for u in range(options.users)],
-            "club": [f if k else "none" for f, k in zip(favourite, told, strict=True)],
+            "club": np.where(in_club, names[taste.argmax(1)], "none"),
         }
     )
     return RawDataset(
@@ -219,3 +169,60 @@ def read(folder: Path | None, options: Options) -> RawDataset:
         user_features=("club",),
         attributes=(Attribute("director"),),
     )
+
+
+def _items(films: Films, shown: np.ndarray) -> pd.DataFrame:
+    """The items table; the director is empty where it is not `shown`."""
+    genre = pd.Series(np.array(list(WORDS))[films.genre])
+    year = pd.Series(films.year).astype(str)
+    return pd.DataFrame(
+        {
+            "item_id": [f"m{i:04d}" for i in range(len(films.year))],
+            "title": films.titles,
+            "text": "genre: " + genre + "; year: " + year + "; a " + genre.str.lower() + " film",
+            "genre": genre,
+            "decade": [f"{year // 10}0s" for year in films.year],
+            "director": np.where(shown, np.array(SURNAMES)[films.director], ""),
+        }
+    )
+
+
+def _log(
+    films: Films, taste: np.ndarray, options: Options, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Interactions of all users, each in order of time. taste: [users, genres]."""
+    n = options.items
+    rows: list[tuple[str, str, float, int]] = []
+    lengths = np.clip(
+        rng.lognormal(np.log(options.mean_length * 0.8), 0.65, options.users), 4, n // 2
+    ).astype(int)
+    bias = rng.normal(0, 0.35, options.users)
+    late = np.zeros(n, dtype=bool)
+    if options.arriving:
+        draws = generator(options.seed, "toy", "arriving").random(films.saga.max() + 1)
+        late = draws[films.saga] < options.arriving
+    for u in range(options.users):
+        seen = np.zeros(n, dtype=bool)
+        clock = BEGIN if options.arriving else int(rng.integers(1_500_000_000, 1_600_000_000))
+        last = -1
+        for _ in range(lengths[u]):
+            next_part = last + 1
+            continues = last >= 0 and next_part < n and films.saga[next_part] == films.saga[last]
+            if continues and not seen[next_part] and rng.random() < 0.55:
+                item = next_part
+            else:
+                released = ~late | (clock >= RELEASE)
+                weight = films.popularity * (taste[u][films.genre] + 0.02) * ~seen * released
+                item = int(rng.choice(n, p=weight / weight.sum()))
+            seen[item], last = True, item
+            longest = 2 * SPAN // lengths[u] if options.arriving else 400_000
+            clock += int(rng.integers(1 if options.arriving else 600, longest))
+            score = (
+                3.4
+                + bias[u]
+                + films.quality[item]
+                + 1.4 * (taste[u][films.genre[item]] - 0.25)
+                + rng.normal(0, 0.55)
+            )
+            rows.append((f"u{u:04d}", f"m{item:04d}", float(np.clip(np.round(score), 1, 5)), clock))
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
