@@ -10,19 +10,19 @@ import pytest
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from raypipe.backbones.interaction_matrices import Tables
+    from raypipe.backbones.interaction_matrices import InteractionMatrices
 
 
 @pytest.fixture(scope="session")
-def toy() -> Tables:
-    from raypipe.backbones.interaction_matrices import Tables
+def toy() -> InteractionMatrices:
+    from raypipe.backbones.interaction_matrices import InteractionMatrices
     from raypipe.data.config import DataConfig
     from raypipe.data.dataset import read
     from raypipe.data.split import make_split
 
     config = DataConfig(name="toy", options={"users": 60, "items": 72, "mean_length": 12})
     dataset = read(config)
-    return Tables(dataset, make_split(dataset.interactions, config, 2))
+    return InteractionMatrices(dataset, make_split(dataset.interactions, config, 2))
 
 
 @pytest.fixture
