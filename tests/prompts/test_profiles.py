@@ -18,7 +18,7 @@ def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
         and ProfileForm(phrases, 20).parse(got.text) == got
     )
     assert got.identities == ("Sports fan", "sports fan", "a very long identity")[:phrases]
-    assert got.interests == ("U S news", "golf")[:phrases], "a phrase has two characters or more"
+    assert got.interests == ("U S news", "golf")[:phrases], "phrases of one character are dropped"
 
 
 @pytest.mark.parametrize(

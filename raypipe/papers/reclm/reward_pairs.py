@@ -59,7 +59,7 @@ def preferences(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     is the most similar user with another history or, where all similar users have the same history,
     one of the teacher's users. A pair with two equal answers is left out.
 
-    prompts.parquet holds, for reinforcement learning, prompts about other users, each with the first
+    prompts.parquet holds prompts about other users for reinforcement learning, each with the first
     words of its answer.
     """
     tables = load_tables(ctx)

@@ -20,67 +20,82 @@ from raypipe.tuning.dialogue import tokens
 from tests.support.reclm_bench import answer
 
 
-def test_half_of_the_dialogues_are_about_an_item_taken_and_no_answer_stands_in_its_question(
-    bench, config
-):
-    source = load_tables(bench.context())
+def test_half_of_the_dialogues_are_positive_and_no_question_contains_its_answer(bench, config):
+    tables = load_tables(bench.context())
     similar = np.load(bench.store.local("neighbours", bench.keys["neighbours"]) / "similar.npy")
-    made = dialogues.draw(source, similar, 40, 0)
-    known = histories(source, VALIDATION)
-    assert sum(d.interacted for d in made) == 20 == sum(not d.interacted for d in made)
-    for one in made:
-        near = np.concatenate([known.row(v) for v in one.similar])
-        assert one.item in near and one.item not in one.history and len(one.history), (
-            "turn 1 neither tells nor is empty (RO20)"
+    drawn = dialogues.draw(tables, similar, 40, 0)
+    user_histories = histories(tables, VALIDATION)
+    assert (
+        sum(each.interacted for each in drawn) == 20 == sum(not each.interacted for each in drawn)
+    )
+    for drawn_one in drawn:
+        of_similar = np.concatenate(
+            [user_histories.row(other_user) for other_user in drawn_one.similar]
         )
-        assert one.interacted == (one.item in known.row(one.user)), (
-            "a negative is none in all of the training history (R15)"
+        assert (
+            drawn_one.item in of_similar
+            and drawn_one.item not in drawn_one.history
+            and len(drawn_one.history)
+        ), "turn 1 does not contain the answer and is not empty (RO20)"
+        assert drawn_one.interacted == (drawn_one.item in user_histories.row(drawn_one.user)), (
+            "a negative item is in none of the user's training rows (R15)"
         )
-    again, other = dialogues.draw(source, similar, 40, 0), dialogues.draw(source, similar, 40, 1)
-    assert [d.item for d in made] == [d.item for d in again] != [d.item for d in other]
+    again = dialogues.draw(tables, similar, 40, 0)
+    other = dialogues.draw(tables, similar, 40, 1)
+    assert (
+        [each.item for each in drawn]
+        == [each.item for each in again]
+        != [each.item for each in other]
+    )
 
 
 TURNS = [("Users: user 1. Profiles:", " User 1: fan"), (" Will user 1 take it? Answer:", " Yes")]
 
 
-def learnt(tokenizer, loss):
-    made = tokens(tokenizer, TURNS, loss)
-    assert len(made.ids) == len(made.labels) and all(
-        lab in (IGNORED, i) for i, lab in zip(made.ids, made.labels, strict=True)
+def learned(tokenizer, loss):
+    drawn = tokens(tokenizer, TURNS, loss)
+    assert len(drawn.ids) == len(drawn.labels) and all(
+        label in (IGNORED, i) for i, label in zip(drawn.ids, drawn.labels, strict=True)
     )
-    return tokenizer.decode([i for i in made.labels if i != IGNORED]), tokenizer.decode(made.ids)
+    return tokenizer.decode([i for i in drawn.labels if i != IGNORED]), tokenizer.decode(drawn.ids)
 
 
-def test_loss_is_on_both_responses_and_on_no_token_of_a_query(tokenizer):
-    assert learnt(tokenizer, "responses") == (
+def test_the_loss_covers_both_responses_and_no_token_of_a_query(tokenizer):
+    assert learned(tokenizer, "responses") == (
         " User 1: fan Yes</s>",
         "<s>" + "".join(q + r for q, r in TURNS) + "</s>",
     )
 
 
-def test_the_three_readings_of_naive(tokenizer):
-    assert learnt(tokenizer, "first_turn") == (
+def test_the_loss_of_each_reading_of_naive_tuning(tokenizer):
+    assert learned(tokenizer, "first_turn") == (
         " User 1: fan</s>",
         "<s>Users: user 1. Profiles: User 1: fan</s>",
     )
-    assert learnt(tokenizer, "last_turn")[0] == " Yes</s>"
-    assert learnt(tokenizer, "all_tokens")[0] == "".join(q + r for q, r in TURNS) + "</s>"
+    assert learned(tokenizer, "last_turn")[0] == " Yes</s>"
+    assert learned(tokenizer, "all_tokens")[0] == "".join(q + r for q, r in TURNS) + "</s>"
 
 
-def test_both_turns_speak_of_the_same_users(bench, config):
-    book = ProfilePrompts.of(bench.dataset, config.profiles)
-    asked, said, question, truth = book.dialogue([[0], [1, 2]], ["P one.", "P two."], 5, False)
-    assert (
-        f"User 1 watched this film: {book.lines[0]}. User 2 watched these films, oldest first: "
-        f"{book.lines[1]}, {book.lines[2]}." in asked
+def test_both_turns_are_about_the_same_users(bench, config):
+    renderer = ProfilePrompts.of(bench.dataset, config.profiles)
+    query, response, question, truth = renderer.dialogue(
+        [[0], [1, 2]], ["P drawn_one.", "P two."], 5, False
     )
-    assert said == " User 1: P one. User 2: P two." and book.lines[5] in question and truth == " No"
+    assert (
+        f"User 1 watched this film: {renderer.lines[0]}. User 2 watched these films, oldest first: "
+        f"{renderer.lines[1]}, {renderer.lines[2]}." in query
+    )
+    assert (
+        response == " User 1: P drawn_one. User 2: P two."
+        and renderer.lines[5] in question
+        and truth == " No"
+    )
     assert dialogue.parse(Completion(truth, ())) is False and dialogue.parse(
         Completion("maybe", ())
     ) == Rejected("not_an_option")
 
 
-def test_dialogues_hold_the_profiles_that_the_distilled_llm_wrote(bench, config):
+def test_dialogues_contain_the_profiles_of_the_distilled_llm(bench, config):
     few = config.model_copy(
         update={
             "llm": config.llm.model_copy(

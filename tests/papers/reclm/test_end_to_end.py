@@ -73,21 +73,19 @@ def run(tmp_path_factory):
     return out, finish(out, log, command), log.read_text()
 
 
-def test_a_killed_run_goes_on_where_it_was(run):
+def test_a_killed_run_resumes(run):
     _, report, log = run
     assert log.count("continuing from a checkpoint") >= 2
     assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log)
-    assert not re.search(r"worker \d+ failed", log), (
-        "what a retry would mend is a fault all the same"
-    )
+    assert not re.search(r"worker \d+ failed", log), "a fault that a retry would hide still counts"
     (users,) = (s["facts"] for s in report["stages"] if s["name"] == "completions/users")
     assert users["generated"] < users["rows"] - users["reused"], (
-        "the speed told is of the part after the kill"
+        "the reported speed excludes the part before the kill"
     )
     assert all(s["seconds"] >= 0 for s in report["stages"])
 
 
-def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
+def test_the_report_has_every_row_with_its_test_and_the_random_orders(run):
     _, report, _ = run
     rows = {(r["setting"], r["backbone"], r["row"], r["metric"]) for r in report["results"]}
     settings, metrics = ("full-shot", "zero-shot"), ("R@20", "R@40", "N@20", "N@40")
@@ -124,7 +122,7 @@ def test_the_report_has_every_row_with_its_test_and_random_orders_beside(run):
     }
 
 
-def test_no_profile_is_malformed_and_each_is_kept_with_its_prompt_and_model(run):
+def test_no_profile_is_malformed_and_each_is_stored_with_its_prompt_and_model(run):
     out, report, _ = run
     for wave in ("users", "items-warm", "items-cold"):
         made = pd.read_parquet(out / "profiles" / f"{wave}.parquet")
@@ -139,7 +137,7 @@ def test_no_profile_is_malformed_and_each_is_kept_with_its_prompt_and_model(run)
         assert not stage["facts"].get("rejected"), stage
 
 
-def test_metrics_are_those_of_a_naive_loop(run):
+def test_metrics_equal_those_of_a_simple_loop(run):
     """Popularity, whose scores anybody can count, by hand; ties make it a range."""
     out, report, _ = run
     rows = Snapshots.load(out / "bundle" / "snapshots").rows
@@ -162,7 +160,7 @@ def test_metrics_are_those_of_a_naive_loop(run):
     assert np.mean(low) - 1e-6 <= got <= np.mean(high) + 1e-6 and np.mean(high) > 0.1
 
 
-def test_the_bundle_recommends_what_came_after_training_and_to_whom_it_never_saw(run):
+def test_the_bundle_serves_new_items_and_new_users(run):
     from raypipe.papers.contract import NewItem
     from raypipe.papers.reclm.recommender import Recommender
 
@@ -209,17 +207,17 @@ def test_the_served_list_of_every_user_is_the_one_that_was_evaluated(run, settin
     (fit,) = (out / "stages").glob(f"seed0.augment.{served.backbone}-*/answers.parquet")
     evaluated = pd.read_parquet(fit)
     evaluated = evaluated[evaluated["setting"] == setting].set_index("user_id")
-    questions = served.tables.questions(TEST, setting)
-    rankings, _ = top_sets(served.model, questions, DEPTH, served.seed)
-    catalogue = items[questions.catalogue].tolist()
-    assert len(evaluated) == len(questions.user) > 20
-    for row, user in enumerate(users[questions.user]):
-        seen = np.intersect1d(questions.seen.row(row), questions.catalogue)
+    queries = served.tables.queries(TEST, setting)
+    rankings, _ = top_sets(served.model, queries, DEPTH, served.seed)
+    catalogue = items[queries.catalogue].tolist()
+    assert len(evaluated) == len(queries.user) > 20
+    for row, user in enumerate(users[queries.user]):
+        seen = np.intersect1d(queries.seen.row(row), queries.catalogue)
         k = min(DEPTH, len(catalogue) - len(seen))
         answer = served.recommend(user_id=user, k=k, among=catalogue)
         names = [item.item_id for item in answer.items]
         assert names == items[rankings[row][:k]].tolist(), user
-        targets = set(items[questions.targets.row(row)])
+        targets = set(items[queries.targets.row(row)])
         correct = np.zeros((1, DEPTH), bool)
         correct[0, :k] = [name in targets for name in names]
         for metric, value in set_metrics(correct, np.array([len(targets)])).items():
@@ -268,7 +266,7 @@ def test_the_endpoint_answers_new_users_and_new_items_over_http(run):
             )
 
 
-def test_a_second_run_asks_nothing_again(run):
+def test_a_second_run_computes_nothing(run):
     out, first, _ = run
     again = finish(out, out.parent / "again.log", command)
     assert all(s["cached"] for s in again["stages"]) and json.dumps(again["results"]) == json.dumps(
@@ -276,7 +274,7 @@ def test_a_second_run_asks_nothing_again(run):
     )
 
 
-def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run):
+def test_a_newer_log_rewrites_only_the_profiles_that_changed(run):
     """The bundle's LLMs over a folder of files, then over the same with one user's two more rows."""
     out, _, _ = run
     data = Dataset.load(out / "bundle" / "dataset")
@@ -314,7 +312,9 @@ def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run)
             "llm/dialogue",
             "teacher/users",
         }
-        assert str(out) not in json.dumps(report["run"]), "no folder of this machine is told"
+        assert str(out) not in json.dumps(report["run"]), (
+            "the report names no folder of this machine"
+        )
         before = log[log["timestamp"] < 1.58e9]
         user = before["user_id"].iloc[0]
         unseen = [
@@ -326,7 +326,7 @@ def test_a_newer_log_asks_the_kept_llms_for_the_profiles_that_changed_alone(run)
         log = pd.concat([log, rows])
     (all_first, asked_first), (_, asked_second) = asked
     assert asked_first > 0.5 * all_first, (
-        "the LLMs never read these prompts: a folder's items are not called films"
+        "the prompts are new to the LLMs: items of a folder are not called films"
     )
     before, after = prompts[0].align(prompts[1])
     changed = before.index[before != after]

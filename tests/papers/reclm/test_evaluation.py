@@ -24,16 +24,19 @@ from raypipe.prompts import profiles as form
 from tests.support.reclm_bench import answer
 
 
-def test_random_orders_reach_what_chance_gives(bench, config):
-    source = load_tables(bench.context())
-    asked = source.queries(TEST, "full-shot")
-    got = evaluation.random_orders(asked, len(source.items), 0)
-    free = len(asked.catalogue) - np.array(
-        [len(np.intersect1d(asked.seen.row(n), asked.catalogue)) for n in range(len(asked.user))]
+def test_random_orders_score_as_expected_by_chance(bench, config):
+    tables = load_tables(bench.context())
+    queries = tables.queries(TEST, "full-shot")
+    result = evaluation.random_orders(queries, len(tables.items), 0)
+    free = len(queries.catalogue) - np.array(
+        [
+            len(np.intersect1d(queries.seen.row(n), queries.catalogue))
+            for n in range(len(queries.user))
+        ]
     )
     assert (
-        np.mean(got["R@20"]) == pytest.approx(np.mean(20 / free), abs=0.05)
-        and len(set(got["R@20"])) > 10
+        np.mean(result["R@20"]) == pytest.approx(np.mean(20 / free), abs=0.05)
+        and len(set(result["R@20"])) > 10
     )
 
 
@@ -48,24 +51,24 @@ def test_augment_is_tested_against_base_and_against_every_other_row(bench, confi
     inputs = {}
     for row, value in values.items():
         with bench.making(f"seed0/{row}/bias_mf") as out:
-            made = [
+            frames = [
                 pd.DataFrame(
                     {"user_id": users, "setting": s} | dict.fromkeys(backbones.METRICS, value)
                 )
                 for s in backbones.SETTINGS
             ]
-            pd.concat(made).to_parquet(out / "answers.parquet", index=False)
+            pd.concat(frames).to_parquet(out / "answers.parquet", index=False)
         inputs[f"fit/bias_mf/{row}/0"] = f"seed0/{row}/bias_mf"
     ctx = bench.context(**inputs)
     evaluation.evaluate(ctx, config.model_copy(update={"rows": tuple(values), "seeds": 1}))
     lines = json.loads((ctx.out / "metrics.json").read_text())["lines"]
     assert {line["row"] for line in lines if "p" in line} == {"wo_user", "mask", "augment"}
     assert {line["row"] for line in lines if "augment_p" in line} == {"wo_user", "mask"}
-    got = ablation([line | {"title": "BiasMF"} for line in lines])
-    assert [(part.setting, part.other) for part in got] == list(
+    result = ablation([line | {"title": "BiasMF"} for line in lines])
+    assert [(part.setting, part.other) for part in result] == list(
         itertools.product(backbones.SETTINGS, ("w/o user profiles", "Mask"))
     )
-    for part in got:
+    for part in result:
         differs = part.other != "Mask"
         assert [gain.significant for gain in part.gains] == [differs] * 4
         assert [gain.share for gain in part.gains] == pytest.approx(
@@ -76,7 +79,7 @@ def test_augment_is_tested_against_base_and_against_every_other_row(bench, confi
     )
 
 
-def test_samples_stand_beside_the_prompts_that_were_put_whatever_the_wave_is_called(bench, config):
+def test_samples_show_the_prompts_of_their_answers_in_a_wave_of_any_name(bench, config):
     ctx = bench.context(neighbours="neighbours")
     profiles.user_prompts(ctx, config, 5)
     answer(bench, "users", ctx)
@@ -85,24 +88,26 @@ def test_samples_stand_beside_the_prompts_that_were_put_whatever_the_wave_is_cal
             "completions/users-mask", "k", 1.0, False, {"prompts": "prompts/users"}
         )
     }
-    places = {"completions/users-mask": "completions/users", "prompts/users": "prompts/users"}
-    got = samples(lambda stage: bench.store.local(places[stage], bench.keys[places[stage]]), done)
-    assert len(got) == 3 and all(
-        s["id"].startswith("users-mask: train/") and form.IDENTITY in s["answer"] for s in got
+    artifacts = {"completions/users-mask": "completions/users", "prompts/users": "prompts/users"}
+    result = samples(
+        lambda stage: bench.store.local(artifacts[stage], bench.keys[artifacts[stage]]), done
+    )
+    assert len(result) == 3 and all(
+        s["id"].startswith("users-mask: train/") and form.IDENTITY in s["answer"] for s in result
     )
 
 
-def test_over_smoothing_is_of_pairs_by_one_llm_whose_prompts_differ(bench, config):
+def test_smoothing_compares_profiles_of_one_llm_with_different_prompts(bench, config):
     ctx = bench.context(neighbours="neighbours")
     profiles.user_prompts(ctx, config, 20)
-    asked = answer(bench, "sample", ctx)
+    prompts_table = answer(bench, "sample", ctx)
     users = load_tables(bench.context()).users
-    numbers = users.get_indexer(asked["prompt_id"].str.removeprefix("train/"))
+    numbers = users.get_indexer(prompts_table["user_id"])
     pairs = [(u, (u + 1) % len(users)) for u in numbers if (u + 1) % len(users) in numbers]
     same = pairs.pop()
     for n in same:
-        asked.loc[numbers == n, "prompt"] = "the same"
-    asked.to_parquet(
+        prompts_table.loc[numbers == n, "prompt"] = "the same"
+    prompts_table.to_parquet(
         bench.store.local("prompts/sample", bench.keys["prompts/sample"])
         / "prompts"
         / "all.parquet"
@@ -119,12 +124,12 @@ def test_over_smoothing_is_of_pairs_by_one_llm_whose_prompts_differ(bench, confi
         before="vectors/sample",
         after="vectors/users@train",
     )
-    got = profiles.smoothing(ctx, config)
+    result = profiles.smoothing(ctx, config)
     row = {u: before[n] / np.linalg.norm(before[n]) for n, u in enumerate(numbers)}
-    assert got["rows"] == len(pairs) > 10
-    assert got["before"]["with the nearest user"] == pytest.approx(
+    assert result["rows"] == len(pairs) > 10
+    assert result["before"]["with the nearest user"] == pytest.approx(
         np.mean([row[u] @ row[v] for u, v in pairs]), abs=1e-5
     )
-    assert list(got["after"].values()) == pytest.approx([1, 1]), (
-        "what the tuned LLM wrote is not compared with it"
+    assert list(result["after"].values()) == pytest.approx([1, 1]), (
+        "profiles of two LLMs are not compared"
     )

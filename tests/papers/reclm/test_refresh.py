@@ -45,7 +45,7 @@ def bundled(bench, config, tmp_path):
     return folder
 
 
-def test_kept_llms_take_the_place_of_an_education(bundled):
+def test_kept_llms_replace_the_tuning_stages(bundled):
     names = [
         s.name
         for s in stages.plan(load("toy", {**SMALL, "rows": ["augment"], "llm.keep": str(bundled)}))
@@ -90,7 +90,9 @@ def test_a_bundle_that_cannot_be_kept_is_refused(bundled, change, more, error):
         stages.plan(load("toy", {**SMALL, "rows": ["augment"], "llm.keep": str(bundled), **more}))
 
 
-def test_who_did_nothing_since_keeps_the_similar_users(bench, bundled, config, monkeypatch):
+def test_users_with_an_unchanged_history_keep_their_similar_users(
+    bench, bundled, config, monkeypatch
+):
     source = load_tables(bench.context())
     new = np.zeros((len(source.users), 3), np.int32)
 

@@ -15,25 +15,27 @@ from tests.support.reclm_bench import answer
 TURNS = [("Users: user 1. Profiles:", " User 1: fan"), (" Will user 1 take it? Answer:", " Yes")]
 
 
-def test_bad_answers_are_of_their_kind():
+def test_a_bad_answer_has_the_defect_of_its_kind():
     own, other = "User identity: a, b; User interests: c.", "User identity: x; User interests: y."
-    got = {kind: reward_pairs.bad_answer(kind, own, other) for kind in reward_pairs.KINDS}
+    bad_answers = {kind: reward_pairs.bad_answer(kind, own, other) for kind in reward_pairs.KINDS}
     assert (
-        got["neighbour"] == other and got["several"] == f"{own} {other}" and got["full_stop"] == "."
+        bad_answers["neighbour"] == other
+        and bad_answers["several"] == f"{own} {other}"
+        and bad_answers["full_stop"] == "."
     )
     assert (
-        got["identity_only"] == "User identity: a, b."
-        and got["repeated"] == "User identity: a, b; User identity: a, b."
+        bad_answers["identity_only"] == "User identity: a, b."
+        and bad_answers["repeated"] == "User identity: a, b; User identity: a, b."
     )
     assert abs(sum(reward_pairs.KINDS.values()) - 1) < 1e-9
     assert all(
         isinstance(ProfileForm(3, 32).parse(text), Rejected)
-        for kind, text in got.items()
+        for kind, text in bad_answers.items()
         if kind != "neighbour"
     )
 
 
-def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(bench, config):
+def test_training_validation_and_policy_prompts_are_about_different_users(bench, config):
     ctx = bench.context(neighbours="neighbours", users="teacher/users")
     dialogues.distilled_prompts(ctx, config)
     answer(bench, "distilled", ctx)
@@ -45,21 +47,24 @@ def test_no_user_is_in_two_parts_of_the_preferences_and_policies_see_others(benc
     )
     reward_pairs.preferences(ctx, config)
     pairs = pd.read_parquet(ctx.out / reward_pairs.PAIRS)
-    of = {part: set(own["prompt"]) for part, own in pairs.groupby("part")}
-    assert set(of) == {"train", "validation"} and not of["train"] & of["validation"]
+    by_part = {part: set(rows["prompt"]) for part, rows in pairs.groupby("part")}
+    assert set(by_part) == {"train", "validation"}
+    assert not by_part["train"] & by_part["validation"]
     assert (
         set(pairs["kind"]) == set(reward_pairs.KINDS)
         and (pairs["chosen"] != pairs["rejected"]).all()
     )
     assert all(
         text.endswith(form.END) for side in ("chosen", "rejected") for text in pairs[side]
-    ), "to where the judge reads"
+    ), "the reward model reads up to the end mark"
     assert pairs["chosen"].str.startswith(form.OPENING).all()
     prompts = pd.read_parquet(ctx.out / reward_pairs.PROMPTS)["prompt"]
     assert prompts.str.endswith(form.OPENING).all()
-    assert not set(prompts.str.removesuffix(form.OPENING)) & (of["train"] | of["validation"])
+    assert not set(prompts.str.removesuffix(form.OPENING)) & (
+        by_part["train"] | by_part["validation"]
+    )
 
 
 def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
     ids = policy.tokens(tokenizer, TURNS[0][0], TURNS[0][1])
-    assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]), "no end token follows"
+    assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]), "no end token is appended"

@@ -10,7 +10,7 @@ from raypipe.papers.reclm import (
 from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
 
 
-def test_rows_take_the_stages_that_they_need(config):
+def test_a_row_has_the_stages_that_it_needs(config):
     names = lambda rows: {s.name for s in stages.plan(config.model_copy(update={"rows": rows}))}  # noqa: E731
     base, taught, full = names(("base",)), names(("base", "teacher")), names(("base", "augment"))
     assert (
@@ -74,13 +74,13 @@ def keys(config):
         ("seed", 1, "vectors/texts", "llm/base"),
     ],
 )
-def test_a_setting_renews_what_depends_on_it_and_nothing_else(setting, value, same, new):
+def test_a_setting_changes_the_keys_of_the_stages_that_depend_on_it(setting, value, same, new):
     before, after = keys(load("toy")), keys(load("toy", {setting: value}))
     assert same.endswith("@") or before[same] == after[same]
     assert before.get(new) != after[new]
 
 
-def test_what_cannot_work_is_refused_before_anything_starts():
+def test_an_impossible_configuration_is_refused():
     with pytest.raises(ConfigError, match="none of the backbones can use texts"):
         stages.plan(load("toy", {"backbones": ["ease"]}))
     with pytest.raises(ConfigError, match="there is no direct backbone 'nothing'"):
