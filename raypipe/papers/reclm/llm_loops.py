@@ -95,8 +95,11 @@ def tune_loop(worker: Session, settings: dict[str, Any]) -> None:
 
 def reward_loop(worker: Session, settings: dict[str, Any]) -> None:
     """Train a reward model on the pairs of `pairs`."""
+    import torch
+
     from raypipe.tuning import trainers
 
+    torch.manual_seed(settings["seed"])  # the LLM has no reward head, so it starts at random
     training, adapter = _trainer_settings(settings)
     pairs, facts = _read_fitting(read_pairs, settings)
     chosen = [pair[0] for pair in pairs]
