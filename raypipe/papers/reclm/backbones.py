@@ -152,15 +152,15 @@ def load_model(
     name: str,
     tables: SnapshotMatrices,
     as_of: AsOf,
-    own: TextVectors,
+    vectors: TextVectors,
 ) -> Backbone:
     """A fitted backbone from its weights.
 
     Args:
-        own: the vectors that it was fitted with.
+        vectors: the vectors that it was fitted with.
     """
     module = registry.find("direct", name)
-    data = tables.fit_data(EVALUATED_PART[as_of], own if module.Model.takes_texts else None)
+    data = tables.fit_data(EVALUATED_PART[as_of], vectors if module.Model.takes_texts else None)
     options = registry.options("direct", name, config.backbone_options.get(name, {}))
     model = module.Model(data, options)
     model.load_state_dict(load_file(folder / "model.safetensors"))

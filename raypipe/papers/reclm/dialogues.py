@@ -114,16 +114,16 @@ def _draw_half(
     """Up to `number` dialogues with the same answer."""
     drawn: list[Dialogue] = []
     for user in rng.permutation(len(user_histories)).tolist():
-        own, others = user_histories.row(user), similar[user]
+        own_items, others = user_histories.row(user), similar[user]
         of_similar = np.unique(np.concatenate(list(map(user_histories.row, others))))
         if interacted:
-            candidates = np.intersect1d(own, of_similar)
+            candidates = np.intersect1d(own_items, of_similar)
         else:
-            candidates = np.setdiff1d(of_similar, own)
-        if len(own) < 1 + interacted or not len(candidates):
+            candidates = np.setdiff1d(of_similar, own_items)
+        if len(own_items) < 1 + interacted or not len(candidates):
             continue
         item = int(rng.choice(candidates))
-        drawn.append(Dialogue(user, others, own[own != item], item, interacted))
+        drawn.append(Dialogue(user, others, own_items[own_items != item], item, interacted))
         if len(drawn) == number:
             break
     return drawn

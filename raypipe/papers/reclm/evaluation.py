@@ -78,11 +78,11 @@ def text_signal(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
     left, right = _item_pairs(tables.fit_rows(TEST), rng)
     items, position = np.unique(np.concatenate([left, right]), return_inverse=True)
     left_row, right_row = np.split(position, 2)
-    own = vectors[items]
-    cosine = float((own[left_row] * own[right_row]).sum(1).mean())
+    item_vectors = vectors[items]
+    cosine = float((item_vectors[left_row] * item_vectors[right_row]).sum(1).mean())
     by_chance = []
     for _ in range(ASSIGNMENTS):
-        shuffled = own[rng.permutation(len(own))]
+        shuffled = item_vectors[rng.permutation(len(item_vectors))]
         by_chance.append(float((shuffled[left_row] * shuffled[right_row]).sum(1).mean()))
     mean, std = float(np.mean(by_chance)), float(np.std(by_chance, ddof=1))
     signal = {

@@ -240,9 +240,9 @@ def smoothing(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 
 def _similarity(unit_Ud: np.ndarray, users: np.ndarray, nearest: np.ndarray) -> dict[str, float]:
     """The mean cosine of users with their nearest user, and with a random user of `users`."""
-    own = unit_Ud[users]
-    with_nearest = (own * unit_Ud[nearest[users]]).sum(1).mean()
-    with_random = (own * unit_Ud[np.roll(users, 1)]).sum(1).mean()
+    of_users = unit_Ud[users]
+    with_nearest = (of_users * unit_Ud[nearest[users]]).sum(1).mean()
+    with_random = (of_users * unit_Ud[np.roll(users, 1)]).sum(1).mean()
     return {
         "with the nearest user": float(with_nearest),
         "with a random user": float(with_random),
