@@ -2,20 +2,29 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+import raypipe
 from raypipe import extras
 from raypipe.cluster import session
-from raypipe.errors import ConfigError
+from raypipe.data.config import DataConfig, SourceConfig
+from raypipe.data.dataset import read, source_options
+from raypipe.data.sources import folder
+from raypipe.errors import ConfigError, DataError
 from raypipe.llm.config import EngineConfig
-from raypipe.llm.engine import check_installed, make
-from raypipe.papers import contract
+from raypipe.llm.engine import check_installed, make_engine
+from raypipe.papers import contract, face
+from raypipe.papers.llama4rec.sweep import SPACES
+from raypipe.pipeline.store import Store
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -124,7 +133,7 @@ def hide(monkeypatch, *modules):
 @pytest.mark.parametrize(
     "module,extra,use",
     [
-        ("vllm", "vllm", lambda: make("folder", EngineConfig())),
+        ("vllm", "vllm", lambda: make_engine("folder", EngineConfig())),
         ("vllm", "vllm", lambda: check_installed(EngineConfig())),
         ("openai", "endpoint", lambda: extras.need("endpoint", "judge")),
         ("fastapi", "serve", lambda: extras.need("serve", "raypipe serve")),
@@ -162,3 +171,125 @@ def test_workers_find_a_checkout_by_path_and_a_wheel_by_themselves(monkeypatch, 
     monkeypatch.setattr(session.site, "getsitepackages", lambda: [str(tmp_path)])
     monkeypatch.setattr(session.raypipe, "__file__", str(tmp_path / "raypipe" / "__init__.py"))
     assert session.worker_path() == {}
+
+
+def test_the_search_spaces_lie_in_the_package_and_at_the_top():
+    assert (ROOT / "tune_configs").is_symlink()
+    assert (ROOT / "tune_configs" / "backbones").samefile(SPACES)
+
+
+def test_import_raypipe_imports_nothing_else():
+    code = "import sys, raypipe; print({m.partition('.')[0] for m in sys.modules} & {heavy})"
+    heavy = "{'numpy', 'pandas', 'pydantic', 'yaml', 'pyarrow', 'ray', 'torch'}"
+    command = [sys.executable, "-c", code.replace("{heavy}", heavy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"
+    assert set(raypipe.__all__) <= set(dir(raypipe))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = raypipe.nothing
+
+
+def test_settings_are_sections_or_dotted_keys():
+    config = raypipe.load_config(
+        "llama4rec",
+        preset="toy",
+        seeds=2,
+        llm={"engine": {"name": "transformers"}},
+        backbones={"sequential": ["sasrec"]},
+        **{"llm.tune.epochs": 1},
+    )
+    assert (config.seeds, config.llm.engine.name, config.llm.tune.epochs) == (2, "transformers", 1)
+    assert config.llm.embedded.epochs == 12  # of the preset
+    assert config.backbones == {"sequential": ("sasrec",)}
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda: raypipe.load_config("llama5rec"), "did you mean llama4rec"),
+        (lambda: raypipe.load_config("llama4rec", "toys"), "there is no preset 'toys'"),
+        (lambda: raypipe.load_config("llama4rec", sedes=3), "sedes"),
+        (lambda: raypipe.run(raypipe.load_config("llama4rec"), seeds=3), "load_config"),
+        (lambda: raypipe.run(DataConfig()), "is the configuration of no paper"),
+    ],
+)
+def test_a_wrong_call_says_what_to_do(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
+
+
+INTERACTIONS = pd.DataFrame(
+    {
+        "user_id": [7, 7, 7, 8],
+        "item_id": ["a", "b", "a", "c"],
+        "rating": [1, 2, 3, 4],
+        "timestamp": pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"]),
+    }
+)
+ITEMS = pd.DataFrame(
+    {
+        "item_id": ["a", "b", "c"],
+        "title": ['The "A", part 1', "B\nagain", "C"],
+        "genre": ["x", None, "y"],
+        "director": ["", "d", None],
+    }
+)
+USERS = pd.DataFrame({"user_id": [7, 8], "age": [30.5, None]})
+
+
+def test_frames_are_read_as_the_folder_that_they_are_written_to(tmp_path):
+    given = raypipe.Dataset.from_frames(
+        INTERACTIONS, ITEMS, USERS, noun="film", verb="watched", attributes=["director"]
+    )
+    assert given.item_features == ("genre",) and given.user_features == ("age",)
+    config = DataConfig(**given.to_folder(tmp_path), min_interactions=3)
+    options = source_options(config)
+    raw = folder.read(tmp_path, options)
+    for name in ("interactions", "items", "users"):
+        pd.testing.assert_frame_equal(
+            getattr(raw, name).to_pandas(), getattr(given, name), check_dtype=False
+        )
+    assert raw.interactions["timestamp"].to_pylist()[0] == 1704067200
+    assert (raw.noun, raw.verb, raw.attributes) == ("film", "watched", given.attributes)
+    dataset = read(SourceConfig(**given.to_folder(tmp_path), min_interactions=2))
+    assert dataset.quality["repeated user-item rows dropped"] == 1
+    assert dataset.titles == {"a": "The 'A', part 1", "b": "B again", "c": "C"}
+
+
+def test_frames_need_ids_and_titles_alone(tmp_path):
+    given = raypipe.Dataset.from_frames(
+        INTERACTIONS[["user_id", "item_id"]], ITEMS[["item_id", "title"]]
+    )
+    given.to_folder(tmp_path)
+    assert not (tmp_path / "users.csv").exists()
+    raw = folder.read(tmp_path, folder.Options())
+    assert raw.interactions["rating"].to_pylist() == [1.0] * 4
+    assert raw.interactions["timestamp"].to_pylist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "frames,message",
+    [
+        ((INTERACTIONS.drop(columns="item_id"), ITEMS), "lacks the column.s. item_id"),
+        ((INTERACTIONS, ITEMS.drop(columns="title")), "lacks the column.s. title"),
+        ((INTERACTIONS.assign(user_id=[1, 2, None, 4]), ITEMS), "column user_id is empty"),
+        (
+            (INTERACTIONS.assign(rating=[1, "bad", 3, 4]), ITEMS),
+            "'bad' in column rating is not a number",
+        ),
+        ((INTERACTIONS, ITEMS.assign(**{"a,b": 1})), "cannot name a column"),
+    ],
+)
+def test_faulty_frames_are_refused(frames, message):
+    with pytest.raises(DataError, match=message):
+        raypipe.Dataset.from_frames(*frames)
+
+
+def test_a_run_on_frames_needs_a_folder_on_disk(tmp_path):
+    given = raypipe.Dataset.from_frames(INTERACTIONS, ITEMS)
+    config = raypipe.load_config("llama4rec", data={"protocol": "liked"})
+    stored = face.with_data(config, given, Store(str(tmp_path)))
+    assert (stored.data.name, stored.data.protocol) == ("folder", "liked")
+    assert stored.data.dir == str(tmp_path / "dataset")
+    with pytest.raises(ConfigError, match="saved in the run folder"):
+        face.with_data(config, given, SimpleNamespace(is_local=False, uri="s3://bucket/run"))

@@ -13,6 +13,7 @@ Each cleaning rule is counted in `Dataset.quality` and shown in the report:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,7 @@ from raypipe import plugins
 from raypipe.config import Config, validate
 from raypipe.data import sources
 from raypipe.data.config import SourceConfig
+from raypipe.data.frames import Frames, normalize
 from raypipe.errors import DataError
 from raypipe.schema import INTERACTIONS, ITEM, ITEMS, RATING, TEXT, TIME, TITLE, USER, USERS
 
@@ -82,7 +84,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A cleaned dataset; frames are sorted by user, then time, then file order."""
+    """A dataset.
+
+    What `read` returns is cleaned: its frames are sorted by user, then time, then file order. What
+    `from_frames` returns is not cleaned yet: a run does that, and counts each rule in its report.
+    """
 
     interactions: pd.DataFrame
     items: pd.DataFrame
@@ -122,6 +128,49 @@ class Dataset:
             quality=facts["quality"],
             published_as=facts["published_as"],
         )
+
+    @classmethod
+    def from_frames(
+        cls,
+        interactions: pd.DataFrame,
+        items: pd.DataFrame,
+        users: pd.DataFrame | None = None,
+        noun: str = "item",
+        verb: str = "chose",
+        attributes: Sequence[str] = (),
+    ) -> Dataset:
+        """A dataset from frames in memory, for `raypipe.run(..., data=...)`.
+
+        Args:
+            interactions: user_id, item_id; optional rating (else 1) and timestamp, in seconds or as
+                dates (else the order of the rows).
+            items: item_id, title; optional text. Further columns become item features.
+            users: user_id. Further columns become user features.
+            noun: what an item is called in prompts, e.g. "film".
+            verb: what the user did, e.g. "watched".
+            attributes: columns of the items that the LLM fills where they are empty.
+
+        Raises:
+            DataError: a column is missing, has empty values, or is not a number.
+        """
+        frames = normalize(interactions, items, users, attributes)
+        required = {ITEM, TITLE, TEXT, *attributes}
+        return cls(
+            *frames,
+            noun=noun,
+            verb=verb,
+            item_features=tuple(name for name in frames.items if name not in required),
+            user_features=tuple(frames.users.columns.drop(USER)),
+            attributes=tuple(Attribute(name) for name in attributes),
+            quality={},
+        )
+
+    def to_folder(self, folder: Path) -> dict[str, Any]:
+        """Write CSV files for the source `folder`; returns the settings of `data` that read them."""
+        Frames(self.interactions, self.items, self.users).write(folder)
+        names = [attribute.name for attribute in self.attributes]
+        options = {"noun": self.noun, "verb": self.verb, "attributes": names}
+        return {"name": "folder", "dir": str(folder.resolve()), "options": options}
 
     @property
     def titles(self) -> dict[str, str]:
