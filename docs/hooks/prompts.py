@@ -6,7 +6,6 @@ A template without an example here stops the build.
 from __future__ import annotations
 
 import html
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -103,10 +102,7 @@ def attribute_examples() -> list[Example]:
     ]
     missing = ITEMS.iloc[2]
     item = (missing["title"], missing["text"], ITEMS.index[2])
-    if len(inspect.signature(attribute.render).parameters) == 4:
-        rendered = attribute.render(known, item, "director", ["Moreau"])
-    else:
-        rendered = attribute.render(known, *item[:2], "director", ["Moreau"], item[2])
+    rendered = attribute.render(known, item, "director", ["Moreau"])
     return [("A missing director", rendered)]
 
 
@@ -149,11 +145,8 @@ def pointwise_examples() -> list[Example]:
 def judge_examples() -> list[Example]:
     """A generated director, with the truth."""
     item = ITEMS.iloc[0]
-    claim: Any = ("director", "Moreau", "Moreau")
-    if hasattr(judge, "Claim"):
-        rendered = judge.render("film", item["title"], item["text"], judge.Claim(*claim))
-    else:
-        rendered = judge.render("film", item["title"], item["text"], *claim)
+    claim = judge.Claim("director", "Moreau", "Moreau")
+    rendered = judge.render("film", item["title"], item["text"], claim)
     return [("A generated director", rendered)]
 
 

@@ -133,8 +133,8 @@ class Scorer:
         return torch.log_softmax(self.model.lm_head(last_BD).float(), -1)
 
 
-class _Actor:
-    """Answers batches of PROMPTS rows with one model."""
+class Completer:
+    """Answers PROMPTS rows in this process: a batch in, its COMPLETIONS rows out, in any order."""
 
     def __init__(self, model: str) -> None:
         self.scorer = Scorer(model)
@@ -173,7 +173,7 @@ class Engine:
         from raypipe.cluster.session import gpus
 
         return prompts.map_batches(
-            _Actor,
+            Completer,
             fn_constructor_args=(self.model,),
             batch_format="pandas",
             batch_size=self.config.batch_size,

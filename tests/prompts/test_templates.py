@@ -115,13 +115,12 @@ def test_written_answers_outside_the_options_are_rejected(answer, kind):
 
 
 def test_attribute():
-    got = attribute.render([("A", "a war film", "Lee")], "T", "", "director", ["Lee", "Ray"], "5")
+    got = attribute.render([("A", "a war film", "Lee")], ("T", "", "5"), "director", ["Lee", "Ray"])
     assert got.text == '"A"; a war film; director: Lee\n"T"; director:'
     assert got.options == (" Lee", " Ray", " unknown") and got.mode == "choose"
     assert attribute.parse(Completion(" Ray", []), got.options, got.payload) == "Ray"
-    assert attribute.parse(Completion(" Kim", []), got.options, got.payload) == Rejected(
-        "not_an_option"
-    )
+    rejected = attribute.parse(Completion(" Kim", []), got.options, got.payload)
+    assert rejected == Rejected("not_an_option")
 
 
 def test_every_template_has_a_renderer_and_a_parser():

@@ -1,6 +1,6 @@
-"""Are the LLM's attributes right (Figure 8, L49)? Told by the truth where the dataset has it, and by another LLM where one is set.
+"""Are the LLM's attributes right (Figure 8, L49)? By the truth where the dataset has it, and by another LLM where one is set.
 
-Drawn are values of the first seed. The model that says that it does not know is counted apart from the model that invents.
+Values of the first seed are drawn. A model that answers that it does not know is counted apart from one that invents.
 """
 
 from __future__ import annotations
@@ -26,90 +26,93 @@ from raypipe.steps.completions import answers
 COLUMNS = ["attribute", ITEM, "value", "truth"]
 
 
-def _drawn(ctx: Context, config: Llama4RecConfig) -> pd.DataFrame:
+def _drawn_values(ctx: Context, config: Llama4RecConfig) -> pd.DataFrame:
     """COLUMNS of `judged_items` items of each attribute; truth is None where it is not known."""
-    made = pd.read_parquet(ctx.input("augmentation") / "attributes.parquet")
+    values = pd.read_parquet(ctx.input("augmentation") / "attributes.parquet")
     truth = true_attributes(config.data)
-    rows: list[tuple[Any, ...]] = []
-    for name in made.columns.drop(ITEM):
-        own = made[made[name].notna()]
-        order = generator(config.seed, "judged", name).permutation(len(own))[: config.judged_items]
+    rows: list[tuple[str, str, str, str | None]] = []
+    for name in values.columns.drop(ITEM):
+        answered = values[values[name].notna()]
+        order = generator(config.seed, "judged", name).permutation(len(answered))
+        drawn = answered.iloc[np.sort(order[: config.judged_items])]
         known = truth.get(name, {})
-        rows += [
-            (name, item, value, known.get(item))
-            for item, value in own[[ITEM, name]].iloc[np.sort(order)].itertuples(index=False)
-        ]
+        for item, value in zip(drawn[ITEM], drawn[name], strict=True):
+            rows.append((name, item, value, known.get(item)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def judge_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """prompts/: one question a drawn value; values that the model did not know are not asked about."""
+    """prompts/: one question for each drawn value; values that the model did not know are left out."""
     dataset = Dataset.load(ctx.input("data"))
     items = dataset.items.set_index(ITEM)
     rows = []
-    for one in _drawn(ctx, config).itertuples():
-        if one.value == UNKNOWN:
+    for drawn in _drawn_values(ctx, config).itertuples():
+        if drawn.value == UNKNOWN:
             continue
-        about = items.loc[one.item_id]
-        asked = judge.render(
-            dataset.noun, about[TITLE], about[TEXT], one.attribute, one.value, one.truth
-        )
-        rows.append(
-            (
-                f"judge/{one.attribute}/{one.item_id}",
-                "judge",
-                asked.text,
-                asked.mode,
-                asked.pattern,
-                asked.options,
-                asked.payload,
-            )
-        )
+        item = items.loc[drawn.item_id]
+        claim = judge.Claim(drawn.attribute, drawn.value, drawn.truth)
+        prompt = judge.render(dataset.noun, item[TITLE], item[TEXT], claim)
+        name = f"judge/{drawn.attribute}/{drawn.item_id}"
+        rows.append((name, "judge", drawn.attribute, drawn.item_id, *prompt))
     if rows:
+        columns = ["prompt_id", "template", "attribute", ITEM, "prompt"]
+        frame = pd.DataFrame(rows, columns=[*columns, "options", "payload", "mode", "pattern"])
         (ctx.out / "prompts").mkdir()
-        pq.write_table(
-            PROMPTS.from_frame(pd.DataFrame(rows, columns=list(PROMPTS.columns)), ctx.name),
-            ctx.out / "prompts" / "part.parquet",
-        )
+        prompts = PROMPTS.from_frame(frame, ctx.name)
+        pq.write_table(prompts, ctx.out / "prompts" / "part.parquet")
     return {"rows": len(rows)}
 
 
-def judged(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
+def attribute_accuracy(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
     """judged.json: for each attribute how many values are right by the truth, and by the judge."""
-    frame = _drawn(ctx, config)
-    verdict: dict[str, str | Rejected] = {}
+    drawn = _drawn_values(ctx, config)
+    verdicts: dict[tuple[str, str], str | Rejected] | None = None
+    rejected: Counter[str] = Counter()
     if config.judge:
+        verdicts = {}
         for row in answers(ctx, "prompts", "completions").itertuples():
-            verdict[row.prompt_id] = judge.parse(Completion(row.answer, ()))
+            verdict = judge.parse(Completion(row.answer, ()))
+            verdicts[row.attribute, row.item_id] = verdict
+            if isinstance(verdict, Rejected):
+                rejected[verdict.kind] += 1
     lines = []
-    for name, own in frame.groupby("attribute", sort=False):
-        line: dict[str, Any] = {
-            "attribute": name,
-            "drawn": len(own),
-            "not known": int((own["value"] == UNKNOWN).sum()),
-        }
-        said = own[own["value"] != UNKNOWN]
-        known = said[said["truth"].notna()]
-        if len(known):
-            line |= {
-                "truth known": len(known),
-                "right": int((known["value"] == known["truth"]).sum()),
-            }
-        if config.judge:
-            of = [verdict[f"judge/{name}/{item}"] for item in said[ITEM]]
-            counts = Counter(v if isinstance(v, str) else "rejected" for v in of)
-            line |= {
-                "judged correct": counts["correct"],
-                "judged not correct": counts["not correct"],
-                "rejected": counts["rejected"],
-            }
-            agree = [
-                v == judge.VERDICTS[value != truth]
-                for v, value, truth in zip(of, said["value"], said["truth"], strict=True)
-                if truth is not None and isinstance(v, str)
-            ]
-            line |= {"judge agrees with the truth": int(sum(agree))} if agree else {}
+    for name, values in drawn.groupby("attribute", sort=False):
+        answered = values[values["value"] != UNKNOWN]
+        unknown = len(values) - len(answered)
+        line: dict[str, Any] = {"attribute": name, "drawn": len(values), "not known": unknown}
+        line |= _by_truth(answered)
+        if verdicts is not None:
+            line |= _by_judge(answered, verdicts)
         lines.append(line)
-    rejected = Counter(v.kind for v in verdict.values() if isinstance(v, Rejected))
     (ctx.out / "judged.json").write_text(json.dumps(lines, indent=1))
-    return {"rows": len(frame), "lines": lines, "rejected": dict(rejected)}
+    return {"rows": len(drawn), "lines": lines, "rejected": dict(rejected)}
+
+
+def _by_truth(answered: pd.DataFrame) -> dict[str, int]:
+    """How many values are right, where the truth is known."""
+    known = answered[answered["truth"].notna()]
+    if not len(known):
+        return {}
+    return {"truth known": len(known), "right": int((known["value"] == known["truth"]).sum())}
+
+
+def _by_judge(
+    answered: pd.DataFrame, verdicts: dict[tuple[str, str], str | Rejected]
+) -> dict[str, int]:
+    """The judge's verdicts, and how often they agree with the truth."""
+    counts: Counter[str] = Counter()
+    agreements: list[bool] = []
+    for row in answered.itertuples():
+        verdict = verdicts[row.attribute, row.item_id]
+        if isinstance(verdict, Rejected):
+            counts["rejected"] += 1
+            continue
+        counts[verdict] += 1
+        if row.truth is not None:
+            agreements.append(verdict == judge.VERDICTS[row.value != row.truth])
+    line = {
+        "judged correct": counts["correct"],
+        "judged not correct": counts["not correct"],
+        "rejected": counts["rejected"],
+    }
+    return line | ({"judge agrees with the truth": sum(agreements)} if agreements else {})

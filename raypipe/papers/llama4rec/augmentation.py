@@ -14,8 +14,6 @@ from raypipe.schema import ITEM, USER
 from raypipe.seeding import generator
 from raypipe.steps.completions import answers
 
-PARSERS: dict[str, Any] = {"pair": pair, "pick": pick, "attribute": attribute}
-
 
 def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
     """pairs.parquet, insertions.parquet and attributes.parquet from the seed's completions of data augmentation.
@@ -25,48 +23,49 @@ def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
     rejected: Counter[str] = Counter()
     pairs, insertions = [], []
     attributes: dict[str, dict[str, str]] = {}
-    every = answers(ctx, "prompts", "completions")
-    own = every[every["prompt_id"].str.startswith(f"{seed}/")]
-    for row in own.sort_values("prompt_id").itertuples():
-        got = PARSERS[row.template].parse(
-            Completion(row.answer, list(row.logprobs)), list(row.options), list(row.payload)
-        )
-        if isinstance(got, Rejected):
-            rejected[got.kind] += 1
-            continue
-        _, backbone, _, rest = row.prompt_id.split("/", 3)
-        if row.template == "attribute":
-            name, _, item = rest.partition("/")
-            attributes.setdefault(item, {})[name] = got
-            continue
-        user = rest.rpartition("/")[0]
+    answered = answers(ctx, "prompts", "completions")
+    for row in answered[answered["seed"] == seed].sort_values("prompt_id").itertuples():
+        completion = Completion(row.answer, list(row.logprobs))
+        options, payload = list(row.options), list(row.payload)
         if row.template == "pair":
-            pairs.append((user, *got, backbone))
+            preference = pair.parse(completion, options, payload)
+            if isinstance(preference, Rejected):
+                rejected[preference.kind] += 1
+            else:
+                pairs.append((row.user_id, *preference, row.backbone))
+            continue
+        parse = pick.parse if row.template == "pick" else attribute.parse
+        value = parse(completion, options, payload)
+        if isinstance(value, Rejected):
+            rejected[value.kind] += 1
+        elif row.template == "pick":
+            place = generator(seed, "insert", row.prompt_id).random()
+            insertions.append((row.user_id, value, place, row.backbone))
         else:
-            insertions.append(
-                (user, got, generator(seed, "insert", row.prompt_id).random(), backbone)
-            )
-    frame = pd.DataFrame([{ITEM: item, **values} for item, values in attributes.items()])
-    made = {
+            attributes.setdefault(row.item_id, {})[row.attribute] = value
+    tables = {
         "pairs": pd.DataFrame(pairs, columns=[USER, "preferred", "other", "backbone"]),
         "insertions": pd.DataFrame(insertions, columns=[USER, ITEM, "place", "backbone"]),
-        "attributes": frame if len(frame) else pd.DataFrame({ITEM: pd.Series(dtype=str)}),
+        "attributes": _attribute_table(attributes),
     }
-    for name, rows in made.items():
-        earlier = (
-            [pd.read_parquet(ctx.input("before") / f"{name}.parquet")]
-            if "before" in ctx.inputs
-            else []
-        )
-        pd.concat([*earlier, rows], ignore_index=True).to_parquet(
-            ctx.out / f"{name}.parquet", index=False
-        )
-    unknown = sum(v == attribute.UNKNOWN for values in attributes.values() for v in values.values())
+    for name, rows in tables.items():
+        if "before" in ctx.inputs:
+            earlier = pd.read_parquet(ctx.input("before") / f"{name}.parquet")
+            rows = pd.concat([earlier, rows], ignore_index=True)
+        rows.to_parquet(ctx.out / f"{name}.parquet", index=False)
+    values = [value for of_item in attributes.values() for value in of_item.values()]
     return {
-        "rows": len(pairs) + len(insertions) + sum(map(len, attributes.values())),
+        "rows": len(pairs) + len(insertions) + len(values),
         "pairs": len(pairs),
         "insertions": len(insertions),
-        "attributes": sum(map(len, attributes.values())),
-        "attributes answered unknown": unknown,
+        "attributes": len(values),
+        "attributes answered unknown": values.count(attribute.UNKNOWN),
         "rejected": dict(rejected),
     }
+
+
+def _attribute_table(attributes: dict[str, dict[str, str]]) -> pd.DataFrame:
+    """A row an item, a column an attribute; with the column of items alone where nothing was answered."""
+    if not attributes:
+        return pd.DataFrame({ITEM: pd.Series(dtype=str)})
+    return pd.DataFrame([{ITEM: item, **values} for item, values in attributes.items()])

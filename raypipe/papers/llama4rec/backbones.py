@@ -1,27 +1,37 @@
-"""The stage that fits a backbone, on Ray Train."""
+"""The stage that fits a backbone on Ray Train, and a fitted backbone's output: candidate lists and predicted ratings."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import torch
 from safetensors.torch import load_file, save_file
 
 from raypipe.backbones import registry
-from raypipe.backbones.contract import FitData, Options, RatingQueries
+from raypipe.backbones.contract import (
+    Backbone,
+    FitData,
+    Options,
+    Queries,
+    Ranker,
+    Rater,
+    RatingQueries,
+)
 from raypipe.backbones.fit import FitContext, Worker, can_start, fit
 from raypipe.backbones.interaction_matrices import Augmentation, InteractionMatrices
 from raypipe.backbones.scoring import predict, similar_users, top_k
 from raypipe.cluster import session, train
 from raypipe.cluster.training_session import LocalSession, Session
-from raypipe.papers.llama4rec import prompt_requests
 from raypipe.papers.llama4rec.config import Llama4RecConfig
+from raypipe.papers.llama4rec.prompt_requests import split_name
 from raypipe.papers.llama4rec.prompts import tables
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, LISTS, PREDICTIONS, RATING, USER
@@ -31,36 +41,36 @@ from raypipe.seeding import derive
 DEEP = 50
 
 
-def augmented(ctx: Context, name: str) -> Augmentation | None:
-    """The LLM's additions for a backbone, where the stage has them as an input."""
-    return (
-        Augmentation.read(ctx.input("augmentation"), name) if "augmentation" in ctx.inputs else None
-    )
+@dataclass(frozen=True)
+class BackboneFit:
+    """Which backbone is fitted, and what it predicts afterwards.
 
-
-def fit_backbone(
-    ctx: Context,
-    config: Llama4RecConfig,
-    task: str,
-    name: str,
-    options: dict[str, Any],
-    hint: bool,
-    k: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Fit one backbone, and write its weights, its learning curve, its answers to all questions, and the similar users.
-
-    Files: model.safetensors, curve.json, similar.parquet, and lists.parquet/ or predictions.parquet/ with a file a worker.
+    Attributes:
+        options: hyper-parameters that differ from the defaults.
+        hint: fit without the held rows, and predict these (LO12); else predict validation and test.
+        k: length of the candidate lists.
     """
-    settings = {
-        "ctx": ctx,
-        "task": task,
-        "name": name,
-        "options": options,
-        "hint": hint,
-        "k": k,
-        "seed": seed,
-    }
+
+    task: str
+    name: str
+    k: int
+    seed: int
+    hint: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are predicted."""
+        return ("held",) if self.hint else ("validation", "test")
+
+
+def fit_backbone(ctx: Context, config: Llama4RecConfig, job: BackboneFit) -> dict[str, Any]:
+    """Fit one backbone; write its weights, its learning curve, its predictions, and the similar users.
+
+    Files: model.safetensors, curve.json, similar.parquet, and lists.parquet/ or predictions.parquet/ with a file a
+    worker.
+    """
+    settings = {"ctx": ctx, "job": job}
     if config.backbone_workers == 1:  # a trainer runs this
         _fit_loop(LocalSession(ctx.scratch, ctx.out, config.checkpoint_seconds), settings)
     else:
@@ -80,98 +90,109 @@ def fit_backbone(
 
 
 def _fit_loop(work: Session | LocalSession, settings: dict[str, Any]) -> None:
-    ctx, task, seed = settings["ctx"], settings["task"], settings["seed"]
+    ctx: Context = settings["ctx"]
+    job: BackboneFit = settings["job"]
     source = tables(ctx)
-    options = registry.options(task, settings["name"], settings["options"])
-    module = registry.find(task, settings["name"])
-    data = source.fit_data(task, settings["hint"], augmented(ctx, settings["name"]))
+    options = registry.options(job.task, job.name, job.options)
+    model_class = registry.find(job.task, job.name).Model
+    extra = None
+    if "augmentation" in ctx.inputs:
+        extra = Augmentation.read(ctx.input("augmentation"), job.name)
+    data = source.fit_data(job.task, job.hint, extra)
     label = f"    {ctx.name}"
 
     def report(line: dict[str, float]) -> None:
         line["rows"] = len(data.user)
-        if work.rank:
-            return
-        if line["epoch"] % max(1, 10 * options.evaluate_every) == 0:
-            session.post(
-                f"{label}: epoch {line['epoch']:.0f}, loss {line['loss']:.4f}, validation {line['validation']:.4f}"
-            )
+        every = max(1, 10 * options.evaluate_every)
+        if work.rank == 0 and line["epoch"] % every == 0:
+            values = f"loss {line['loss']:.4f}, validation {line['validation']:.4f}"
+            session.post(f"{label}: epoch {line['epoch']:.0f}, {values}")
 
     def save(write: Callable[[Path], None]) -> None:
-        work.save(
-            write if work.rank == 0 else lambda folder: None
-        )  # all workers hold the same weights
+        # all workers hold the same weights
+        work.save(write if work.rank == 0 else _write_nothing)
 
-    start = load_file(ctx.input("start") / "model.safetensors") if "start" in ctx.inputs else None
-    if start is not None and not can_start(start, module.Model, data, options):
-        start = None
-        session.post(
-            f"{label}: its augmented data has other columns, so it is fitted from the beginning"
-        )
+    start: dict[str, torch.Tensor] | None = None
+    if "start" in ctx.inputs:
+        start = load_file(ctx.input("start") / "model.safetensors")
+        if not can_start(start, model_class, data, options):
+            start = None
+            session.post(f"{label}: the augmented data has other columns; fitting starts anew")
     crew = Worker(work.rank, work.world, work.device, work.all_reduce)
+    seed = derive(job.seed, job.name)
     with work.resume() as folder:
         context = FitContext(report, save, folder, start, crew)
-        fitted = fit(module.Model, data, options, derive(seed, settings["name"]), context)
+        fitted = fit(model_class, data, options, seed, context)
 
     def write(folder: Path) -> None:
-        """Each worker answers a part of the questions; worker 0 writes what all of them hold."""
-        model = fitted.model
-        parts = ("held",) if settings["hint"] else ("validation", "test")
-        answers = pd.concat(
-            [_answers(model, source, task, p, settings["k"], seed, crew) for p in parts],
-            ignore_index=True,
-        )
-        contract, name = (
-            (PREDICTIONS, "predictions.parquet") if task == "rating" else (LISTS, "lists.parquet")
-        )
+        """Each worker predicts a part of the rows; worker 0 writes what all of them hold."""
+        rows = _predictions(fitted.model, source, job, crew)
+        contract, name = LISTS, "lists.parquet"
+        if job.task == "rating":
+            contract, name = PREDICTIONS, "predictions.parquet"
         (folder / name).mkdir()
         pq.write_table(
-            contract.from_frame(answers, ctx.name), folder / name / f"part-{work.rank}.parquet"
+            contract.from_frame(rows, ctx.name), folder / name / f"part-{work.rank}.parquet"
         )
-        if work.rank:
-            return
-        save_file(
-            {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
-        )
-        (folder / "curve.json").write_text(json.dumps(fitted.curve))
-        nearest = similar_users(model.user_embeddings(data))
-        pd.DataFrame({USER: source.users, "similar": source.users[nearest]}).to_parquet(
-            folder / "similar.parquet", index=False
-        )
+        if work.rank == 0:
+            _write_model(fitted.model, data, source, folder)
+            (folder / "curve.json").write_text(json.dumps(fitted.curve))
 
     work.finish(write, together=True)
 
 
-def _answers(
-    model: Any, source: InteractionMatrices, task: str, part: str, k: int, seed: int, worker: Worker
+def _write_nothing(folder: Path) -> None:
+    """What a worker adds to a checkpoint that worker 0 writes alone."""
+
+
+def _write_model(model: Backbone, data: FitData, source: InteractionMatrices, folder: Path) -> None:
+    """model.safetensors and similar.parquet."""
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    nearest = similar_users(model.user_embeddings(data))
+    similar = pd.DataFrame({USER: source.users, "similar": source.users[nearest]})
+    similar.to_parquet(folder / "similar.parquet", index=False)
+
+
+def _predictions(
+    model: Backbone, source: InteractionMatrices, job: BackboneFit, worker: Worker
 ) -> pd.DataFrame:
-    """The worker's share of LISTS or PREDICTIONS rows of a part."""
-    asked = source.target_rows(task, part)
-    own = np.arange(worker.rank, len(asked), worker.world)
-    queries, asked = source.queries(task, part).part(own), asked.iloc[own]
-    names = [prompt_requests.split_name(part, p) for p in asked["position"]]
-    if isinstance(queries, RatingQueries):
-        return pd.DataFrame(
-            {
-                USER: asked[USER].to_numpy(),
-                ITEM: asked[ITEM].to_numpy(),
-                "split": names,
-                "prediction": predict(model, queries),
-                "truth": asked[RATING].to_numpy(),
-            }
-        )
+    """The worker's share of LISTS or PREDICTIONS rows of all splits."""
+    parts = []
+    for split in job.splits:
+        targets = source.target_rows(job.task, split)
+        rows = np.arange(worker.rank, len(targets), worker.world)
+        queries, targets = source.queries(job.task, split).part(rows), targets.iloc[rows]
+        if isinstance(queries, RatingQueries):
+            assert isinstance(model, Rater)
+            frame = targets[[USER, ITEM]].assign(
+                prediction=predict(model, queries), truth=targets[RATING]
+            )
+        else:
+            assert isinstance(model, Ranker) and isinstance(queries, Queries)
+            frame = candidate_lists(model, source, queries, job.k, job.seed)
+            frame = frame.assign(target=targets[ITEM].to_numpy())
+        splits = [split_name(split, position) for position in targets["position"]]
+        parts.append(frame.assign(split=splits))
+    return pd.concat(parts, ignore_index=True)
+
+
+def candidate_lists(
+    model: Ranker, source: InteractionMatrices, queries: Queries, k: int, seed: int
+) -> pd.DataFrame:
+    """The k best items of each query with their scores: user_id, items, scores, target_rank.
+
+    A list is shorter where a user of a small catalogue has taken all but a few items.
+    """
     best = top_k(model, queries, k, seed)
-    free = best.scores > -np.inf  # of a small catalogue, a user may have taken all but a few items
+    items, scores = [], []
+    for row, names in zip(best.scores, source.items.to_numpy()[best.items], strict=True):
+        unseen = row > -np.inf
+        items.append(names[unseen])
+        scores.append(row[unseen])
+    users = source.users.to_numpy()[queries.user]
     return pd.DataFrame(
-        {
-            USER: asked[USER].to_numpy(),
-            "split": names,
-            "items": [
-                items[f] for items, f in zip(source.items.to_numpy()[best.items], free, strict=True)
-            ],
-            "scores": [scores[f] for scores, f in zip(best.scores, free, strict=True)],
-            "target": asked[ITEM].to_numpy(),
-            "target_rank": best.target_rank,
-        }
+        {USER: users, "items": items, "scores": scores, "target_rank": best.target_rank}
     )
 
 

@@ -41,7 +41,9 @@ def check(config: Llama4RecConfig) -> None:
     for task, names in config.llm.tune.backbones.items():
         for name in names:
             registry.options(task, name, config.backbone_options.get(name, {}))
-    if strange := set(config.tasks) - {task for task, names in config.learnt.items() if names}:
+    if strange := set(config.tasks) - {
+        task for task, names in config.hint_backbones.items() if names
+    }:
         raise ConfigError(
             f"the LLM is not tuned for {', '.join(sorted(strange))}",
             "llm.tune.backbones",
@@ -61,19 +63,19 @@ def check(config: Llama4RecConfig) -> None:
             "rival",
             "add the task direct or sequential",
         )
-    if config.rival and config.at_once < config.k_prime:
+    if config.rival and config.candidates_per_prompt < config.k_prime:
         raise ConfigError(
             "a rival is put whole lists",
             "rerank.chunk, rerank.k_prime",
             f"leave the first at 0 and the second at {MOST_OPTIONS} at most, or leave the rival out",
         )
-    if config.rerank.written and config.at_once < config.k_prime:
+    if config.rerank.written and config.candidates_per_prompt < config.k_prime:
         raise ConfigError(
             "the order of a list is written at once",
             "rerank.written, rerank.chunk, rerank.k_prime",
             f"leave the second at 0 and the third at {MOST_OPTIONS} at most, or let log-probabilities be read",
         )
-    most = max(config.at_once, config.augment.pick_from)
+    most = max(config.candidates_per_prompt, config.augment.pick_from)
     if config.style == "label" and most > len(LABELS):
         raise ConfigError(
             f"{most} candidates cannot be labelled by {len(LABELS)} letters",

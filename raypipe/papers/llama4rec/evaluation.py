@@ -1,9 +1,13 @@
-"""The test set, read once: predictions of every variant, and their metrics."""
+"""The test set, read once: predictions of every variant, and their metrics.
+
+U = users, S = seeds.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +15,14 @@ import pandas as pd
 
 from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.evaluation import metrics, significance, slices
-from raypipe.papers.llama4rec import aggregation
+from raypipe.papers.llama4rec import mixing
 from raypipe.papers.llama4rec.config import Llama4RecConfig
-from raypipe.papers.llama4rec.llm_scores import candidates, utilities, values
-from raypipe.papers.llama4rec.model_selection import coefficients
-from raypipe.papers.llama4rec.prompt_requests import Histories
+from raypipe.papers.llama4rec.histories import Histories
+from raypipe.papers.llama4rec.llm_scores import llm_scores
+from raypipe.papers.llama4rec.mixing import Choice
+from raypipe.papers.llama4rec.model_selection import training_interactions
 from raypipe.papers.llama4rec.prompts import tables
-from raypipe.papers.llama4rec.variants import WAVES, source, waves
+from raypipe.papers.llama4rec.variants import WAVES, models_of, source, waves
 from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, USER
 from raypipe.steps.completions import answers
@@ -26,146 +31,111 @@ from raypipe.steps.completions import answers
 BASELINES = ("base", "ift")
 
 
-class Told(NamedTuple):
-    """What a wave's LLM said of the test set, and what was chosen for it on validation, by backbone."""
+class WaveResult(NamedTuple):
+    """A wave's scores for the test set, and what was chosen for it on validation, by backbone."""
 
-    said: pd.DataFrame
-    chosen: dict[str, dict[str, Any]]
+    scores: pd.DataFrame
+    chosen: dict[str, Choice]
 
 
 def evaluate(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
     """seedN/TASK.BACKBONE.VARIANT.parquet for every variant and seed; metrics.json with values, slices and tests."""
     data = tables(ctx)
-    past = Histories(data)
-    numbers = {item: n for n, item in enumerate(data.items)}
-    told: dict[str, Told] = {}
-    rejected: Counter[str] = Counter()
-    for name in waves(config.variants):
-        read = json.loads((ctx.input(f"chosen/{name}") / "chosen.json").read_text())
-        parts = []
-        for wave in (name, f"{name}-pointwise"):
-            frame, kinds = values(answers(ctx, f"prompts/{wave}", f"completions/{wave}"))
-            rejected.update(kinds)
-            parts.append(frame[frame["split"] == "test"])
-        told[name] = Told(pd.concat(parts, ignore_index=True), {c["backbone"]: c for c in read})
-    results, rows = [], 0
+    histories = Histories(data)
+    wave_results, rejected = _wave_results(ctx, config)
+    predictor = _Predictor(ctx, config, histories, wave_results)
+    results: list[dict[str, Any]] = []
+    rows = 0
     for task in config.tasks:
         for backbone in config.backbones[task]:
             frames: dict[str, list[pd.DataFrame]] = {}
             for variant in config.variants:
-                of = told.get(source(variant))
+                frames[variant] = []
                 for seed in config.repetitions:
-                    if task == "rating":
-                        frame = _rating(ctx, backbone, variant, seed, of, past)
-                    else:
-                        frame = _ranking(
-                            ctx, config, task, backbone, variant, seed, of, past, numbers
-                        )
+                    frame = predictor.predict(task, backbone, variant, seed)
                     folder = ctx.out / f"seed{seed}"
                     folder.mkdir(exist_ok=True)
                     frame.to_parquet(folder / f"{task}.{backbone}.{variant}.parquet", index=False)
-                    frames.setdefault(variant, []).append(frame)
+                    frames[variant].append(frame)
                     rows += len(frame)
-            results += measure(task, backbone, frames, _slices(task, frames["base"][0], past, data))
+            thirds = _slices(task, frames["base"][0], histories, data)
+            results += measure(task, backbone, frames, thirds)
     (ctx.out / "metrics.json").write_text(json.dumps(results, indent=1))
     return {"rows": rows, "rejected": dict(rejected)}
 
 
-def _answers(ctx: Context, variant: str, seed: int, backbone: str, file: str) -> pd.DataFrame:
-    """The test rows that the variant's conventional model gave."""
-    model = "base" if variant == "base" else WAVES[source(variant)].models
-    frame = pd.read_parquet(ctx.input(f"{model}/{seed}/{backbone}") / file)
-    return frame[frame["split"] == "test"].sort_values(USER, kind="stable").reset_index(drop=True)
+def _wave_results(
+    ctx: Context, config: Llama4RecConfig
+) -> tuple[dict[str, WaveResult], Counter[str]]:
+    """The result of each wave, and its rejected answers by kind."""
+    results: dict[str, WaveResult] = {}
+    rejected: Counter[str] = Counter()
+    for name in waves(config.variants):
+        parts = []
+        for prompts in (name, f"{name}-pointwise"):
+            scores, kinds = llm_scores(answers(ctx, f"prompts/{prompts}", f"completions/{prompts}"))
+            rejected.update(kinds)
+            parts.append(scores[scores["split"] == "test"])
+        chosen = json.loads((ctx.input(f"chosen/{name}") / "chosen.json").read_text())
+        by_backbone = {choice["backbone"]: choice for choice in chosen}
+        results[name] = WaveResult(pd.concat(parts, ignore_index=True), by_backbone)
+    return results, rejected
 
 
-def _said(told: Told, seed: int, task: str, backbone: str) -> pd.DataFrame:
-    """What the LLM said of a backbone's candidates, in the way of asking that was chosen."""
-    said, template = told.said, told.chosen[backbone]["ranking"]
-    of = (said["seed"] == seed) & (said["task"] == task) & (said["backbone"] == backbone)
-    return said[of & (said["template"] == template)]
+@dataclass(frozen=True)
+class _Predictor:
+    """Predicts the test rows of each variant."""
+
+    ctx: Context
+    config: Llama4RecConfig
+    histories: Histories
+    wave_results: dict[str, WaveResult]
+
+    def predict(self, task: str, backbone: str, variant: str, seed: int) -> pd.DataFrame:
+        """Test predictions: candidates with their ranks, or ratings, see mixing.py."""
+        file = "predictions.parquet" if task == "rating" else "lists.parquet"
+        rows = self._backbone_output(variant, seed, backbone, file)
+        if task == "rating":
+            rows = rows.drop(columns="split")
+            # double precision: metrics are computed from what the file holds, to the last bit
+            rows = rows.astype({"prediction": float, "truth": float})
+        if source(variant) not in self.wave_results:
+            return rows if task == "rating" else mixing.backbone_lists(rows, self.config)
+        wave = self.wave_results[source(variant)]
+        choice = wave.chosen[backbone]
+        scores = _select(wave.scores, seed, choice)
+        interactions_U = training_interactions(self.histories, task, rows[USER])
+        weight_U = mixing.llm_weight(variant, choice, interactions_U)
+        if task == "rating":
+            return mixing.mixed_ratings(rows, scores, weight_U)
+        weights = weight_U if WAVES[source(variant)].mixed else None
+        return mixing.mixed_lists(rows, scores, weights, self.config)
+
+    def _backbone_output(self, variant: str, seed: int, backbone: str, file: str) -> pd.DataFrame:
+        """The test rows of the variant's backbone."""
+        folder = self.ctx.input(f"{models_of(variant)}/{seed}/{backbone}")
+        rows = pd.read_parquet(folder / file)
+        return rows[rows["split"] == "test"].sort_values(USER, kind="stable").reset_index(drop=True)
 
 
-def _weights(
-    variant: str, choice: dict[str, Any], past: Histories, task: str, users: pd.Series
-) -> np.ndarray:
-    """[U] weight of the LLM: all where nothing is mixed, one for all users without adaptive aggregation, else eq. 5."""
-    if not WAVES[source(variant)].mixed:
-        return np.ones(len(users))
-    if variant == "wo_aa":
-        return np.full(len(users), choice["uniform"])
-    ell, low, high = coefficients(past, task, users)
-    return aggregation.weight(ell, low, high, choice)
-
-
-def _rating(
-    ctx: Context, backbone: str, variant: str, seed: int, told: Told | None, past: Histories
-) -> pd.DataFrame:
-    frame = _answers(ctx, variant, seed, backbone, "predictions.parquet").drop(columns="split")
-    frame = frame.astype(
-        {"prediction": float, "truth": float}
-    )  # metrics are taken from what the file holds, to the last bit
-    if told is None:
-        return frame
-    frame = frame.merge(_said(told, seed, "rating", backbone)[[USER, "value"]], on=USER, how="left")
-    frame["rec"], frame["llm"] = frame["prediction"], frame["value"].fillna(frame["prediction"])
-    frame["alpha"] = _weights(variant, told.chosen[backbone], past, "rating", frame[USER])
-    frame["prediction"] = aggregation.blend_ratings(
-        frame["llm"].to_numpy(), frame["rec"].to_numpy(), frame["alpha"].to_numpy()
-    )
-    return frame.drop(columns="value")
-
-
-def _ranking(
-    ctx: Context,
-    config: Llama4RecConfig,
-    task: str,
-    backbone: str,
-    variant: str,
-    seed: int,
-    told: Told | None,
-    past: Histories,
-    numbers: dict[str, int],
-) -> pd.DataFrame:
-    lists = _answers(ctx, variant, seed, backbone, "lists.parquet")
-    items, scores = candidates(lists, config.k_prime)
-    k = items.shape[1]
-    rec = np.broadcast_to(np.arange(1, k + 1), items.shape)
-    columns = {USER: np.repeat(lists[USER].to_numpy(), k), ITEM: items.ravel()}
-    if told is None:
-        columns |= {"rank": rec.ravel(), "score": scores.ravel()}
-    else:
-        llm, conventional = utilities(lists, _said(told, seed, task, backbone), numbers, config)
-        value = llm
-        if WAVES[source(variant)].mixed:
-            alpha = _weights(variant, told.chosen[backbone], past, task, lists[USER])
-            value = aggregation.mixed(llm, conventional, alpha)
-            columns["alpha"] = np.repeat(alpha, k)
-        columns |= {
-            "rank": aggregation.positions(value).ravel(),
-            "score": value.ravel(),
-            "rec": conventional.ravel(),
-            "llm": llm.ravel(),
-            "rank_rec": rec.ravel(),
-            "rank_llm": aggregation.positions(llm).ravel(),
-        }
-    columns["target"] = np.repeat(lists["target"].to_numpy(), k)
-    made = pd.DataFrame(columns)[items.ravel() != ""]
-    return made.sort_values([USER, "rank"], kind="stable").reset_index(drop=True)
+def _select(scores: pd.DataFrame, seed: int, choice: Choice) -> pd.DataFrame:
+    """The scores for one backbone's candidates, by the ranking that was chosen."""
+    own = scores["seed"].eq(seed) & scores["backbone"].eq(choice["backbone"])
+    own &= scores["task"].eq(choice["task"]) & scores["ranking"].eq(choice["ranking"])
+    return scores[own]
 
 
 def _slices(
-    task: str, frame: pd.DataFrame, past: Histories, data: InteractionMatrices
+    task: str, frame: pd.DataFrame, histories: Histories, data: InteractionMatrices
 ) -> dict[str, np.ndarray]:
     """[U] third of each user, by length of the training history and by popularity of the target in training."""
-    asked = frame.drop_duplicates(USER)
-    lengths = past.rated if task == "rating" else past.topk_train
-    length = np.array([len(lengths[u].items) if u in lengths else 0 for u in asked[USER]])
+    rows = frame.drop_duplicates(USER)
+    length_U = training_interactions(histories, task, rows[USER])
     log = data.rows(task)
-    times = log[log["part"] == "train"][ITEM].value_counts()
-    popularity = times.reindex(
-        asked[ITEM if task == "rating" else "target"], fill_value=0
-    ).to_numpy()
-    return {"history": slices.thirds(length), "popularity": slices.thirds(popularity)}
+    counts = log[log["part"] == "train"][ITEM].value_counts()
+    targets = rows[ITEM if task == "rating" else "target"]
+    popularity_U = counts.reindex(targets, fill_value=0).to_numpy()
+    return {"history": slices.thirds(length_U), "popularity": slices.thirds(popularity_U)}
 
 
 def per_user(task: str, frame: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -185,109 +155,118 @@ def reported(metric: str, values_U: np.ndarray) -> float:
 
 
 def _tails(
-    own_SU: np.ndarray, base_SU: np.ndarray, third_U: np.ndarray, metric: str
+    values_SU: np.ndarray, base_SU: np.ndarray, third_U: np.ndarray, metric: str
 ) -> dict[str, dict[str, float]]:
-    """What L4 is about: does `level`, the values of the users of the first third, or their `gain` over Base, differ from that of
-    the last? `difference` of the reported values and its `p`; empty where a third has less than two users.
+    """Do the users of the first third differ from those of the last (the paper's motive, L4)?
+
+    `level` compares their values, `gain` what the variant adds to Base. Each holds the `difference` of the reported
+    values and its `p`. Empty where a third has less than two users.
     """
     tail, head = third_U == 0, third_U == len(slices.NAMES) - 1
     if min(tail.sum(), head.sum()) < 2:
         return {}
 
-    def differ(values_SU: np.ndarray) -> float:
-        return float(
-            np.mean(
-                [
-                    reported(metric, own_U[tail]) - reported(metric, own_U[head])
-                    for own_U in values_SU
-                ]
-            )
-        )
+    def difference(of_SU: np.ndarray) -> float:
+        per_seed = [reported(metric, of_U[tail]) - reported(metric, of_U[head]) for of_U in of_SU]
+        return float(np.mean(per_seed))
 
-    level, sign = differ(own_SU), -1 if metric in metrics.RATING else 1
+    level, sign = difference(values_SU), -1 if metric in metrics.RATING else 1
+    gain = sign * (level - difference(base_SU))
     return {
-        "level": {"difference": level, "p": significance.group_test(own_SU, tail, head).p},
+        "level": {"difference": level, "p": significance.group_test(values_SU, tail, head).p},
         "gain": {
-            "difference": sign * (level - differ(base_SU)),
-            "p": significance.group_test(own_SU - base_SU, tail, head).p,
+            "difference": gain,
+            "p": significance.group_test(values_SU - base_SU, tail, head).p,
         },
     }
 
 
 def measure(
-    task: str, backbone: str, frames: dict[str, list[pd.DataFrame]], groups: dict[str, np.ndarray]
+    task: str,
+    backbone: str,
+    frames: dict[str, list[pd.DataFrame]],
+    groups: dict[str, np.ndarray],
 ) -> list[dict[str, Any]]:
     """One row a variant and metric, with the value of each seed.
 
-    Variants beside the baselines have a test against the better baseline, paired over users and seeds,
-    and `base_p`, the p of the same test against Base. In ranking they also have
-    `oracle`, the value that each metric would have if the same candidates stood in the best order: the share of users whose target
-    is among them. `tails`: how the first third differs from the last, see `_tails`.
+    Variants beside the baselines have a test against the better baseline, paired over users and seeds, and `base_p`,
+    the p of the same test against Base. In ranking they also have `oracle`, the value that each metric would have if
+    the same candidates stood in the best order: the share of users whose target is among them. `tails`: how the first
+    third differs from the last, see `_tails`.
 
     Args:
         frames: variant -> one frame of predictions a seed, all with the same users in the same order.
         groups: name of a slicing -> [U] third of each user.
     """
     users = frames["base"][0][USER].drop_duplicates().to_numpy()
-    assert all(
-        (f[USER].drop_duplicates().to_numpy() == users).all() for of in frames.values() for f in of
-    )
-    by_seed = {variant: [per_user(task, f) for f in of] for variant, of in frames.items()}
-    oracle: dict[str, float] = {}
-    if task != "rating":
-        within = {
-            variant: [(f[ITEM] == f["target"]).sum() / len(users) for f in of]
-            for variant, of in frames.items()
-        }
-        oracle = {variant: float(np.mean(shares)) for variant, shares in within.items()}
+    by_seed: dict[str, list[dict[str, np.ndarray]]] = {}
+    for variant, of_seeds in frames.items():
+        assert all((f[USER].drop_duplicates().to_numpy() == users).all() for f in of_seeds)
+        by_seed[variant] = [per_user(task, frame) for frame in of_seeds]
     rows = []
     for metric in by_seed["base"][0]:
-        lower = metric in metrics.RATING
-        of = {
-            variant: np.stack([values[metric] for values in every])
-            for variant, every in by_seed.items()
-        }  # [seeds, U]
-        means = {
-            variant: [reported(metric, own_U) for own_U in own_SU] for variant, own_SU in of.items()
+        values = {
+            variant: np.stack([of_seed[metric] for of_seed in of_seeds])
+            for variant, of_seeds in by_seed.items()
         }
-        baselines = [v for v in BASELINES if v in of]
-        baseline = (min if lower else max)(baselines, key=lambda v: np.mean(means[v]))
-        for variant, own_SU in of.items():
-            row: dict[str, Any] = {
-                "task": task,
-                "backbone": backbone,
-                "variant": variant,
-                "metric": metric,
-                "values": means[variant],
-                "n_users": len(users),
-                "tails": {
-                    name: told
-                    for name, group in groups.items()
-                    if (told := _tails(own_SU, of["base"], group, metric))
-                },
-                "slices": {
-                    name: {
-                        third: float(
-                            np.mean([reported(metric, own_U[group == g]) for own_U in own_SU])
-                        )
-                        for g, third in enumerate(slices.NAMES)
-                        if (group == g).any()
-                    }
-                    for name, group in groups.items()
-                },
-            }
-            if variant not in BASELINES:
-                test = significance.paired_test(own_SU, of[baseline])
-                unit = (
-                    2 * np.mean(means[baseline]) if metric == "RMSE" else 1.0
-                )  # d MSE = 2 RMSE d RMSE
-                row |= {
-                    "against": baseline,
-                    "p": test.p,
-                    "base_p": significance.paired_test(own_SU, of["base"]).p,
-                    "effect": -test.effect if lower else test.effect,
-                    "detectable": test.detectable / unit,
-                }
-                row |= {"oracle": oracle[variant]} if oracle else {}
-            rows.append(row)
+        rows += _measure_metric(metric, values, groups)
+    for row in rows:
+        row |= {"task": task, "backbone": backbone, "n_users": len(users)}
+        if task != "rating" and row["variant"] not in BASELINES:
+            row["oracle"] = _oracle(frames[row["variant"]], len(users))
     return rows
+
+
+def _oracle(frames: list[pd.DataFrame], n_users: int) -> float:
+    """The share of users whose target is among the candidates; mean over the seeds."""
+    shares = [(frame[ITEM] == frame["target"]).sum() / n_users for frame in frames]
+    return float(np.mean(shares))
+
+
+def _measure_metric(
+    metric: str, values: dict[str, np.ndarray], groups: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """A row for each variant.
+
+    Args:
+        values: variant -> [S, U].
+        groups: name of a slicing -> [U] third of each user.
+    """
+    lower_is_better = metric in metrics.RATING
+    by_seed = {
+        variant: [reported(metric, of_U) for of_U in of_SU] for variant, of_SU in values.items()
+    }
+    baselines = [variant for variant in BASELINES if variant in values]
+    best = min if lower_is_better else max
+    baseline = best(baselines, key=lambda variant: np.mean(by_seed[variant]))
+    rows = []
+    for variant, values_SU in values.items():
+        row: dict[str, Any] = {"variant": variant, "metric": metric, "values": by_seed[variant]}
+        row["tails"], row["slices"] = {}, {}
+        for name, third_U in groups.items():
+            if tails := _tails(values_SU, values["base"], third_U, metric):
+                row["tails"][name] = tails
+            row["slices"][name] = _by_third(metric, values_SU, third_U)
+        if variant not in BASELINES:
+            test = significance.paired_test(values_SU, values[baseline])
+            # d MSE = 2 RMSE d RMSE
+            unit = 2 * np.mean(by_seed[baseline]) if metric == "RMSE" else 1.0
+            row |= {
+                "against": baseline,
+                "p": test.p,
+                "base_p": significance.paired_test(values_SU, values["base"]).p,
+                "effect": -test.effect if lower_is_better else test.effect,
+                "detectable": test.detectable / unit,
+            }
+        rows.append(row)
+    return rows
+
+
+def _by_third(metric: str, values_SU: np.ndarray, third_U: np.ndarray) -> dict[str, float]:
+    """Name of a third -> the reported value of its users, mean over the seeds; thirds without users are left out."""
+    values = {}
+    for number, name in enumerate(slices.NAMES):
+        inside = third_U == number
+        if inside.any():
+            values[name] = float(np.mean([reported(metric, of_U[inside]) for of_U in values_SU]))
+    return values

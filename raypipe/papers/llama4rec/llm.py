@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.cluster import session
 from raypipe.papers.llama4rec import rendering
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.papers.llama4rec.prompts import tables
+from raypipe.papers.llama4rec.rendering import RatedItems
 from raypipe.pipeline.stage import Context
 from raypipe.schema import RATING, TITLE
 from raypipe.steps.artifacts import llm_path
@@ -48,39 +50,44 @@ def build_base(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, An
 
 
 def _prepare_embedded(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
+    """corpus.parquet and untrained/: the texts of all datasets, and a model whose tokenizer knows their titles."""
     from raypipe.llm import embedded
 
     documents: list[str] = []
-    times: list[pd.Series] = []
+    counts: list[pd.Series] = []
     for number in range(len(config.sources)):
         source = tables(ctx, str(number))
-        topk, rating = source.rows("direct"), source.rows("rating")
-        taken = topk[(topk["part"] == "train") & ~topk["held"]]
-        rated = rating[(rating["part"] == "train") & ~rating["held"] & ~rating["hidden"]]
-        documents += rendering.corpus(
-            source.dataset,
-            [g["i"].to_numpy() for _, g in taken.groupby("u")],
-            [(g["i"].to_numpy(), g[RATING].to_numpy()) for _, g in rated.groupby("u")]
-            if "rating" in config.learnt
-            else [],
-            config.prompts,
-            config.rated,
-        )
-        count = taken["i"].value_counts().reindex(range(len(source.items)), fill_value=0)
-        times.append(count.set_axis(source.dataset.items[TITLE]))
-    popular = (
-        pd.concat(times)
-        .groupby(level=0, sort=False)
-        .sum()
-        .sort_values(ascending=False, kind="stable")
-    )
+        documents += _documents(source, config)
+        rows = _language_rows(source)
+        count = rows["i"].value_counts().reindex(range(len(source.items)), fill_value=0)
+        counts.append(count.set_axis(source.dataset.items[TITLE]))
+    by_title = pd.concat(counts).groupby(level=0, sort=False).sum()
+    popular = by_title.sort_values(ascending=False, kind="stable")
     folder = ctx.out / "untrained"
     folder.mkdir()
     facts = embedded.build(documents, list(popular.index), config.llm.embedded, seed, folder)
-    pd.DataFrame({"prompt": "", "answer": documents}).to_parquet(
-        ctx.out / "corpus.parquet", index=False
-    )
+    corpus = pd.DataFrame({"prompt": "", "answer": documents})
+    corpus.to_parquet(ctx.out / "corpus.parquet", index=False)
     return {**facts, "rows": len(documents)}
+
+
+def _language_rows(source: InteractionMatrices) -> pd.DataFrame:
+    """Training rows of the top-k tasks that are not held."""
+    rows = source.rows("direct")
+    return rows[(rows["part"] == "train") & ~rows["held"]]
+
+
+def _documents(source: InteractionMatrices, config: Llama4RecConfig) -> list[str]:
+    """The corpus of one dataset: item texts, and training histories without the held rows."""
+    sequences = [rows["i"].to_numpy() for _, rows in _language_rows(source).groupby("u")]
+    rated: list[RatedItems] = []
+    if "rating" in config.hint_backbones:
+        ratings = source.rows("rating")
+        ratings = ratings[(ratings["part"] == "train") & ~ratings["held"] & ~ratings["hidden"]]
+        for _, rows in ratings.groupby("u"):
+            rated.append(RatedItems(rows["i"].to_numpy(), rows[RATING].to_numpy()))
+    length = config.rating_history_length
+    return list(rendering.corpus(source.dataset, sequences, rated, config.prompts, length))
 
 
 def tune_llm(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""From completions to ranks: what the LLM says of each candidate, beside what the conventional model says."""
+"""From answers to scores and utilities: the LLM's score for each candidate, beside the backbone's.
+
+U = users, K = k', the length of the re-ranked list.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,108 +14,156 @@ from scipy.special import logsumexp
 
 from raypipe.papers.llama4rec import aggregation
 from raypipe.papers.llama4rec.config import Llama4RecConfig
-from raypipe.papers.llama4rec.rendering import LISTS
 from raypipe.prompts.contract import Completion, Rejected
-from raypipe.prompts.templates import listwise_constrained, pointwise
+from raypipe.prompts.templates import listwise_constrained, listwise_logprobs, pointwise
+from raypipe.schema import ITEM, USER
 
-COLUMNS = ["seed", "backbone", "template", "task", "split", "user_id", "item", "value", "chunk"]
+#: how a list can be ranked, see model_selection.py
+Ranking = Literal["listwise", "pointwise"]
+RANKINGS: tuple[Ranking, ...] = ("listwise", "pointwise")
+#: parsers of the templates whose answer orders candidates
+LISTWISE = {
+    "listwise_logprobs": listwise_logprobs.parse,
+    "listwise_constrained": listwise_constrained.parse,
+}
 
 
-def values(answered: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
-    """The LLM's value of each candidate, larger is better, and the rejected answers by kind, with those that were mended (LO23).
+class LLMScore(NamedTuple):
+    """The LLM's score for one item; a table of scores has the same columns.
+
+    Attributes:
+        chunk: the number of the prompt that named the item, 0 where there is one.
+        score: larger is better: a log-probability, minus a place, or an expected rating.
+    """
+
+    seed: int
+    backbone: str
+    task: str
+    split: str
+    ranking: Ranking
+    user_id: str
+    item_id: str
+    chunk: int
+    score: float
+
+
+COLUMNS = list(LLMScore._fields)
+
+
+def llm_scores(answers: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
+    """The LLM's scores, and how many answers were rejected or repaired, by kind (LO23).
 
     Args:
-        answered: prompts with completions; a prompt_id is seed/backbone/template/task/split/, then chunk/user (listwise), user/item
-            number (pointwise candidates) or user (rating task).
+        answers: PROMPTS rows of re-ranking and rating, joined with their COMPLETIONS.
 
     Returns:
-        COLUMNS frame: `item` is an item id (listwise), a row number (pointwise candidates) or "" (rating task); `value` a
-        log-probability, minus a place, or an expected rating; `chunk` the number of the prompt that named the item, 0 where there
-        is one.
+        a table with COLUMNS.
     """
     rejected: Counter[str] = Counter()
-    rows: list[tuple[Any, ...]] = []
-    for row in answered.itertuples():
-        number, *about, rest = row.prompt_id.split("/", 5)
-        about = [int(number), *about]
-        template, task = about[2], about[3]
+    scores: list[LLMScore] = []
+    for row in answers.itertuples():
         completion = Completion(row.answer, list(row.logprobs))
-        got: Any
-        if template == "listwise":
-            got = LISTS[row.template].parse(completion, list(row.options), list(row.payload))
-            if row.template == "written":
-                order = listwise_constrained.named(row.answer, row.options)
-                rejected["repeated (mended)"] += len(set(order)) < len(order)
-            if not isinstance(got, Rejected):
-                chunk, _, user = rest.partition("/")
-                rows += [(*about, user, item, value, int(chunk)) for item, value in got]
+        options, payload = list(row.options), list(row.payload)
+        identity = (row.seed, row.backbone, row.task, row.split)
+        if row.template in LISTWISE:
+            ranked = LISTWISE[row.template](completion, options, payload)
+            if isinstance(ranked, Rejected):
+                rejected[ranked.kind] += 1
+                continue
+            for item, score in ranked:
+                scores.append(LLMScore(*identity, "listwise", row.user_id, item, row.chunk, score))
+            if row.template == "listwise_constrained":
+                order = listwise_constrained.named(row.answer, options)
+                rejected["repeated (first place kept)"] += len(set(order)) < len(order)
         else:
-            user, _, item = rest.rpartition("/") if task != "rating" else (rest, "", "")
-            got = pointwise.parse(completion, list(row.options), list(row.payload))
-            if not isinstance(got, Rejected):
-                rows.append((*about, user, item, got, 0))
-        if isinstance(got, Rejected):
-            rejected[got.kind] += 1
-    return pd.DataFrame(rows, columns=COLUMNS), +rejected
+            rating = pointwise.parse(completion, options, payload)
+            if isinstance(rating, Rejected):
+                rejected[rating.kind] += 1
+                continue
+            scores.append(LLMScore(*identity, "pointwise", row.user_id, row.item_id, 0, rating))
+    return pd.DataFrame(scores, columns=COLUMNS), +rejected
 
 
-def candidates(lists: pd.DataFrame, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """([U, K], [U, K]) the first k items of LISTS rows and their scores; shorter lists end in "" with the score -inf."""
+class Candidates(NamedTuple):
+    """The first k' items [U, K] of each list and their scores [U, K]; shorter lists end in "" with the score -inf."""
+
+    items: np.ndarray
+    scores: np.ndarray
+
+
+def candidates(lists: pd.DataFrame, k: int) -> Candidates:
+    """The first k items of LISTS rows."""
     longest = max((len(items) for items in lists["items"]), default=0)
-    ids = np.full((len(lists), min(k, longest)), "", dtype=object)
-    scores = np.full(ids.shape, -np.inf)
-    for row, (items, values) in enumerate(zip(lists["items"], lists["scores"], strict=True)):
+    items_UK = np.full((len(lists), min(k, longest)), "", dtype=object)
+    scores_UK = np.full(items_UK.shape, -np.inf)
+    for row, (items, scores) in enumerate(zip(lists["items"], lists["scores"], strict=True)):
         n = min(k, len(items))
-        ids[row, :n], scores[row, :n] = items[:n], values[:n]
-    return ids, scores
+        items_UK[row, :n], scores_UK[row, :n] = items[:n], scores[:n]
+    return Candidates(items_UK, scores_UK)
 
 
-def utilities(
-    lists: pd.DataFrame, said: pd.DataFrame, item_number: dict[str, int], config: Llama4RecConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """([U, K], [U, K]) what the LLM and what the conventional model say of each candidate, in conventional order.
+class Utilities(NamedTuple):
+    """What the LLM and the backbone say about each candidate, in the backbone's order.
 
-    A user whose answer was rejected gets the conventional utilities twice, so that nothing is made up (LO23). Candidates that
-    are not rated, because there are more than `pointwise_k`, are -inf to the LLM and so stay behind the others; those that a
-    shorter list does not have are -inf to both.
+    Attributes:
+        llm, backbone: [U, K] utilities, larger is better.
+        answered: [U] whether the LLM's answer about the user could be used.
+    """
+
+    llm: np.ndarray
+    backbone: np.ndarray
+    answered: np.ndarray
+
+
+def utilities(lists: pd.DataFrame, scores: pd.DataFrame, config: Llama4RecConfig) -> Utilities:
+    """The utilities that eq. 6 mixes.
+
+    A user whose answer was rejected gets the backbone's utilities twice, so that nothing is invented (LO23).
+    Candidates that are not rated, because there are more than `rerank.pointwise_k`, are -inf to the LLM and so stay
+    behind the others; those that a shorter list does not have are -inf to both.
 
     Args:
         lists: LISTS rows of the users.
-        said: what `values` gave for them.
+        scores: the scores of one ranking for them, see `llm_scores`.
     """
-    apart, pointwise = must_merge(config), set(said["template"]) == {"pointwise"}
-    told = zip(said["value"], said["chunk"], strict=True)
-    by_id = dict(zip(zip(said["user_id"], said["item"], strict=True), told, strict=True))
-    ids, rec = candidates(lists, config.k_prime)
-    llm = rec.copy()
-    for row, user in enumerate(lists["user_id"]):
-        own = ids[row][rec[row] > -np.inf]
-        if pointwise:
-            own = own[: config.rerank.pointwise_k]
-        found = [by_id.get((user, str(item_number[i])) if pointwise else (user, i)) for i in own]
-        if found and not any(v is None for v in found):
-            value, chunk = np.array(found).T
-            llm[row, len(own) :] = -np.inf
-            llm[row, : len(own)] = (
-                merged(value, chunk, rec[row, : len(own)]) if apart and not pointwise else value
-            )
-    if config.by_position:
-        return aggregation.by_position(llm), aggregation.by_position(rec)
-    return llm, rec
+    pointwise_ranking = set(scores["ranking"]) == {"pointwise"}
+    merge_chunks = chunks_must_be_merged(config) and not pointwise_ranking
+    keys = zip(scores[USER], scores[ITEM], strict=True)
+    score_of = dict(zip(keys, zip(scores["score"], scores["chunk"], strict=True), strict=True))
+    items_UK, backbone_UK = candidates(lists, config.k_prime)
+    llm_UK = backbone_UK.copy()
+    answered_U = np.zeros(len(lists), dtype=bool)
+    for row, user in enumerate(lists[USER]):
+        items = items_UK[row][backbone_UK[row] > -np.inf]
+        if pointwise_ranking:
+            items = items[: config.rerank.pointwise_k]
+        known = [score_of[user, item] for item in items if (user, item) in score_of]
+        if not known or len(known) < len(items):
+            continue
+        answered_U[row] = True
+        score_K, chunk_K = np.array(known).T
+        if merge_chunks:
+            score_K = merged(score_K, chunk_K, backbone_UK[row, : len(items)])
+        llm_UK[row, len(items) :] = -np.inf
+        llm_UK[row, : len(items)] = score_K
+    if config.utilities_are_positions:
+        llm_UK, backbone_UK = map(aggregation.by_position, (llm_UK, backbone_UK))
+    return Utilities(llm_UK, backbone_UK, answered_U)
 
 
-def must_merge(config: Llama4RecConfig) -> bool:
-    """Whether the values of two chunks cannot be compared: labels and listed titles are told apart within a prompt alone."""
-    return config.at_once < config.k_prime and config.style != "title"
+def chunks_must_be_merged(config: Llama4RecConfig) -> bool:
+    """Whether the scores of two chunks cannot be compared: labels and listed titles are told apart within a prompt only."""
+    return config.candidates_per_prompt < config.k_prime and config.style != "title"
 
 
-def merged(llm_K: np.ndarray, chunk_K: np.ndarray, rec_K: np.ndarray) -> np.ndarray:
+def merged(llm_K: np.ndarray, chunk_K: np.ndarray, backbone_K: np.ndarray) -> np.ndarray:
     """[K] log-probabilities over all candidates from those within chunks (L51).
 
-    p(i) = p_LLM(i | its chunk) p_Rec(its chunk), where p_Rec is the softmax of the conventional scores.
+    p(i) = p_LLM(i | its chunk) p_backbone(its chunk), where p_backbone is the softmax of the backbone's scores.
     """
-    out = np.empty(len(llm_K))
+    merged_K = np.empty(len(llm_K))
     for chunk in np.unique(chunk_K):
-        own = chunk_K == chunk
-        out[own] = llm_K[own] - logsumexp(llm_K[own]) + logsumexp(rec_K[own]) - logsumexp(rec_K)
-    return out
+        members = chunk_K == chunk
+        share = logsumexp(backbone_K[members]) - logsumexp(backbone_K)
+        merged_K[members] = llm_K[members] - logsumexp(llm_K[members]) + share
+    return merged_K

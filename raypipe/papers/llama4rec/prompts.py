@@ -1,4 +1,4 @@
-"""Stages that make prompts: Ray Data tasks that make asks of a part and put them into words.
+"""Stages that write prompts: Ray Data tasks that build the requests of a part and render them.
 
 A part is what one task works on: a backbone of a seed, or a task of a seed.
 """
@@ -15,16 +15,26 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from raypipe.backbones.interaction_matrices import InteractionMatrices, RankedLists
+from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.cluster import ray_data
-from raypipe.papers.llama4rec import attributes, prompt_requests, rendering
-from raypipe.papers.llama4rec.config import AugmentConfig, Llama4RecConfig
+from raypipe.papers.llama4rec import attributes, rendering
+from raypipe.papers.llama4rec.augmentation_requests import Draw, augmentation_requests
+from raypipe.papers.llama4rec.config import Llama4RecConfig
+from raypipe.papers.llama4rec.config_sections import AugmentConfig
+from raypipe.papers.llama4rec.histories import Histories
+from raypipe.papers.llama4rec.prompt_requests import (
+    RequestBuilder,
+    in_chunks,
+    pointwise_requests,
+    rating_requests,
+    rerank_requests,
+)
 from raypipe.papers.llama4rec.variants import WAVES
 from raypipe.pipeline.stage import Context
 from raypipe.schema import PROMPTS, USER
 from raypipe.seeding import derive, generator
 
-#: rows that are put into words at once
+#: requests that are rendered at once
 PIECE = 4096
 
 
@@ -35,236 +45,203 @@ class Part(NamedTuple):
     task: str
     backbone: str
 
-    @property
-    def prefix(self) -> str:
-        """What the ids of its prompts begin with."""
-        return f"{self.seed}/{self.backbone}/"
+
+#: makes tables of requests for a part
+Requests = Callable[[Part], Iterator[pd.DataFrame]]
 
 
-def of_backbones(config: Llama4RecConfig) -> list[Part]:
+def backbone_parts(config: Llama4RecConfig) -> list[Part]:
     """A part for each backbone of each seed."""
-    both = itertools.product(config.repetitions, config.tasks)
-    return [Part(seed, task, name) for seed, task in both for name in config.backbones[task]]
+    parts = []
+    for seed, task in itertools.product(config.repetitions, config.tasks):
+        parts += [Part(seed, task, name) for name in config.backbones[task]]
+    return parts
+
+
+def task_parts(config: Llama4RecConfig) -> list[Part]:
+    """A part for each task of each seed, for all of its backbones."""
+    return [Part(seed, task, "all") for seed in config.repetitions for task in config.tasks]
 
 
 def tables(ctx: Context, number: str = "") -> InteractionMatrices:
-    """The arrays' source, from the inputs `data` and `split`; a stage that reads several datasets numbers them."""
+    """The inputs `data` and `split`; a stage that reads several datasets numbers them."""
     return InteractionMatrices.load(ctx.input(f"data{number}"), ctx.input(f"split{number}"))
 
 
 @functools.lru_cache(maxsize=1)
-def _past(data: Path, split: Path) -> tuple[InteractionMatrices, prompt_requests.Histories]:
+def _known(data: Path, split: Path) -> tuple[InteractionMatrices, Histories]:
     source = InteractionMatrices.load(data, split)
-    return source, prompt_requests.Histories(source)
+    return source, Histories(source)
 
 
-def past(ctx: Context) -> tuple[InteractionMatrices, prompt_requests.Histories]:
-    """The inputs `data` and `split`, read once per process."""
-    return _past(ctx.input("data"), ctx.input("split"))
+def request_builder(
+    ctx: Context, config: Llama4RecConfig, part: Part, with_hints: bool
+) -> RequestBuilder:
+    """The builder of a part's requests, from the inputs `data` and `split`, which each process reads once.
+
+    Args:
+        with_hints: show the similar user that the part's backbone finds, and its hints.
+    """
+    source, histories = _known(ctx.input("data"), ctx.input("split"))
+    return RequestBuilder(
+        source,
+        histories,
+        config.prompts,
+        config.rating_history_length,
+        part.seed,
+        part.backbone,
+        similar_users(_model(ctx, part)) if with_hints else None,
+    )
 
 
-def similar_of(folder: Path) -> dict[str, str]:
+def similar_users(folder: Path) -> dict[str, str]:
     """user -> most similar user, as a backbone stage wrote it."""
     frame = pd.read_parquet(folder / "similar.parquet")
     return dict(zip(frame[USER].tolist(), frame["similar"].tolist(), strict=True))
 
 
-def rerank_asks(
+def _model(ctx: Context, part: Part) -> Path:
+    """The output of the part's backbone."""
+    return ctx.input(f"model/{part.seed}/{part.backbone}")
+
+
+def rerank(
     ctx: Context, config: Llama4RecConfig, with_hints: bool, part: Part
 ) -> Iterator[pd.DataFrame]:
-    """The asks of validation and test: listwise for all users; pointwise for some of the first seed."""
-    source, known = past(ctx)
-    seed, task, name = part
-    folder = ctx.input(f"model/{seed}/{name}")
-    similar = similar_of(folder) if with_hints else None
-    if task == "rating":
+    """The requests of validation and test: listwise for all users, and pointwise for some of the first seed."""
+    builder = request_builder(ctx, config, part, with_hints)
+    folder = _model(ctx, part)
+    if part.task == "rating":
         predictions = pd.read_parquet(folder / "predictions.parquet") if with_hints else None
         for split in ("validation", "test"):
-            yield prompt_requests.rating(
-                source, known, split, predictions, similar, config.prompts, config.rated, seed
-            )
+            yield rating_requests(builder, split, predictions)
         return
-    ranked = source.read_lists(folder / "lists.parquet")
+    ranked = builder.tables.read_lists(folder / "lists.parquet")
     for split in ("validation", "test"):
-        made = prompt_requests.listwise(
-            source, known, task, split, ranked, similar, config.prompts, config.k_prime, seed
-        )
-        yield prompt_requests.in_chunks(made, config.at_once).assign(template=config.lists)
-        if config.rerank.pointwise and split == "validation" and seed == config.seed:
-            rng = generator(seed, "pointwise users", task)
-            some = np.sort(rng.permutation(len(made))[: config.rerank.pointwise_users])
-            yield _pointwise(
-                source,
-                known,
-                task,
-                split,
-                ranked,
-                similar,
-                config,
-                seed,
-                set(made[USER].iloc[some]),
+        requests = rerank_requests(builder, part.task, split, ranked, config.k_prime)
+        requests = in_chunks(requests, config.candidates_per_prompt)
+        yield requests.assign(template=config.listwise_template)
+        if config.rerank.pointwise and split == "validation" and part.seed == config.seed:
+            users = _compared_users(builder, config, part)
+            yield pointwise_requests(
+                builder, part.task, split, ranked, config.pointwise_candidates, users
             )
 
 
-def pointwise_asks(
+def _compared_users(builder: RequestBuilder, config: Llama4RecConfig, part: Part) -> set[str]:
+    """The validation users on whom listwise and pointwise are compared."""
+    users = np.array([target.user_id for target in builder.targets(part.task, "validation")])
+    order = generator(part.seed, "pointwise users", part.task).permutation(len(users))
+    return set(users[order[: config.rerank.pointwise_users]].tolist())
+
+
+def pointwise_test(
     ctx: Context, config: Llama4RecConfig, with_hints: bool, part: Part
 ) -> Iterator[pd.DataFrame]:
-    """Asks that rate the first candidates of a backbone's test lists, one by one."""
-    source, known = past(ctx)
-    seed, task, name = part
-    folder = ctx.input(f"model/{seed}/{name}")
-    ranked = source.read_lists(folder / "lists.parquet")
-    yield _pointwise(
-        source,
-        known,
-        task,
-        "test",
-        ranked,
-        similar_of(folder) if with_hints else None,
-        config,
-        seed,
-    )
+    """Requests that rate the first candidates of a backbone's test lists, one by one."""
+    builder = request_builder(ctx, config, part, with_hints)
+    ranked = builder.tables.read_lists(_model(ctx, part) / "lists.parquet")
+    yield pointwise_requests(builder, part.task, "test", ranked, config.pointwise_candidates)
 
 
-def _pointwise(
-    source: InteractionMatrices,
-    known: prompt_requests.Histories,
-    task: str,
-    split: str,
-    ranked: RankedLists,
-    similar: dict[str, str] | None,
-    config: Llama4RecConfig,
-    seed: int,
-    users: set[str] | None = None,
-) -> pd.DataFrame:
-    """Asks that rate the first `pointwise_k` candidates of a split, of some users or all."""
-    first = min(config.k_prime, config.rerank.pointwise_k)
-    made = prompt_requests.listwise(
-        source, known, task, split, ranked, similar, config.prompts, first, seed
-    )
-    if users is not None:
-        made = made[made[USER].isin(users)]
-    return prompt_requests.pointwise_candidates(made, known, similar, config.prompts, config.rated)
-
-
-def augment_asks(ctx: Context, config: Llama4RecConfig, part: Part) -> Iterator[pd.DataFrame]:
-    """The asks of data augmentation, pairs or picks, for all backbones of a task at once."""
-    source, known = past(ctx)
-    if asked := _drawn(part.task, config.augment):
-        yield prompt_requests.augmentation(source, known, config.prompts, *asked, part.seed)
-
-
-def _drawn(task: str, wanted: AugmentConfig) -> tuple[int, int, str] | None:
-    """How many asks a user, of how many items each, and the template; None where nothing is asked for the task."""
-    if task == "direct" and wanted.pairs_per_user:
-        return wanted.pairs_per_user, 2, "pair"
-    if task == "sequential" and wanted.insertions_per_user:
-        return wanted.insertions_per_user, wanted.pick_from, "pick"
+def draw_of(task: str, config: AugmentConfig) -> Draw | None:
+    """What data augmentation asks for a task; None where it asks nothing."""
+    if task == "direct" and config.pairs_per_user:
+        return Draw("pair", config.pairs_per_user, 2)
+    if task == "sequential" and config.insertions_per_user:
+        return Draw("pick", config.insertions_per_user, config.pick_from)
     return None
 
 
-def guided_asks(
+def augment(ctx: Context, config: Llama4RecConfig, part: Part) -> Iterator[pd.DataFrame]:
+    """The requests of data augmentation, pairs or picks, for all backbones of a task at once."""
+    if draw := draw_of(part.task, config.augment):
+        builder = request_builder(ctx, config, part, with_hints=False)
+        yield augmentation_requests(builder, draw, part.seed)
+
+
+def guided_augment(
     ctx: Context, config: Llama4RecConfig, number: int, with_hints: bool, part: Part
 ) -> Iterator[pd.DataFrame]:
-    """The asks of a later round of data augmentation (L55), each backbone's own: items come from the top of its list, whose order
-    the answers can change, and the similar user is the one that it finds.
+    """The requests of a later round of data augmentation (L55), each backbone's own.
+
+    Items come from the top of its list, whose order the answers can change, and the similar user is the one that it
+    finds.
     """
-    asked = _drawn(part.task, config.augment)
-    if asked is None:
+    draw = draw_of(part.task, config.augment)
+    if draw is None:
         return
-    source, known = past(ctx)
-    folder = ctx.input(f"model/{part.seed}/{part.backbone}")
-    every = source.read_lists(folder / "lists.parquet")
-    ranked = {
-        user: items for (user, split), items in every.items() if split == "validation"
-    }  # its history is training alone
-    own = derive(part.seed, "round", number)
-    yield prompt_requests.augmentation(
-        source,
-        known,
-        config.prompts,
-        *asked,
-        own,
-        ranked,
-        similar_of(folder) if with_hints else None,
-    )
+    builder = request_builder(ctx, config, part, with_hints)
+    lists = {}
+    for (user, split), items in builder.tables.read_lists(
+        _model(ctx, part) / "lists.parquet"
+    ).items():
+        if split == "validation":  # the history before it is training alone
+            lists[user] = items
+    yield augmentation_requests(builder, draw, derive(part.seed, "round", number), lists)
 
 
 def guided_prompts(
     ctx: Context, config: Llama4RecConfig, number: int, with_hints: bool
 ) -> dict[str, Any]:
-    """prompts/: PROMPTS rows of a later round of data augmentation."""
-    return prompts_of(
-        ctx,
-        config,
-        of_backbones(config),
-        functools.partial(guided_asks, ctx, config, number, with_hints),
-    )
+    """prompts/ of a later round of data augmentation."""
+    requests = functools.partial(guided_augment, ctx, config, number, with_hints)
+    return render_requests(ctx, config, backbone_parts(config), requests)
 
 
-def prompts(ctx: Context, config: Llama4RecConfig, kind: str) -> dict[str, Any]:
-    """prompts/: PROMPTS rows of data augmentation (kind "augment") or of a wave, of all seeds; ids begin with the seed."""
-    if kind != "augment":
-        return prompts_of(
-            ctx,
-            config,
-            of_backbones(config),
-            functools.partial(rerank_asks, ctx, config, WAVES[kind].hints),
-        )
-    parts = [
-        Part(seed, task, "all")
-        for seed, task in itertools.product(config.repetitions, config.tasks)
-    ]
-    return write_prompts(ctx, parts, functools.partial(_augment, ctx, config))
+def rerank_prompts(ctx: Context, config: Llama4RecConfig, wave: str) -> dict[str, Any]:
+    """prompts/ of a wave, of all seeds."""
+    requests = functools.partial(rerank, ctx, config, WAVES[wave].hints)
+    return render_requests(ctx, config, backbone_parts(config), requests)
 
 
-def _augment(ctx: Context, config: Llama4RecConfig, part: Part) -> Iterator[pd.DataFrame]:
-    yield from in_words(ctx, config, part, augment_asks(ctx, config, part))
-    if part.task == "rating" and config.augment.attributes:
-        made = attributes.prompts(past(ctx)[0].dataset, config.augment, part.seed)
-        yield made.assign(prompt_id=part.prefix + made["prompt_id"])
+def augmentation_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
+    """prompts/ of data augmentation, of all seeds, with those about missing attributes."""
+
+    def prompts(part: Part) -> Iterator[pd.DataFrame]:
+        yield from _rendered(ctx, config, part, augment(ctx, config, part))
+        if part.task == "rating" and config.augment.attributes:
+            source, _ = _known(ctx.input("data"), ctx.input("split"))
+            yield attributes.prompts(source.dataset, config.augment, part.seed)
+
+    return write_prompts(ctx, task_parts(config), prompts)
 
 
-def prompts_of(
-    ctx: Context,
-    config: Llama4RecConfig,
-    parts: Sequence[Part],
-    asked: Callable[[Part], Iterator[pd.DataFrame]],
+def render_requests(
+    ctx: Context, config: Llama4RecConfig, parts: Sequence[Part], requests: Requests
 ) -> dict[str, Any]:
-    """prompts/ of the asks that `asked` makes of each part."""
-    return write_prompts(ctx, parts, lambda part: in_words(ctx, config, part, asked(part)))
+    """prompts/ of the requests of each part."""
+    return write_prompts(ctx, parts, lambda part: _rendered(ctx, config, part, requests(part)))
 
 
-def in_words(
-    ctx: Context, config: Llama4RecConfig, part: Part, asked: Iterator[pd.DataFrame]
+def _rendered(
+    ctx: Context, config: Llama4RecConfig, part: Part, tables: Iterator[pd.DataFrame]
 ) -> Iterator[pd.DataFrame]:
-    """PROMPTS rows of a part's asks, which are kept in asks/; their ids get the part's prefix."""
-    for number, frame in enumerate(asked):
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        ray_data.write(table, _asks(ctx.out, part), str(number))
-        for start in range(0, len(frame), PIECE):
-            rows = rendering.render_batch(
-                frame.iloc[start : start + PIECE], ctx.input("data"), config.style
-            )
-            yield rows.assign(prompt_id=part.prefix + rows["prompt_id"])
+    """PROMPTS rows of a part's requests, which are kept in requests/ too."""
+    catalogue = rendering.catalogue(ctx.input("data"))
+    for number, requests in enumerate(tables):
+        kept = pa.Table.from_pandas(requests, preserve_index=False)
+        ray_data.write(kept, _requests_folder(ctx.out, part), str(number))
+        for start in range(0, len(requests), PIECE):
+            piece = requests.iloc[start : start + PIECE]
+            yield rendering.render_table(piece, catalogue, config.style)
 
 
-def read_asks(folder: Path, part: Part) -> pd.DataFrame:
-    """The asks of a part that a stage kept."""
-    return ray_data.read_finished(_asks(folder, part))
+def read_requests(folder: Path, part: Part) -> pd.DataFrame:
+    """The requests of a part that a stage kept."""
+    return ray_data.read_finished(_requests_folder(folder, part))
 
 
-def _asks(folder: Path, part: Part) -> str:
-    return str(folder / "asks" / f"{part.seed}-{part.task}-{part.backbone}")
+def _requests_folder(folder: Path, part: Part) -> str:
+    return str(folder / "requests" / f"{part.seed}-{part.task}-{part.backbone}")
 
 
-def write_prompts(
-    ctx: Context, parts: Sequence[Part], made: Callable[[Part], Iterator[pd.DataFrame]]
-) -> dict[str, Any]:
-    """prompts/ with the PROMPTS rows that `made` gives for each part, in Ray Data tasks."""
-    where, folder = ctx.name, str(ctx.out / "prompts")
-    return {
-        "rows": ray_data.write_parts(
-            parts, lambda part: (PROMPTS.from_frame(rows, where) for rows in made(part)), folder
-        )
-    }
+def write_prompts(ctx: Context, parts: Sequence[Part], prompts: Requests) -> dict[str, Any]:
+    """prompts/ with the PROMPTS rows of each part, in Ray Data tasks."""
+    stage, folder = ctx.name, str(ctx.out / "prompts")
+
+    def checked(part: Part) -> Iterator[pa.Table]:
+        for rows in prompts(part):
+            yield PROMPTS.from_frame(rows, stage)
+
+    return {"rows": ray_data.write_parts(parts, checked, folder)}

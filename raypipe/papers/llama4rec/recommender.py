@@ -1,67 +1,47 @@
-"""The recommender that a bundle holds: retrieve, re-rank, aggregate. Plain Python, no Ray.
+"""The recommender of a bundle: retrieve candidates, ask the LLM about them, mix. Plain Python, no Ray.
 
-It words its prompts with papers/llama4rec/rendering.py and mixes with aggregation.py, as the evaluation does.
+Each step is the function that evaluation uses: candidate lists (backbones.py), requests (prompt_requests.py),
+prompts (rendering.py), scores (llm_scores.py) and mixing (mixing.py). So a served list is the list that was measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from raypipe.backbones import registry
-from raypipe.backbones.contract import Queries, Ragged, RatingQueries
+from raypipe.backbones.contract import Queries, Ragged, Ranker, Rater, RatingQueries
 from raypipe.backbones.interaction_matrices import Augmentation, InteractionMatrices
-from raypipe.backbones.scoring import predict, top_k
+from raypipe.backbones.scoring import predict
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split
 from raypipe.errors import UnknownError
-from raypipe.llm.transformers import Question, Scorer
+from raypipe.llm.transformers import Completer
 from raypipe.papers.contract import MAX_ITEMS, NewItem
-from raypipe.papers.llama4rec import aggregation, rendering
-from raypipe.papers.llama4rec.backbones import load_backbone
+from raypipe.papers.llama4rec import mixing, rendering
+from raypipe.papers.llama4rec.backbones import candidate_lists, load_backbone
 from raypipe.papers.llama4rec.bundle import FORMAT
 from raypipe.papers.llama4rec.config import Llama4RecConfig
-from raypipe.papers.llama4rec.llm_scores import merged, must_merge
-from raypipe.papers.llama4rec.prompt_requests import NOTHING, Ask, Histories, Past, chunks
-from raypipe.papers.llama4rec.prompts import similar_of
-from raypipe.prompts.contract import Completion, Rejected
-from raypipe.prompts.templates import pointwise
-from raypipe.schema import TITLE
-from raypipe.seeding import generator
+from raypipe.papers.llama4rec.histories import NO_INTERACTIONS, Histories
+from raypipe.papers.llama4rec.llm_scores import llm_scores
+from raypipe.papers.llama4rec.mixing import Choice
+from raypipe.papers.llama4rec.prompt_requests import (
+    PromptRequest,
+    RequestBuilder,
+    Target,
+    in_chunks,
+    listwise_stream,
+    table,
+)
+from raypipe.papers.llama4rec.prompts import similar_users
+from raypipe.papers.llama4rec.recommendation import Answer, Rating, Recommendation
+from raypipe.papers.llama4rec.request_context import AsOf, RequestContext, UserLookup
+from raypipe.papers.llama4rec.variants import WAVES, source
+from raypipe.schema import ITEM, USER
 from raypipe.steps.bundle import read_head
-
-
-class Recommendation(NamedTuple):
-    """One item of an answer. rank_llm is None for items below the re-ranked list."""
-
-    item_id: str
-    title: str
-    rank: int
-    rank_rec: int
-    rank_llm: int | None
-
-
-class Answer(NamedTuple):
-    """A list, the weight of the LLM for this user, and whether the LLM's answer could be used."""
-
-    items: list[Recommendation]
-    alpha: float
-    task: str
-    backbone: str
-    llm_answered: bool
-
-
-class Rating(NamedTuple):
-    """A blended rating and its two parts."""
-
-    prediction: float
-    rec: float
-    llm: float | None
-    alpha: float
-    backbone: str
 
 
 class Recommender:
@@ -74,38 +54,53 @@ class Recommender:
     def __init__(self, folder: Path) -> None:
         facts = read_head(folder, FORMAT)
         self.config = Llama4RecConfig.model_validate(facts["config"])
-        self.seed = int(facts["seed"])
-        self.style = self.config.style
-        dataset, split = Dataset.load(folder / "dataset"), Split.load(folder / "split")
-        self.tables = InteractionMatrices(dataset, split)
-        self.histories = Histories(self.tables)
-        self.book = rendering.Catalogue.of(dataset)
-        self.titles = dataset.items[TITLE].to_numpy(str)
-        self.chosen = {c["task"]: c for c in facts["chosen"]}
-        self.models: dict[str, Any] = {}
-        self.similar: dict[str, dict[str, str]] = {}
-        for task, choice in self.chosen.items():
-            name = choice["backbone"]
-            options = registry.options(task, name, self.config.backbone_options.get(name, {}))
-            data = self.tables.fit_data(
-                task, extra=Augmentation.read(folder / "augmentation", name)
-            )
-            self.models[task] = load_backbone(folder / "models" / name, task, name, data, options)
-            self.similar[task] = similar_of(folder / "models" / name)
-        self.scorer = Scorer(str(folder / "llm"))
-        sizes = {
-            task: np.array(
-                [
-                    len(p.items)
-                    for p in (
-                        self.histories.rated if task == "rating" else self.histories.topk_train
-                    ).values()
-                ]
-            )
-            for task in self.chosen
-        }
-        ell = {t: aggregation.long_tail_coefficient(s) for t, s in sizes.items()}
-        self.range = {t: (float(e.min()), float(e.max())) for t, e in ell.items()}
+        self.seed, self.variant = int(facts["seed"]), facts["variant"]
+        self.matrices = InteractionMatrices(
+            Dataset.load(folder / "dataset"), Split.load(folder / "split")
+        )
+        self.histories = Histories(self.matrices)
+        self.users = UserLookup(self.matrices, self.histories)
+        self.catalogue = rendering.Catalogue.of(self.matrices.dataset)
+        self.choices: dict[str, Choice] = {choice["task"]: choice for choice in facts["chosen"]}
+        self.models: dict[str, Ranker | Rater] = {}
+        self.builders: dict[str, RequestBuilder] = {}
+        for task, choice in self.choices.items():
+            self.models[task] = self._load_model(folder, task, choice["backbone"])
+            self.builders[task] = self._builder(folder, choice["backbone"])
+        self.llm = Completer(str(folder / "llm")) if self.variant != "base" else None
+
+    def _load_model(self, folder: Path, task: str, name: str) -> Ranker | Rater:
+        options = registry.options(task, name, self.config.backbone_options.get(name, {}))
+        extra = None
+        if (folder / "augmentation").is_dir():
+            extra = Augmentation.read(folder / "augmentation", name)
+        data = self.matrices.fit_data(task, extra=extra)
+        return load_backbone(folder / "models" / name, task, name, data, options)
+
+    def _builder(self, folder: Path, name: str) -> RequestBuilder:
+        hints = self.variant != "base" and WAVES[source(self.variant)].hints
+        return RequestBuilder(
+            self.matrices,
+            self.histories,
+            self.config.prompts,
+            self.config.rating_history_length,
+            self.seed,
+            name,
+            similar_users(folder / "models" / name) if hints else None,
+        )
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that it answers."""
+        return list(self.choices)
+
+    def check(self) -> None:
+        """Answer one request for the first user, so that a health check takes the real path."""
+        user = str(self.matrices.users[0])
+        if self._list_tasks():
+            self.recommend(user_id=user, k=1)
+        else:
+            self.rate(user, str(self.matrices.items[0]))
 
     def recommend(
         self,
@@ -114,11 +109,16 @@ class Recommender:
         k: int = 10,
         task: str | None = None,
         new_items: Sequence[NewItem] = (),
+        as_of: AsOf = "now",
     ) -> Answer:
         """The k best items for a known user, or for a history of item ids, oldest first.
 
+        Args:
+            as_of: "test" answers a known user with what was known before the test row, as evaluation did.
+
         Raises:
-            UnknownError: user, item or task; or new items are given. ValueError: k out of range, or neither or both of user and history.
+            UnknownError: user, item or task; or new items are given.
+            ValueError: k out of range, or neither or both of user and history.
         """
         if new_items:
             raise UnknownError(
@@ -126,207 +126,137 @@ class Recommender:
                 "new_items",
                 "serve a bundle of RecLM for items without a history",
             )
-        if (user_id is None) == (history is None):
-            raise ValueError("give either user_id or history, not both")
         if not 1 <= k <= MAX_ITEMS:
             raise ValueError(f"k must lie between 1 and {MAX_ITEMS}, not {k}")
-        task = task or (
-            "sequential" if history is not None and "sequential" in self.chosen else self._first()
-        )
-        if task == "rating" or task not in self.chosen:
-            tasks = ", ".join(t for t in self.chosen if t != "rating") or "none"
+        task = self._list_task(task, history is not None)
+        context = self.users.context(task, user_id, history, as_of)
+        lists = self._candidates(task, context, k)
+        choice = self.choices[task]
+        ranked, alpha, answered = self._rank(task, choice, context, lists)
+        items = self._items(ranked, lists, answered)[:k]
+        return Answer(items, alpha if answered else 0.0, task, choice["backbone"], answered)
+
+    def rate(self, user_id: str, item_id: str, as_of: AsOf = "now") -> Rating:
+        """The rating that a known user would give an item.
+
+        Raises:
+            UnknownError: names the user, item or task that is not known.
+        """
+        if "rating" not in self.choices:
             raise UnknownError(
-                f"this bundle cannot recommend by task {task!r}", "task", f"it has: {tasks}"
+                "this bundle has no rating model", "task rating", "run the pipeline with that task"
             )
-        if history is not None and task == "direct":
+        user, item = self.users.user_number(user_id), self.users.item_number(item_id)
+        choice, model = self.choices["rating"], self.models["rating"]
+        assert isinstance(model, Rater)
+        query = RatingQueries(np.array([user]), np.array([item]), np.array([0.0], np.float32))
+        # as precise as the predictions that evaluation reads
+        predicted = float(np.float32(predict(model, query)[0]))
+        if self.llm is None:
+            return Rating(predicted, predicted, None, 0.0, choice["backbone"])
+        known = self.histories.ratings if as_of == "now" else self.histories.training_ratings
+        history = known.get(user_id, NO_INTERACTIONS).before_item(item)
+        hint = predicted if self.builders["rating"].similar is not None else float("nan")
+        request = self.builders["rating"].rating(
+            "rating", "serve", Target(user_id, -1, item), history, hint
+        )
+        row = pd.DataFrame({USER: [user_id], ITEM: [item_id], "prediction": [predicted]})
+        interactions = len(self.histories.training_ratings.get(user_id, NO_INTERACTIONS).items)
+        weight = mixing.llm_weight(self.variant, choice, np.array([interactions]))
+        mixed = mixing.mixed_ratings(row, self._scores(table([request])), weight).iloc[0]
+        if not mixed["answered"]:
+            return Rating(predicted, predicted, None, 0.0, choice["backbone"])
+        return Rating(
+            float(mixed["prediction"]),
+            predicted,
+            float(mixed["llm"]),
+            float(weight[0]),
+            choice["backbone"],
+        )
+
+    def _rank(
+        self, task: str, choice: Choice, context: RequestContext, lists: pd.DataFrame
+    ) -> tuple[pd.DataFrame, float, bool]:
+        """The re-ranked candidates, best first, the LLM's weight, and whether the LLM gave an answer."""
+        if self.llm is None:
+            return mixing.backbone_lists(lists, self.config), 0.0, False
+        scores = self._scores(self._requests(task, choice, context, lists))
+        weight_U = mixing.llm_weight(self.variant, choice, np.array([context.interactions]))
+        weights = weight_U if WAVES[source(self.variant)].mixed else None
+        ranked = mixing.mixed_lists(lists, scores, weights, self.config)
+        return ranked, float(weight_U[0]), bool(ranked["answered"].all())
+
+    def _candidates(self, task: str, context: RequestContext, k: int) -> pd.DataFrame:
+        """The LISTS row of the user: as many items as are asked for, k' at least."""
+        model = self.models[task]
+        assert isinstance(model, Ranker)
+        masked = self.matrices.split.masked or task == "direct"
+        seen = Ragged.from_lists([context.seen])
+        query = Queries(np.array([context.user]), seen, np.array([0]), masked)
+        depth = min(max(k, self.config.k_prime), len(self.matrices.items))
+        lists = candidate_lists(model, self.matrices, query, depth, self.seed)
+        return lists.assign(**{USER: context.user_id})
+
+    def _requests(
+        self, task: str, choice: Choice, context: RequestContext, lists: pd.DataFrame
+    ) -> pd.DataFrame:
+        """What the LLM is asked about the candidates."""
+        builder = self.builders[task]
+        items = self.matrices.items.get_indexer(lists["items"].iloc[0])[: self.config.k_prime]
+        target = Target(context.user_id, context.position, -1)
+        requests: list[PromptRequest] = []
+        if choice["ranking"] == "listwise":
+            rng = listwise_stream(self.seed, task, context.user_id)
+            request = builder.listwise(task, "serve", target, context.history, items, rng)
+            requests.append(request._replace(template=self.config.listwise_template))
+            return in_chunks(table(requests), self.config.candidates_per_prompt)
+        history = self.histories.visible_ratings.get(context.user_id, NO_INTERACTIONS)
+        for item in items[: self.config.pointwise_candidates]:
+            requests.append(builder.rating(task, "serve", target._replace(item=int(item)), history))
+        return table(requests)
+
+    def _scores(self, requests: pd.DataFrame) -> pd.DataFrame:
+        """The LLM's scores for the items of some requests."""
+        assert self.llm is not None
+        prompts = rendering.render_table(requests, self.catalogue, self.config.style)
+        return llm_scores(prompts.merge(self.llm(prompts), on="prompt_id"))[0]
+
+    def _items(
+        self, ranked: pd.DataFrame, lists: pd.DataFrame, answered: bool
+    ) -> list[Recommendation]:
+        """The re-ranked candidates, then the rest of the backbone's list."""
+        places = {item: place for place, item in enumerate(lists["items"].iloc[0], 1)}
+        order = ranked.sort_values("rank")
+        llm_ranks = dict(zip(order[ITEM], order["rank_llm"], strict=True)) if answered else {}
+        ids = [*order[ITEM], *list(places)[len(order) :]]
+        numbers = self.matrices.items.get_indexer(ids)
+        items = []
+        for rank, (item, number) in enumerate(zip(ids, numbers, strict=True), 1):
+            llm_rank = llm_ranks.get(item)
+            title = str(self.catalogue.titles[number])
+            shown = None if llm_rank is None else int(llm_rank)
+            items.append(Recommendation(str(item), title, rank, places[item], shown))
+        return items
+
+    def _list_tasks(self) -> list[str]:
+        return [task for task in self.choices if task != "rating"]
+
+    def _list_task(self, task: str | None, has_history: bool) -> str:
+        """The task that answers: the one that is asked for, or the first that can."""
+        tasks = self._list_tasks()
+        if task is None:
+            sequential_first = has_history and "sequential" in tasks
+            task = "sequential" if sequential_first else (tasks or ["direct"])[0]
+        if task not in tasks:
+            raise UnknownError(
+                f"this bundle cannot recommend by task {task!r}",
+                "task",
+                f"it has: {', '.join(tasks) or 'none'}",
+            )
+        if has_history and task == "direct":
             raise UnknownError(
                 "a direct model knows users by id only",
                 "task",
                 "use the task sequential with a history",
             )
-        user, past = self._user(user_id), self._past(user_id, history)
-        choice = self.chosen[task]
-        masked = self.tables.split.masked or task == "direct"
-        queries = Queries(np.array([user]), Ragged.from_lists([past.items]), np.array([0]), masked)
-        free = len(self.book.ids) - (len(np.unique(past.items)) if masked else 0)
-        depth = min(max(k, self.config.k_prime), free)
-        found = top_k(self.models[task], queries, depth, self.seed)
-        candidates = found.items[0]
-        k_prime = min(self.config.k_prime, depth)
-        alpha = self._alpha(
-            task, len(past.items) if user_id is None else len(self._train(task, user_id).items)
-        )
-        rec = np.asarray(found.scores[:, :k_prime], dtype=float)
-        values = self._llm_values(
-            task, choice["ranking"], user_id, past, candidates[:k_prime], rec[0]
-        )
-        answered = values is not None
-        said = rec if values is None else values[None, :]
-        llm = aggregation.positions(said)
-        if self.config.by_position:
-            said, rec = aggregation.by_position(said), aggregation.by_position(rec)
-        final = aggregation.positions(aggregation.mixed(said, rec, np.array([alpha])))[0]
-        order = [*np.argsort(final, kind="stable"), *range(k_prime, depth)][:k]
-        items = [
-            Recommendation(
-                str(self.book.ids[candidates[at]]),
-                str(self.titles[candidates[at]]),
-                rank,
-                int(at) + 1,
-                int(llm[0, at]) if answered and at < k_prime else None,
-            )
-            for rank, at in enumerate(order, 1)
-        ]
-        return Answer(items, alpha if answered else 0.0, task, choice["backbone"], answered)
-
-    def rate(self, user_id: str, item_id: str) -> Rating:
-        """The rating that a known user would give an item; UnknownError names what is not known."""
-        if "rating" not in self.chosen:
-            raise UnknownError(
-                "this bundle has no rating model",
-                "task rating",
-                "run the pipeline with the task rating",
-            )
-        user, item = self._user(user_id), self._item(item_id)
-        choice = self.chosen["rating"]
-        queries = RatingQueries(
-            np.array([user]), np.array([item]), np.array([0.0], dtype=np.float32)
-        )
-        rec = float(predict(self.models["rating"], queries)[0])
-        other = self.histories.rated_visible.get(self.similar["rating"].get(user_id, ""), NOTHING)
-        ask = self._ask(
-            "pointwise",
-            user_id,
-            "rating",
-            self.histories.rated.get(user_id, NOTHING),
-            other,
-            rated=True,
-        )
-        said = self._pointwise(ask._replace(hint_rating=rec, candidates=(item,)))
-        alpha = self._alpha("rating", len(self._train("rating", user_id).items))
-        if said is None:
-            return Rating(rec, rec, None, 0.0, choice["backbone"])
-        mixed = aggregation.blend_ratings(np.array([said]), np.array([rec]), np.array([alpha]))
-        return Rating(float(mixed[0]), rec, said, alpha, choice["backbone"])
-
-    @property
-    def tasks(self) -> list[str]:
-        """The tasks that it answers."""
-        return list(self.chosen)
-
-    def check(self) -> None:
-        """Answer one request for the first user, so that a health check takes the real path."""
-        if self._first() in self.chosen:
-            self.recommend(user_id=str(self.tables.users[0]), k=1, task=self._first())
-
-    def _first(self) -> str:
-        return next((t for t in self.chosen if t != "rating"), "direct")
-
-    def _user(self, user_id: str | None) -> int:
-        if user_id is None:
-            return 0  # sequential models do not read it
-        row = int(self.tables.users.get_indexer([user_id])[0])
-        if row < 0:
-            raise UnknownError(
-                f"there is no user {user_id!r}", "user_id", "send a history of item ids instead"
-            )
-        return row
-
-    def _item(self, item_id: str) -> int:
-        row = int(self.tables.items.get_indexer([item_id])[0])
-        if row < 0:
-            raise UnknownError(
-                f"there is no item {item_id!r}", "item_id", "send an id of the items table"
-            )
-        return row
-
-    def _past(self, user_id: str | None, history: list[str] | None) -> Past:
-        if history is not None:
-            items = np.array([self._item(i) for i in history], dtype=np.int64)
-            if not len(items):
-                raise ValueError("the history is empty")
-            return Past(items, np.ones(len(items), dtype=np.float32))
-        return self.histories.topk.get(str(user_id), NOTHING)
-
-    def _train(self, task: str, user_id: str) -> Past:
-        source = self.histories.rated if task == "rating" else self.histories.topk_train
-        return source.get(user_id, NOTHING)
-
-    def _alpha(self, task: str, interactions: int) -> float:
-        choice = self.chosen[task]
-        ell = aggregation.long_tail_coefficient(np.array([interactions]))
-        return float(aggregation.weight(ell, *self.range[task], choice)[0])
-
-    def _ask(
-        self, template: str, user_id: str | None, task: str, past: Past, other: Past, rated: bool
-    ) -> Ask:
-        settings = self.config.prompts
-        past = past.last(self.config.rated if rated else settings.history)
-        other = other.last(settings.similar) if settings.similar else NOTHING
-        return Ask(
-            "",
-            template,
-            user_id or "",
-            task,
-            "serve",
-            past.items,
-            past.ratings if rated else (),
-            other.items,
-            other.ratings if rated else (),
-        )
-
-    def _llm_values(
-        self,
-        task: str,
-        ranking: str,
-        user_id: str | None,
-        past: Past,
-        candidates: np.ndarray,
-        rec: np.ndarray,
-    ) -> np.ndarray | None:
-        """[K] the LLM's value of each candidate, larger is better; None where an answer is rejected. `rec` [K]: their scores."""
-        similar = self.similar[task].get(user_id or "", "")
-        if ranking == "pointwise":
-            own = self.histories.rated_visible.get(user_id or "", NOTHING)
-            other = self.histories.rated_visible.get(similar, NOTHING)
-            ask = self._ask("pointwise", user_id, task, own, other, rated=True)
-            said = [
-                self._pointwise(ask._replace(candidates=(c,)))
-                for c in candidates[: self.config.rerank.pointwise_k]
-            ]
-            rest = [-np.inf] * (len(candidates) - len(said))
-            return None if any(v is None for v in said) else np.array([*said, *rest], dtype=float)
-        template = rendering.LISTS[self.config.lists]
-        other = self.histories.topk_train.get(similar, NOTHING)
-        ask = self._ask(self.config.lists, user_id, task, past, other, rated=False)
-        ask = ask._replace(hint=candidates[: self.config.prompts.hint])
-        # in random order, as in evaluation: a prompt must not tell what the conventional model thinks by the order of candidates
-        parts = chunks(
-            generator(self.seed, "listwise", "serve").permutation(len(candidates)),
-            self.config.at_once,
-        )
-        made = [
-            rendering.render(ask._replace(candidates=candidates[part]), self.book, self.style)
-            for part in parts
-        ]
-        values, chunk = np.empty(len(candidates)), np.empty(len(candidates))
-        if self.config.rerank.written:
-            answers = [Completion(self.scorer.generate(m.text, m.pattern), ()) for m in made]
-        else:
-            answers = [
-                Completion("", scores)
-                for scores in self.scorer.score([Question(m.text, m.options) for m in made])
-            ]
-        for number, (part, one, answer) in enumerate(zip(parts, made, answers, strict=True)):
-            got = template.parse(answer, one.options, one.payload)
-            if isinstance(got, Rejected):
-                return None
-            by_id = dict(got)
-            values[part], chunk[part] = [by_id[item] for item in one.payload], number
-        return merged(values, chunk, rec) if must_merge(self.config) else values
-
-    def _pointwise(self, ask: Ask) -> float | None:
-        made = rendering.render(ask, self.book, self.style)
-        scores = self.scorer.score([Question(made.text, made.options)])[0]
-        got = pointwise.parse(Completion("", scores), made.options, made.payload)
-        return None if isinstance(got, Rejected) else got
+        return task

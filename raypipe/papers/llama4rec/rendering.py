@@ -1,19 +1,27 @@
-"""From asks to prompts: the one place that puts asks into words, for tuning, evaluation and serving alike."""
+"""From prompt requests to prompts: the one place that turns item numbers into text, for tuning, evaluation and serving."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec.attributes import known_values
-from raypipe.papers.llama4rec.config import PromptConfig
-from raypipe.prompts.contract import Person, Rendered, Style, Words, history, rated_history
+from raypipe.papers.llama4rec.config_sections import PromptConfig
+from raypipe.papers.llama4rec.prompt_requests import IDENTITY, Items, PromptRequest, request_id
+from raypipe.prompts.contract import (
+    Person,
+    Rendered,
+    Style,
+    Words,
+    history,
+    rated_history,
+)
 from raypipe.prompts.templates import (
     attribute,
     listwise_constrained,
@@ -23,16 +31,23 @@ from raypipe.prompts.templates import (
     pick,
     pointwise,
 )
-from raypipe.schema import ITEM, TEXT, TITLE
+from raypipe.schema import ITEM, RATING, TEXT, TITLE
 
-#: templates that ask for an order of candidates, as `Llama4RecConfig.lists` names them
-LISTS: dict[str, Any] = {"listwise": listwise_logprobs, "written": listwise_constrained}
-#: templates whose answer is among candidates
-_CHOICES = LISTS | {"pair": pair, "pick": pick}
+#: renders a template whose answer is among candidates, from their titles and item ids
+RenderChoice = Callable[[Words, Person, Sequence[str], Sequence[str], Style], Rendered]
+
+#: templates whose answer is among candidates, by name
+CHOICES: dict[str, RenderChoice] = {
+    "listwise_logprobs": listwise_logprobs.render,
+    "listwise_constrained": listwise_constrained.render,
+    "listwise_freeform": listwise_freeform.render,
+    "pair": pair.render,
+    "pick": pick.render,
+}
 
 
 class Catalogue(NamedTuple):
-    """What wording needs of a dataset."""
+    """What rendering needs of a dataset: its words, and ids and titles by item number."""
 
     words: Words
     ids: np.ndarray
@@ -41,13 +56,18 @@ class Catalogue(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset) -> Catalogue:
-        log = dataset.interactions["rating"]
+        """The catalogue of a dataset in memory."""
+        ratings = dataset.interactions[RATING]
         return cls(
             Words(dataset.noun, dataset.verb),
             dataset.items[ITEM].to_numpy(object),
             dataset.items[TITLE].to_numpy(object),
-            pointwise.levels_of(log.min(), log.max()),
+            pointwise.levels_of(ratings.min(), ratings.max()),
         )
+
+    def names(self, items: Items) -> list[str]:
+        """The titles of some item numbers."""
+        return self.titles[np.asarray(items, dtype=np.int64)].tolist() if len(items) else []
 
 
 @functools.lru_cache(maxsize=2)
@@ -56,98 +76,94 @@ def catalogue(folder: Path) -> Catalogue:
     return Catalogue.of(Dataset.load(folder))
 
 
-def render(ask: Any, catalogue: Catalogue, style: Style) -> Rendered:
-    """The prompt of one ask (a row with the columns of asks.COLUMNS)."""
-    titles = catalogue.titles
-
-    def named(rows: Any) -> list[str]:
-        return titles[np.asarray(rows, dtype=np.int64)].tolist() if len(rows) else []
-
+def render(request: PromptRequest, catalogue: Catalogue, style: Style) -> Rendered:
+    """The prompt of one request."""
     person = Person(
-        named(ask.history),
-        list(ask.ratings),
-        named(ask.similar),
-        list(ask.similar_ratings),
-        named(ask.hint),
-        None if pd.isna(ask.hint_rating) else float(ask.hint_rating),
+        catalogue.names(request.history),
+        list(request.ratings),
+        catalogue.names(request.similar),
+        list(request.similar_ratings),
+        catalogue.names(request.hint),
+        None if pd.isna(request.hint_rating) else float(request.hint_rating),
     )
-    if ask.template == "pointwise":
-        return pointwise.render(
-            catalogue.words, person, titles[int(ask.candidates[0])], catalogue.levels
-        )
-    candidates = np.asarray(ask.candidates, dtype=np.int64)
-    if ask.template == "ranking":
-        return listwise_freeform.render(
-            catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist()
-        )
-    return _CHOICES[ask.template].render(
-        catalogue.words, person, named(candidates), catalogue.ids[candidates].tolist(), style
-    )
+    candidates = np.asarray(request.candidates, dtype=np.int64)
+    titles = catalogue.names(candidates)
+    if request.template == "pointwise":
+        return pointwise.render(catalogue.words, person, titles[0], catalogue.levels)
+    ids = catalogue.ids[candidates].tolist()
+    return CHOICES[request.template](catalogue.words, person, titles, ids, style)
 
 
-def render_batch(asks: pd.DataFrame, folder: Path, style: Style) -> pd.DataFrame:
-    """PROMPTS rows of a batch of asks."""
-    book = catalogue(folder)
-    made = [render(ask, book, style) for ask in asks.itertuples()]
-    return pd.DataFrame(
-        {
-            "prompt_id": asks["ask_id"].to_numpy(),
-            "template": asks["template"].to_numpy(),
-            "prompt": [r.text for r in made],
-            "mode": [r.mode for r in made],
-            "pattern": [r.pattern for r in made],
-            "options": [r.options for r in made],
-            "payload": [r.payload for r in made],
-        }
-    )
+def render_table(requests: pd.DataFrame, catalogue: Catalogue, style: Style) -> pd.DataFrame:
+    """PROMPTS rows of a table of requests, with the columns that say what each is about."""
+    rows = list(requests.itertuples(index=False))
+    rendered = [render(row, catalogue, style) for row in rows]
+    prompts = pd.DataFrame(rendered, columns=list(Rendered._fields))
+    prompts = prompts.rename(columns={"text": "prompt"})
+    prompts.insert(0, "prompt_id", list(map(request_id, rows)))
+    return pd.concat([requests[list(IDENTITY)].reset_index(drop=True), prompts], axis=1)
 
 
-def answer(ask: Any, rendered: Rendered, catalogue: Catalogue) -> str:
-    """The true option of a tuning ask."""
-    if ask.template == "pointwise":
-        level = min(catalogue.levels, key=lambda v: (abs(v - ask.answer), v))
+def answer(request: PromptRequest, rendered: Rendered, catalogue: Catalogue) -> str:
+    """The true option of a tuning request."""
+    if request.template == "pointwise":
+        level = min(catalogue.levels, key=lambda v: (abs(v - request.answer), v))
         return rendered.options[catalogue.levels.index(level)]
-    return rendered.options[rendered.payload.index(catalogue.ids[int(ask.answer)])]
+    return rendered.options[rendered.payload.index(catalogue.ids[int(request.answer)])]
+
+
+class RatedItems(NamedTuple):
+    """A user's rated items, oldest first: numbers and ratings."""
+
+    items: np.ndarray
+    ratings: np.ndarray
 
 
 def corpus(
     dataset: Dataset,
-    taken: Sequence[np.ndarray],
-    rated: Sequence[tuple[np.ndarray, np.ndarray]],
+    sequences: Sequence[np.ndarray],
+    rated: Sequence[RatedItems],
     config: PromptConfig,
-    together: int,
+    rating_history_length: int,
 ) -> Iterator[str]:
     """Texts for language-modelling, in the sentences that the prompts use.
 
     Args:
-        taken: item numbers per user, oldest first; cut into windows of `config.history` items and the answer after them.
-        rated: (item numbers, ratings) per user; cut into windows of `together`.
+        sequences: item numbers per user, oldest first; cut into windows of `config.history` items and the answer
+            after them.
+        rated: rated items per user; cut into windows of `rating_history_length`.
     """
-    book = Catalogue.of(dataset)
+    items = Catalogue.of(dataset)
+    yield from _item_lines(dataset)
+    for sequence in sequences:
+        for end in range(len(sequence), 1, -config.history):
+            yield window(items, sequence[:end], config)
+    for numbers, ratings in rated:
+        titles = items.names(numbers)
+        for end in range(len(titles), 0, -rating_history_length):
+            start = max(0, end - rating_history_length)
+            yield rated_history(items.words, titles[start:end], ratings[start:end].tolist())
+
+
+def _item_lines(dataset: Dataset) -> Iterator[str]:
+    """Each item with its text, and with each of its known attributes."""
     known = {wanted.name: known_values(dataset, wanted) for wanted in dataset.attributes}
-    for number, (title, text) in enumerate(
-        zip(dataset.items[TITLE], dataset.items[TEXT], strict=True)
-    ):
+    items = zip(dataset.items[TITLE], dataset.items[TEXT], strict=True)
+    for number, (title, text) in enumerate(items):
         yield f'"{title}"; {text}' if text else f'"{title}"'
         for name, values in known.items():
             if values[number]:
                 yield attribute.line(title, text, name, values[number])
-    for items in taken:
-        for end in range(len(items), 1, -config.history):
-            yield window(book, items[:end], config)
-    for items, ratings in rated:
-        titles = list(book.titles[items])
-        for end in range(len(titles), 0, -together):
-            start = max(0, end - together)
-            yield rated_history(book.words, titles[start:end], ratings[start:end].tolist())
 
 
-def window(book: Catalogue, items: np.ndarray, config: PromptConfig, style: Style = "title") -> str:
-    """The newest of `items` (numbers, oldest first) as a text: `config.history` of them and the last as the answer.
+def window(
+    items: Catalogue, sequence: np.ndarray, config: PromptConfig, style: Style = "title"
+) -> str:
+    """The newest items of a sequence (numbers, oldest first) as a text: `config.history` of them, and the last as the answer.
 
     Where answers are labels, the last is one of the history, as a title would be no answer.
     """
-    titles = list(book.titles[items[-config.history - 1 :]])
+    titles = items.names(sequence[-config.history - 1 :])
     if style == "label":
-        return f"{history(book.words, titles)}."
-    return f'{history(book.words, titles[:-1])}. Answer: "{titles[-1]}"'
+        return f"{history(items.words, titles)}."
+    return f'{history(items.words, titles[:-1])}. Answer: "{titles[-1]}"'

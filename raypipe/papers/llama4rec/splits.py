@@ -26,7 +26,7 @@ def both(at: str = "") -> dict[str, str]:
 def data_stages(config: Llama4RecConfig, at: str = "") -> list[Stage]:
     """The stages AT/data and AT/split."""
     protocol = [config.data.model_dump(include=PROTOCOL), config.llm.tune.holdout]
-    rated = "rating" in {*config.tasks, *config.learnt}
+    rated = "rating" in {*config.tasks, *config.hint_backbones}
     return [
         read_stage(config.data, f"{at}data", rated),
         Stage(f"{at}split", partial(_split, config=config), {"data": f"{at}data"}, protocol),

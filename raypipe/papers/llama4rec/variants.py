@@ -52,3 +52,8 @@ def waves(variants: Sequence[str]) -> dict[str, Wave]:
 def source(variant: str) -> str:
     """The wave whose answers a variant uses."""
     return "llama4rec" if variant == "wo_aa" else variant
+
+
+def models_of(variant: str) -> str:
+    """The backbones of a variant, as stages are called."""
+    return "base" if variant == "base" else WAVES[source(variant)].models

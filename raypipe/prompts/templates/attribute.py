@@ -20,21 +20,23 @@ def line(title: str, text: str, name: str, value: str = "") -> str:
 
 def render(
     examples: Sequence[tuple[str, str, str]],
-    title: str,
-    text: str,
+    item: tuple[str, str, str],
     name: str,
     values: Sequence[str],
-    item_id: str,
 ) -> Rendered:
-    """Examples are (title, text, value)."""
-    shown = [line(t, x, name, v) for t, x, v in examples]
+    """A prompt for the value of one item.
+
+    Args:
+        examples: (title, text, value) of items whose value is known.
+        item: (title, text, id) of the one in question.
+        name: the attribute.
+        values: the allowed answers beside "unknown".
+    """
+    shown = [line(title, text, name, value) for title, text, value in examples]
     answers = (*values, UNKNOWN)
-    return Rendered(
-        "\n".join([*shown, line(title, text, name)]),
-        tuple(f" {a}" for a in answers),
-        answers,
-        "choose",
-    )
+    question = line(item[0], item[1], name)
+    options = tuple(f" {answer}" for answer in answers)
+    return Rendered("\n".join([*shown, question]), options, answers, "choose")
 
 
 def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> str | Rejected:

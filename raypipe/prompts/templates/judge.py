@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from raypipe.prompts.contract import Completion, Rejected, Rendered
 
 VERDICTS = ("correct", "not correct")
 
 
-def render(noun: str, title: str, text: str, name: str, value: str, truth: str | None) -> Rendered:
-    """A question about one value; `truth` is a reference's value."""
+class Claim(NamedTuple):
+    """The value of an attribute that is to be judged, and the true one where a reference has it."""
+
+    attribute: str
+    value: str
+    truth: str | None
+
+
+def render(noun: str, title: str, text: str, claim: Claim) -> Rendered:
+    """A question about one value."""
+    name = claim.attribute
     known = f" Known of it: {text}." if text else ""
-    reference = f" A reference says that the {name} is {truth}." if truth is not None else ""
-    asked = f'Somebody says that the {name} of the {noun} "{title}" is {value}.{known}{reference} Is that correct?'
-    return Rendered(
-        f"{asked} Answer with the one word yes or no.", ("yes", "no"), VERDICTS, "write"
-    )
+    reference = ""
+    if claim.truth is not None:
+        reference = f" A reference says that the {name} is {claim.truth}."
+    statement = f'Somebody says that the {name} of the {noun} "{title}" is {claim.value}.'
+    question = f"{statement}{known}{reference} Is that correct?"
+    instruction = "Answer with the one word yes or no."
+    return Rendered(f"{question} {instruction}", ("yes", "no"), VERDICTS, "write")
 
 
 def parse(completion: Completion) -> str | Rejected:

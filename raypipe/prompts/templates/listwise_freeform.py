@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Words
+from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
 from raypipe.prompts.templates import listwise_logprobs
 
 REQUEST = "Rank all candidates, the one that the user takes next first. Answer with their letters alone, separated by commas."
@@ -15,15 +15,17 @@ REQUEST = "Rank all candidates, the one that the user takes next first. Answer w
 LINE = re.compile(r"\(?[A-Z]\)?(?:\s*[,>;]\s*\(?[A-Z]\)?)+")
 
 
-def render(words: Words, person: Person, titles: Sequence[str], payload: Sequence[str]) -> Rendered:
-    """A prompt that asks for an order of `titles`; payload: their item ids."""
-    made = listwise_logprobs.render(words, person, titles, payload, "label")
-    return Rendered(
-        f"{made.text.removesuffix(' Answer:')} {REQUEST} Answer:",
-        made.options,
-        made.payload,
-        "write",
-    )
+def render(
+    words: Words,
+    person: Person,
+    titles: Sequence[str],
+    payload: Sequence[str],
+    style: Style = "label",
+) -> Rendered:
+    """A prompt that asks for an order of `titles`, always by letter; payload: their item ids."""
+    prompt = listwise_logprobs.render(words, person, titles, payload, "label")
+    text = f"{prompt.text.removesuffix(' Answer:')} {REQUEST} Answer:"
+    return Rendered(text, prompt.options, prompt.payload, "write")
 
 
 def parse(

@@ -17,19 +17,21 @@ from raypipe.prompts.templates import (
 
 
 def test_the_judge_is_told_the_truth_where_it_is_known():
-    got = judge.render("film", "Alien", "genre: horror", "director", "Scott", "R. Scott")
+    claim = judge.Claim("director", "Scott", "R. Scott")
+    got = judge.render("film", "Alien", "genre: horror", claim)
     assert got.mode == "write" and got.text == (
-        'Somebody says that the director of the film "Alien" is Scott. Known of it: genre: horror. A reference says that the '
-        "director is R. Scott. Is that correct? Answer with the one word yes or no."
+        'Somebody says that the director of the film "Alien" is Scott. Known of it: genre: horror. '
+        "A reference says that the director is R. Scott. Is that correct? "
+        "Answer with the one word yes or no."
     )
-    assert "reference" not in judge.render("film", "Alien", "", "director", "Scott", None).text
-    said = {
+    assert "reference" not in judge.render("film", "Alien", "", claim._replace(truth=None)).text
+    verdicts = {
         "Yes.": "correct",
         "no": "not correct",
         "I know nothing": Rejected("not_an_option"),
         " ": Rejected("no_answer"),
     }
-    assert {answer: judge.parse(Completion(answer, ())) for answer in said} == said
+    assert {answer: judge.parse(Completion(answer, ())) for answer in verdicts} == verdicts
 
 
 def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy):
@@ -39,13 +41,13 @@ def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy)
         asked = list(attributes.questions(toy.dataset, config, known, 0))
         assert {q.item_id for q in asked} == set(items.index[(items["director"] != "") == known])
         for q in asked:
-            *shown, question = q.rendered.text.split("\n")
+            *shown, question = q.prompt.text.split("\n")
             assert len(shown) == config.examples and question == attribute.line(
                 *items.loc[q.item_id, ["title", "text"]], "director"
             )
             assert all(line.rpartition(" ")[2] in items["director"].unique() for line in shown)
             assert not any(line.startswith(f'"{items.loc[q.item_id, "title"]}"') for line in shown)
-            assert set(q.rendered.payload) == {line.rpartition(" ")[2] for line in shown} | {
+            assert set(q.prompt.payload) == {line.rpartition(" ")[2] for line in shown} | {
                 attribute.UNKNOWN
             }, "grounded"
             assert (q.value == items.loc[q.item_id, "director"]) and (q.value != "") == known
@@ -56,14 +58,14 @@ def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy)
     def right(retrieval):
         own = config.model_copy(update={"retrieval": retrieval})
         asked = attributes.questions(toy.dataset, own, False, 0)
-        return np.mean([q.rendered.text.split("\n")[-2].endswith(truth[q.item_id]) for q in asked])
+        return np.mean([q.prompt.text.split("\n")[-2].endswith(truth[q.item_id]) for q in asked])
 
     assert right(True) > 3 * right(False), (
         "a film of the same saga is the example next to the question"
     )
     wanted = load("toy", {"llm.tune.instructions": 1000})
     made = attribute_instructions(toy.dataset, wanted, 0)
-    assert len(made) == 2 * (items["director"] != "").sum() and made["ask_id"].is_unique
+    assert len(made) == 2 * (items["director"] != "").sum() and made["request_id"].is_unique
     assert {a.strip() for a in made["answer"]} <= set(items["director"])
     assert (
         len(attribute_instructions(toy.dataset, load("toy", {"llm.tune.instructions": 20}), 0))
@@ -71,7 +73,7 @@ def test_worked_examples_are_the_items_most_alike_and_never_the_item_itself(toy)
     )
 
     def values(question):
-        return [line.rpartition(" ")[2] for line in question.rendered.text.split("\n")[:-1]] + [
+        return [line.rpartition(" ")[2] for line in question.prompt.text.split("\n")[:-1]] + [
             question.value
         ]
 

@@ -97,7 +97,7 @@ def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
             store, "s", key, tmp_path / "out", "", {n.split("/")[0]: (n, key) for n in names}
         )
 
-    (line,) = attribute_accuracy.judged(context("augmentation"), load("toy"))["lines"]
+    (line,) = attribute_accuracy.attribute_accuracy(context("augmentation"), load("toy"))["lines"]
     assert line == {
         "attribute": "director",
         "drawn": 4,
@@ -121,7 +121,7 @@ def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
             }
         )
         said.assign(logprobs=[[]] * 3).to_parquet(out / "completions.parquet")
-    got = attribute_accuracy.judged(
+    got = attribute_accuracy.attribute_accuracy(
         context("augmentation", "prompts/judge", "completions/judge"), run
     )
     (line,) = got["lines"]

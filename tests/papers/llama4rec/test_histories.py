@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from raypipe.papers.llama4rec.prompt_requests import Histories
+from raypipe.papers.llama4rec.histories import Histories
 
 
 def test_the_llm_reads_nothing_that_is_tested(toy):
     histories = Histories(toy)
     secret = toy.split.topk[toy.split.topk["part"] != "train"]
     for user, item in zip(secret["user_id"], toy.items.get_indexer(secret["item_id"]), strict=True):
-        assert item not in histories.topk_train[user].items
-        if user in histories.rated_visible:
-            assert item not in histories.rated_visible[user].items
+        assert item not in histories.training_positives[user].items
+        if user in histories.visible_ratings:
+            assert item not in histories.visible_ratings[user].items
     for user, position, item in zip(
         secret["user_id"], secret["position"], toy.items.get_indexer(secret["item_id"]), strict=True
     ):
@@ -19,5 +19,5 @@ def test_the_llm_reads_nothing_that_is_tested(toy):
 
 
 def test_histories_hold_item_numbers(toy):
-    past = Histories(toy).topk[toy.users[0]]
+    past = Histories(toy).positives[toy.users[0]]
     assert past.items.dtype == np.int64 and len(past.items) == len(past.ratings)

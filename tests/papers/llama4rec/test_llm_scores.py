@@ -12,54 +12,71 @@ from raypipe.papers.llama4rec import (
     stages,
 )
 from raypipe.papers.llama4rec.config import load
+from tests.papers.llama4rec.test_model_selection import case
+
+
+def score_table(user, items, values, ranking="listwise", chunk=0):
+    return pd.DataFrame(
+        {"user_id": user, "item_id": items, "score": values, "ranking": ranking, "chunk": chunk}
+    )
 
 
 def answered(*rows):
-    made = pd.DataFrame(rows, columns=["prompt_id", "answer", "logprobs", "options", "payload"])
-    return made.assign(template=[name.split("/")[2] for name in made["prompt_id"]])
+    """Answered prompts of seed 3 and backbone b: (template, task, user, item, chunk), answer, logprobs, options, payload."""
+    frame = pd.DataFrame(
+        [(*about, *answer) for about, *answer in rows],
+        columns=[
+            "template",
+            "task",
+            "user_id",
+            "item_id",
+            "chunk",
+            "answer",
+            "logprobs",
+            "options",
+            "payload",
+        ],
+    )
+    return frame.assign(seed=3, backbone="b", split="test")
 
 
 def test_answers_become_values_and_rejections_are_counted():
+    two, items = [" x", " y"], ["i1", "i2"]
+    levels, ratings = [" 1", " 5"], ["1", "5"]
     frame = answered(
-        ("3/b/listwise/direct/test/2/u/1", "", [-2.0, -1.0], [" x", " y"], ["i1", "i2"]),
-        (
-            "3/b/pointwise/direct/test/u/1/7",
-            "",
-            [np.log(0.5), np.log(0.5)],
-            [" 1", " 5"],
-            ["1", "5"],
-        ),
-        ("3/b/pointwise/rating/test/u/1", "", [0.0, -50.0], [" 1", " 5"], ["1", "5"]),
-        ("3/b/listwise/direct/test/0/v", "", [], [" x", " y"], ["i1", "i2"]),
+        (("listwise_logprobs", "direct", "u/1", "", 2), "", [-2.0, -1.0], two, items),
+        (("pointwise", "direct", "u/1", "i7", 0), "", [np.log(0.5)] * 2, levels, ratings),
+        (("pointwise", "rating", "u/1", "i8", 0), "", [0.0, -50.0], levels, ratings),
+        (("listwise_logprobs", "direct", "v", "", 0), "", [], two, items),
     )
-    got, rejected = llm_scores.values(frame)
+    scores, rejected = llm_scores.llm_scores(frame)
     assert rejected == {"no_answer": 1}
-    assert got[["user_id", "item", "value"]].values.tolist() == [
-        ["u/1", "i2", -1.0],
-        ["u/1", "i1", -2.0],
-        ["u/1", "7", pytest.approx(3.0)],
-        ["u/1", "", pytest.approx(1.0)],
-    ], "user ids may hold slashes"
-    assert got["seed"].tolist() == [3] * 4 and got["split"].tolist() == ["test"] * 4
-    assert got["chunk"].tolist() == [2, 2, 0, 0]
+    assert scores[["ranking", "user_id", "item_id", "score"]].values.tolist() == [
+        ["listwise", "u/1", "i2", -1.0],
+        ["listwise", "u/1", "i1", -2.0],
+        ["pointwise", "u/1", "i7", pytest.approx(3.0)],
+        ["pointwise", "u/1", "i8", pytest.approx(1.0)],
+    ]
+    assert scores["seed"].tolist() == [3] * 4 and scores["split"].tolist() == ["test"] * 4
+    assert scores["chunk"].tolist() == [2, 2, 0, 0]
 
 
 def test_an_order_that_was_written_becomes_positions():
-    options = [' "X"', ' "Y"', ' "Z"']
-    asked = answered(
-        ("0/b/listwise/direct/test/0/u", ' "Y", "Y", "Z"', [], options, ["x", "y", "z"]),
-        ("0/b/listwise/direct/test/0/v", "", [], options, ["x", "y", "z"]),
-    ).assign(template="written")
-    said, rejected = llm_scores.values(asked)
-    assert rejected == {"no_answer": 1, "repeated (mended)": 1} and set(said["template"]) == {
-        "listwise"
-    }
+    options, items = [' "X"', ' "Y"', ' "Z"'], ["x", "y", "z"]
+    frame = answered(
+        (("listwise_constrained", "direct", "u", "", 0), ' "Y", "Y", "Z"', [], options, items),
+        (("listwise_constrained", "direct", "v", "", 0), "", [], options, items),
+    )
+    scores, rejected = llm_scores.llm_scores(frame)
+    assert rejected == {"no_answer": 1, "repeated (first place kept)": 1}
+    assert set(scores["ranking"]) == {"listwise"}
     lists = pd.DataFrame(
-        {"user_id": ["u", "v"], "items": [list("xyzw")[:3]] * 2, "scores": [[9.0, 5.0, 1.0]] * 2}
+        {"user_id": ["u", "v"], "items": [list("xyz")] * 2, "scores": [[9.0, 5.0, 1.0]] * 2}
     )
     config = load("toy", {"rerank.written": True})
-    llm, rec = llm_scores.utilities(lists, said, {n: i for i, n in enumerate("xyz")}, config)
-    assert llm.tolist() == [[-3, -1, -2], [-1, -2, -3]] and rec.tolist() == [[-1, -2, -3]] * 2
+    llm, backbone, answered_U = llm_scores.utilities(lists, scores, config)
+    assert llm.tolist() == [[-3, -1, -2], [-1, -2, -3]] and backbone.tolist() == [[-1, -2, -3]] * 2
+    assert answered_U.tolist() == [True, False]
     with pytest.raises(ConfigError, match="written at once"):
         stages.plan(load("toy", {"rerank.written": True, "rerank.chunk": 10}))
 
@@ -67,27 +84,17 @@ def test_an_order_that_was_written_becomes_positions():
 def test_a_rejected_answer_keeps_the_conventional_order():
     names, scores = list("abcde"), [[0.9, 0.5, 0.4, 0.3, 0.1], [5.0, 4.0, 3.0, 2.0, 1.0]]
     lists = pd.DataFrame({"user_id": ["u", "v"], "items": [names, names], "scores": scores})
-    said = pd.DataFrame(
-        {"user_id": "u", "item": list("cabde"), "value": [-1.0, -2.0, -2.0, -4.0, -5.0], "chunk": 0}
-    )
-    rated = said.assign(item=["2", "0", "1", "3", "4"], template="pointwise")
-    for named in (said.assign(template="listwise"), rated):
-        llm, rec = llm_scores.utilities(
-            lists,
-            named,
-            {n: i for i, n in enumerate(names)},
-            load("toy", {"rerank.k_prime": 5, "aggregation.utility": "position"}),
+    for ranking in llm_scores.RANKINGS:
+        answers = score_table("u", list("cabde"), [-1.0, -2.0, -2.0, -4.0, -5.0], ranking)
+        by_position = load("toy", {"rerank.k_prime": 5, "aggregation.utility": "position"})
+        llm, backbone, _ = llm_scores.utilities(lists, answers, by_position)
+        assert llm.tolist() == [[-2, -3, -1, -4, -5], [-1, -2, -3, -4, -5]]
+        assert backbone.tolist() == [[-1, -2, -3, -4, -5]] * 2
+        llm, backbone, answered_U = llm_scores.utilities(
+            lists, answers, load("toy", {"rerank.k_prime": 5})
         )
-        assert (
-            llm.tolist() == [[-2, -3, -1, -4, -5], [-1, -2, -3, -4, -5]]
-            and rec.tolist() == [[-1, -2, -3, -4, -5]] * 2
-        )
-        llm, rec = llm_scores.utilities(
-            lists, named, {n: i for i, n in enumerate(names)}, load("toy", {"rerank.k_prime": 5})
-        )
-        assert (
-            llm.tolist() == [[-2.0, -2.0, -1.0, -4.0, -5.0], scores[1]] and rec.tolist() == scores
-        )
+        assert llm.tolist() == [[-2.0, -2.0, -1.0, -4.0, -5.0], scores[1]]
+        assert backbone.tolist() == scores and answered_U.tolist() == [True, False]
 
 
 def test_what_is_not_rated_or_not_there_stays_behind():
@@ -99,37 +106,27 @@ def test_what_is_not_rated_or_not_there_stays_behind():
             "scores": [[5.0, 4.0, 3.0, 2.0, 1.0], [9.0, 8.0]],
         }
     )
-    said = pd.DataFrame(
-        {
-            "user_id": list("uuuvv"),
-            "item": ["2", "0", "1", "0", "2"],
-            "value": [4.0, 3.0, 2.0, 5.0, 1.0],
-        }
-    )
-    said = said.assign(chunk=0, template="pointwise")
-    numbers, rated = {n: i for i, n in enumerate("abcde")}, load("toy", {"rerank.pointwise_k": 5})
+    answers = score_table(list("uuuvv"), list("cabac"), [4.0, 3.0, 2.0, 5.0, 1.0], "pointwise")
+    rated = load("toy", {"rerank.pointwise_k": 5})
     rated = rated.model_copy(update={"rerank": rated.rerank.model_copy(update={"pointwise_k": 3})})
-    ids, _ = llm_scores.candidates(lists, 50)
-    assert ids.tolist() == [list("abcde"), ["c", "a", "", "", ""]]
-    llm, rec = llm_scores.utilities(lists, said, numbers, rated)
+    items, _ = llm_scores.candidates(lists, 50)
+    assert items.tolist() == [list("abcde"), ["c", "a", "", "", ""]]
+    llm, backbone, _ = llm_scores.utilities(lists, answers, rated)
     none = -np.inf
     assert llm.tolist() == [[3.0, 2.0, 4.0, none, none], [1.0, 5.0, none, none, none]]
-    assert rec.tolist() == [[5.0, 4.0, 3.0, 2.0, 1.0], [9.0, 8.0, none, none, none]]
+    assert backbone.tolist() == [[5.0, 4.0, 3.0, 2.0, 1.0], [9.0, 8.0, none, none, none]]
     for alpha, places in ((0.0, [1, 2, 3, 4, 5]), (0.9, [2, 3, 1, 4, 5]), (1.0, [2, 3, 1, 4, 5])):
-        assert (
-            aggregation.positions(aggregation.mixed(llm, rec, np.full(2, alpha)))[0].tolist()
-            == places
-        ), alpha
-    by_place = rated.model_copy(
-        update={"aggregation": load("toy", {"aggregation.utility": "position"}).aggregation}
-    )
-    assert llm_scores.utilities(lists, said, numbers, by_place)[0].tolist() == [
+        mixed = aggregation.mixed(llm, backbone, np.full(2, alpha))
+        assert aggregation.positions(mixed)[0].tolist() == places, alpha
+    by_position = load("toy", {"aggregation.utility": "position"}).aggregation
+    by_place = rated.model_copy(update={"aggregation": by_position})
+    assert llm_scores.utilities(lists, answers, by_place).llm.tolist() == [
         [-2, -3, -1, -4, -5],
         [-2, -1, -3, -4, -5],
     ]
-    known = {"ell": np.zeros(2), "task": "direct", "at": np.array([4, 2]), "llm": llm, "rec": rec}
-    assert learned_weight._told(known, np.arange(2)).tolist() == [False, True], (
-        "of a target that is not rated nothing is learnt"
+    known = case("pointwise", "all", llm, target=(4, 2), backbone_output=backbone)
+    assert learned_weight._informative(known, np.arange(2)).tolist() == [False, True], (
+        "a target that is not rated teaches nothing"
     )
     assert np.isfinite(learned_weight.learn([known], [np.arange(2)])).all()
 
@@ -137,31 +134,18 @@ def test_what_is_not_rated_or_not_there_stays_behind():
 def test_chunks_are_merged_where_their_values_cannot_be_compared():
     names, scores = list("abcde"), [2.0, 1.0, 0.5, 0.2, -1.0]
     lists = pd.DataFrame({"user_id": ["u"], "items": [names], "scores": [scores]})
-    said = pd.DataFrame(
-        {
-            "user_id": "u",
-            "item": names,
-            "value": [-1.0, -9.0, -2.0, -3.0, -8.0],
-            "chunk": [0, 1, 0, 0, 1],
-        }
-    )
-    said["template"] = "listwise"
-    numbers = {n: i for i, n in enumerate(names)}
+    answers = score_table("u", names, [-1.0, -9.0, -2.0, -3.0, -8.0], chunk=[0, 1, 0, 0, 1])
     by_title = load("toy", {"rerank.k_prime": 5, "rerank.chunk": 3})
-    llm, _ = llm_scores.utilities(lists, said, numbers, by_title)
-    assert llm[0].tolist() == said["value"].tolist(), (
+    llm = llm_scores.utilities(lists, answers, by_title).llm
+    assert llm[0].tolist() == answers["score"].tolist(), (
         "log-probabilities of titles are over all texts"
     )
-    llm, rec = llm_scores.utilities(
-        lists,
-        said,
-        numbers,
-        load("toy", {"rerank.k_prime": 5, "rerank.chunk": 3, "prompts.answers": "label"}),
-    )
-    p, share = np.exp(llm[0]), np.exp(rec[0]) / np.exp(rec[0]).sum()
+    by_label = load("toy", {"rerank.k_prime": 5, "rerank.chunk": 3, "prompts.answers": "label"})
+    llm, backbone, _ = llm_scores.utilities(lists, answers, by_label)
+    p, share = np.exp(llm[0]), np.exp(backbone[0]) / np.exp(backbone[0]).sum()
     assert p.sum() == pytest.approx(1.0) and p[[1, 4]].sum() == pytest.approx(share[[1, 4]].sum())
     assert p[0] / p[2] == pytest.approx(np.e) and p[4] / p[1] == pytest.approx(np.e)
-    whole = llm_scores.merged(np.array(said["value"]), np.zeros(5), np.array(scores))
-    assert np.diff(whole - said["value"]).tolist() == pytest.approx([0.0] * 4), (
+    whole = llm_scores.merged(np.array(answers["score"]), np.zeros(5), np.array(scores))
+    assert np.diff(whole - answers["score"]).tolist() == pytest.approx([0.0] * 4), (
         "one chunk keeps its differences"
     )

@@ -1,43 +1,51 @@
 """Who is asked which question."""
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raypipe.papers.llama4rec import prompt_requests, rendering
-from raypipe.papers.llama4rec.config import PromptConfig, load
+from raypipe.papers.llama4rec import (
+    augmentation_requests,
+    prompt_requests,
+    rendering,
+    tuning_requests,
+)
+from raypipe.papers.llama4rec.config import PromptConfig
+from raypipe.papers.llama4rec.histories import Histories
 
 
-def ask_of(toy, **fields):
-    base = {
-        "ask_id": "x",
-        "template": "listwise",
-        "user_id": "u",
-        "task": "direct",
-        "split": "test",
-        "history": [0, 1],
-    }
-    return prompt_requests.Ask(**{**base, "candidates": [2, 3], **fields})
-
-
-def test_evaluation_and_serving_word_the_same_ask_alike(toy, tmp_path):
-    toy.dataset.save(tmp_path)
-    ask = ask_of(toy, hint=[3], similar=[4])
-    batch = rendering.render_batch(pd.DataFrame([ask]), tmp_path, "title")
-    alone = rendering.render(ask, rendering.Catalogue.of(toy.dataset), "title")
-    assert batch["prompt"][0] == alone.text and batch["options"][0] == alone.options
-    assert batch["payload"][0] == (toy.items[2], toy.items[3])
-
-
-def test_the_answer_of_a_tuning_ask_is_its_true_option(toy):
-    book = rendering.Catalogue.of(toy.dataset)
-    ask = ask_of(toy, answer=3)
-    assert (
-        rendering.answer(ask, rendering.render(ask, book, "title"), book) == f' "{book.titles[3]}"'
+def builder_of(toy, config=None, similar=None, rating_history_length=20):
+    return prompt_requests.RequestBuilder(
+        toy, Histories(toy), config or PromptConfig(), rating_history_length, 0, "mf", similar
     )
-    rated = ask_of(toy, template="pointwise", ratings=[3.0, 4.0], candidates=[2], answer=4.4)
-    assert rendering.answer(rated, rendering.render(rated, book, "title"), book) == " 4"
+
+
+def request_of(template="listwise_logprobs", **fields):
+    content = {"history": [0, 1], "candidates": [2, 3]} | fields
+    return prompt_requests.PromptRequest(0, "mf", template, "direct", "test", "u", **content)
+
+
+def test_a_table_of_requests_is_rendered_like_a_single_one(toy):
+    catalogue = rendering.Catalogue.of(toy.dataset)
+    request = request_of(hint=[3], similar=[4])
+    table = rendering.render_table(prompt_requests.table([request]), catalogue, "title")
+    alone = rendering.render(request, catalogue, "title")
+    assert table["prompt"][0] == alone.text and table["options"][0] == alone.options
+    assert table["payload"][0] == (toy.items[2], toy.items[3])
+    identity = list(prompt_requests.IDENTITY)
+    assert table.loc[0, identity].tolist() == list(request[: len(identity)])
+
+
+def test_the_answer_of_a_tuning_request_is_its_true_option(toy):
+    catalogue = rendering.Catalogue.of(toy.dataset)
+
+    def answer(request):
+        prompt = rendering.render(request, catalogue, "title")
+        return rendering.answer(request, prompt, catalogue)
+
+    assert answer(request_of(answer=3)) == f' "{catalogue.titles[3]}"'
+    rated = request_of("pointwise", ratings=[3.0, 4.0], candidates=[2], answer=4.4)
+    assert answer(rated) == " 4"
 
 
 def lists_of(toy, task, part, depth=50):
@@ -51,40 +59,33 @@ def lists_of(toy, task, part, depth=50):
     return made
 
 
-def test_tuning_asks_hold_their_target_and_nothing_later(toy):
-    histories = prompt_requests.Histories(toy)
+def test_tuning_requests_hold_their_target_and_nothing_later(toy):
     lists = lists_of(toy, "sequential", "held")
-    made = prompt_requests.listwise(
-        toy, histories, "sequential", "held", lists, {}, PromptConfig(), 10, 0
-    )
-    assert len(made) > 20
+    builder = builder_of(toy, similar={})
+    requests = tuning_requests.rerank_tuning_requests(builder, "sequential", lists, 10, 1000)
+    assert len(requests) > 20
     whole = toy.rows("sequential")
-    for ask in made.itertuples():
-        assert ask.answer in ask.candidates and len(set(ask.candidates)) == 10
-        own = whole[whole["user_id"] == ask.user_id].sort_values("position")["i"].tolist()
-        before = own[: own.index(ask.answer)]
-        assert list(ask.history) == before[-20:], "the history ends before the target"
-        assert set(ask.hint) <= set(ask.candidates)
+    for request in requests.itertuples():
+        assert request.answer in request.candidates and len(set(request.candidates)) == 10
+        rows = whole[whole["user_id"] == request.user_id].sort_values("position")["i"].tolist()
+        before = rows[: rows.index(request.answer)]
+        assert list(request.history) == before[-20:], "the history ends before the target"
+        assert set(request.hint) <= set(request.candidates)
 
 
 def test_prompts_about_ratings_read_a_longer_history(toy):
-    histories = prompt_requests.Histories(toy)
-    made = prompt_requests.rating(toy, histories, "test", None, None, PromptConfig(history=4), 9, 0)
-    assert max(len(a.history) for a in made.itertuples()) == 9
-    for ask in made.itertuples():
-        assert list(ask.history) == list(histories.rated[ask.user_id].items[-9:]) and len(
-            ask.ratings
-        ) == len(ask.history)
+    builder = builder_of(toy, PromptConfig(history=4), rating_history_length=9)
+    requests = prompt_requests.rating_requests(builder, "test", None)
+    assert max(len(request.history) for request in requests.itertuples()) == 9
+    training = builder.histories.training_ratings
+    for request in requests.itertuples():
+        assert list(request.history) == list(training[request.user_id].items[-9:])
+        assert len(request.ratings) == len(request.history)
     lists = lists_of(toy, "sequential", "test", 3)
-    listed = prompt_requests.listwise(
-        toy, histories, "sequential", "test", lists, None, PromptConfig(history=4), 3, 0
-    )
-    single = prompt_requests.pointwise_candidates(
-        listed, histories, None, PromptConfig(history=4), 9
-    )
-    assert max(map(len, listed["history"])) == 4 and max(map(len, single["history"])) == 9
-    given = {}, {"llm.source": "org/model"}, {"prompts.rated": 7}
-    assert [load("toy", g).rated for g in given] == [50, 20, 7]
+    listed = prompt_requests.rerank_requests(builder, "sequential", "test", lists, 3)
+    single = prompt_requests.pointwise_requests(builder, "sequential", "test", lists, 3)
+    assert max(len(request.history) for request in listed.itertuples()) == 4
+    assert max(len(request.history) for request in single.itertuples()) == 9
 
 
 def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
@@ -116,35 +117,34 @@ def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
 
 def test_targets_that_no_hint_supports_are_left_out(toy):
     lists = lists_of(toy, "sequential", "held", depth=5)
-    made = prompt_requests.listwise(
-        toy, prompt_requests.Histories(toy), "sequential", "held", lists, None, PromptConfig(), 5, 0
-    )
+    requests = tuning_requests.rerank_tuning_requests(builder_of(toy), "sequential", lists, 5, 1000)
     held = toy.target_rows("sequential", "held")
-    assert 0 < len(made) < len(held)
-    assert all(len(a.hint) == 0 and len(a.similar) == 0 for a in made.itertuples())
+    assert 0 < len(requests) < len(held)
+    for request in requests.itertuples():
+        assert len(request.hint) == 0 and len(request.similar) == 0
 
 
 def test_pairs_and_picks_are_drawn_among_free_items(toy):
-    histories = prompt_requests.Histories(toy)
-    made = prompt_requests.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
-    assert len(made) == 2 * len(toy.users)
-    for ask in made.itertuples():
-        assert not set(ask.candidates) & set(histories.topk_train[ask.user_id].items)
-        assert len(set(ask.candidates)) == 3
-    again = prompt_requests.augmentation(toy, histories, PromptConfig(), 2, 3, "pick", 0)
-    assert all((a == b).all() for a, b in zip(made["candidates"], again["candidates"], strict=True))
+    builder, draw = builder_of(toy), augmentation_requests.Draw("pick", 2, 3)
+    requests = augmentation_requests.augmentation_requests(builder, draw, 0)
+    assert len(requests) == 2 * len(toy.users)
+    for request in requests.itertuples():
+        taken = builder.histories.training_positives[request.user_id].items
+        assert not set(request.candidates) & set(taken)
+        assert len(set(request.candidates)) == 3
+    again = augmentation_requests.augmentation_requests(builder, draw, 0)
+    pairs = zip(requests["candidates"], again["candidates"], strict=True)
+    assert all((first == second).all() for first, second in pairs)
 
 
 def test_in_later_rounds_they_come_from_the_models_list(toy):
-    histories = prompt_requests.Histories(toy)
     one, two = toy.users[:2]
-    seen = histories.topk_train[one].items[0]
-    ranked = {
-        one: np.append(np.setdiff1d(np.arange(20), histories.topk_train[one].items)[:4], seen)
-    }
-    made = prompt_requests.augmentation(
-        toy, histories, PromptConfig(similar=3), 1, 4, "pick", 0, ranked, {one: two}
-    )
-    assert list(made["user_id"]) == [one]  # the others have no list
-    assert set(made["candidates"][0]) == set(ranked[one][:4])
-    assert list(made["similar"][0]) == list(histories.topk_train[two].items[-3:])
+    builder = builder_of(toy, PromptConfig(similar=3), {one: two})
+    training = builder.histories.training_positives
+    unseen = np.setdiff1d(np.arange(20), training[one].items)[:4]
+    lists = {one: np.append(unseen, training[one].items[0])}
+    draw = augmentation_requests.Draw("pick", 1, 4)
+    requests = augmentation_requests.augmentation_requests(builder, draw, 0, lists)
+    assert list(requests["user_id"]) == [one]  # the others have no list
+    assert set(requests["candidates"][0]) == set(unseen)
+    assert list(requests["similar"][0]) == list(training[two].items[-3:])

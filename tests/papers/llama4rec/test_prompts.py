@@ -1,7 +1,6 @@
 """Prompts about candidates."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from raypipe.errors import ConfigError
@@ -13,22 +12,15 @@ from raypipe.papers.llama4rec.config import load
 
 
 def test_asks_in_chunks_hold_every_candidate_once():
-    about = {
-        "template": "listwise",
-        "user_id": "a/b",
-        "task": "direct",
-        "split": "test",
-        "history": [1],
-        "answer": -1,
-    }
-    ask = prompt_requests.Ask(ask_id="listwise/direct/test/0/a/b", candidates=np.arange(7), **about)
-    made = prompt_requests.in_chunks(pd.DataFrame([ask]), 3)
-    assert made["ask_id"].tolist() == [f"listwise/direct/test/{n}/a/b" for n in range(3)]
-    assert (
-        np.concatenate(made["candidates"].to_list()).tolist() == list(range(7))
-        and made["candidates"].map(len).max() == 3
+    request = prompt_requests.PromptRequest(
+        0, "mf", "listwise_logprobs", "direct", "test", "a/b", history=[1], candidates=np.arange(7)
     )
-    assert len(prompt_requests.in_chunks(pd.DataFrame([ask]), 7)) == 1
+    requests = prompt_requests.in_chunks(prompt_requests.table([request]), 3)
+    assert requests["chunk"].tolist() == [0, 1, 2]
+    candidates = requests["candidates"]
+    assert np.concatenate(candidates.to_list()).tolist() == list(range(7))
+    assert candidates.map(len).max() == 3
+    assert len(prompt_requests.in_chunks(prompt_requests.table([request]), 7)) == 1
     with pytest.raises(ConfigError, match="labelled by 26"):
         stages.plan(load("toy", {"rerank.k_prime": 40, "prompts.answers": "label"}))
     assert stages.plan(

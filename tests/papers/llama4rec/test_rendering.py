@@ -82,7 +82,7 @@ def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, 
         assert all(
             len(tokenizer(f' "{t}"', add_special_tokens=False)["input_ids"]) == 1 for t in titles
         )
-        own = set(rendering.corpus(source.dataset, [], [], run.prompts, run.rated))
+        own = set(rendering.corpus(source.dataset, [], [], run.prompts, run.rating_history_length))
         assert own <= read_texts
         shares.append(len(own))
     assert made["rows"] > sum(shares)
@@ -93,7 +93,7 @@ def test_the_newest_histories_end_with_the_last_training_item(toy):
     titles, rows = toy.dataset.items["title"].to_numpy(), toy.rows("direct")
     for user, own in rows.groupby("user_id"):
         train = list(titles[own[own["part"] == "train"]["i"].to_numpy()])
-        (text,) = texts.loc[texts["ask_id"] == f"newest/{user}", "answer"]
+        (text,) = texts.loc[texts["request_id"] == f"newest/{user}", "answer"]
         assert text.endswith(f'Answer: "{train[-1]}"') and [
             text.count(f'"{t}"') for t in train[-5:]
         ] == [1] * len(train[-5:])

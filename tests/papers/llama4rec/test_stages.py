@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 from raypipe.backbones.interaction_matrices import Augmentation
 from raypipe.papers.llama4rec import (
     augmentation,
+    prompt_requests,
+    prompts,
     stages,
     variants,
 )
@@ -61,81 +63,59 @@ def test_in_each_round_the_models_of_the_last_one_guide_the_llm():
 
 
 def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
-    def put(folder, asked):
-        made = pd.DataFrame(
-            asked, columns=["prompt_id", "template", "answer", "options", "payload"]
+    def write(folder, rows):
+        columns = ["seed", "backbone", "template", "answer", "options", "payload"]
+        frame = pd.DataFrame(rows, columns=columns)
+        frame["prompt_id"] = [str(number) for number in range(len(frame))]
+        prompts = frame.drop(columns="answer").assign(
+            prompt="", mode="score", pattern="", user_id="u/1", item_id="", attribute=""
         )
         (folder / "prompts" / "prompts").mkdir(parents=True)
         pq.write_table(
-            PROMPTS.from_frame(
-                made.drop(columns="answer").assign(prompt="", mode="score", pattern=""), "test"
-            ),
-            folder / "prompts" / "prompts" / "part-0.parquet",
+            PROMPTS.from_frame(prompts, "test"), folder / "prompts" / "prompts" / "part-0.parquet"
         )
         (folder / "completions").mkdir()
-        got = made[["prompt_id", "answer"]].assign(
-            logprobs=[[-1.0, -2.0]] * len(made), tokens_in=1, tokens_out=1, finished_at=1.0
+        completions = frame[["prompt_id", "answer"]].assign(
+            logprobs=[[-1.0, -2.0]] * len(frame), tokens_in=1, tokens_out=1, finished_at=1.0
         )
         pq.write_table(
-            COMPLETIONS.from_frame(got, "test"), folder / "completions" / "completions.parquet"
+            COMPLETIONS.from_frame(completions, "test"),
+            folder / "completions" / "completions.parquet",
         )
 
     def joined(name, **inputs):
         out = tmp_path / name / "out"
         out.mkdir()
+        inputs |= {part: tmp_path / name / part for part in ("prompts", "completions")}
         context = SimpleNamespace(
             name=name, out=out, inputs=inputs, input=lambda local: inputs[local]
         )
         return augmentation.augmentation(context, 0), out
 
     two = [" A", " B"], ["x", "y"]
-    put(
-        tmp_path / "1",
-        [("0/all/pair/u/1/0", "pair", " A", *two), ("1/all/pair/u/1/0", "pair", " A", *two)],
-    )
-    put(
-        tmp_path / "2",
-        [
-            ("0/mf/pair/u/1/0", "pair", " A", [" A", " B"], ["p", "q"]),
-            ("0/sasrec/pick/u/1/0", "pick", " A", *two),
-        ],
-    )
-    first, before = joined(
-        "1", prompts=tmp_path / "1" / "prompts", completions=tmp_path / "1" / "completions"
-    )
-    _, out = joined(
-        "2",
-        prompts=tmp_path / "2" / "prompts",
-        completions=tmp_path / "2" / "completions",
-        before=before,
-    )
+    write(tmp_path / "1", [(0, "all", "pair", " A", *two), (1, "all", "pair", " A", *two)])
+    other = [" A", " B"], ["p", "q"]
+    write(tmp_path / "2", [(0, "mf", "pair", " A", *other), (0, "sasrec", "pick", " A", *two)])
+    first, before = joined("1")
+    _, out = joined("2", before=before)
     assert first["pairs"] == 1  # the other is of another seed
     shared, own = Augmentation.read(out, "light_gcn"), Augmentation.read(out, "mf")
-    assert (
-        list(shared.pairs["preferred"]) == ["x"]
-        and list(shared.pairs["user_id"]) == ["u/1"]
-        and not len(shared.insertions)
-    )
-    assert len(own.pairs) == 2 and list(Augmentation.read(out, "sasrec").insertions["item_id"]) == [
-        "x"
-    ]
+    assert list(shared.pairs["preferred"]) == ["x"] and list(shared.pairs["user_id"]) == ["u/1"]
+    assert not len(shared.insertions) and len(own.pairs) == 2
+    assert list(Augmentation.read(out, "sasrec").insertions["item_id"]) == ["x"]
 
 
 def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_path):
-    from raypipe.papers.llama4rec import prompts
-
     store, key = Store(str(tmp_path)), "k" * 64
-    targets = (
-        toy.target_rows("direct", "test").assign(split="test"),
-        toy.target_rows("direct", "validation").assign(split="validation"),
-    )
-    lists = pd.concat(targets)[["user_id", "split"]].assign(
-        items=lambda f: [list(toy.items[:12])] * len(f)
-    )
+    targets = []
+    for split in ("test", "validation"):
+        targets.append(toy.target_rows("direct", split).assign(split=split))
+    lists = pd.concat(targets)[["user_id", "split"]]
+    lists = lists.assign(items=[list(toy.items[:12])] * len(lists))
     for name, save in (
         ("data", toy.dataset.save),
         ("split", toy.split.save),
-        ("model", lambda at: lists.to_parquet(at / "lists.parquet")),
+        ("model", lambda folder: lists.to_parquet(folder / "lists.parquet")),
     ):
         with store.writing(name, key, {}) as out:
             save(out)
@@ -147,35 +127,24 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
         "rerank": {"k_prime": 12, "chunk": 5, "pointwise_users": 20},
     }
     config = load("toy", given)
-    (part,) = prompts.of_backbones(config)
+    (part,) = prompts.backbone_parts(config)
     assert part == (0, "direct", "mf")
-    made = pd.concat(
-        prompts.in_words(ctx, config, part, prompts.rerank_asks(ctx, config, False, part))
-    )
-    kept = prompts.read_asks(ctx.out, part)
-    assert (
-        made["prompt_id"].tolist() == [f"0/mf/{name}" for name in kept["ask_id"]]
-        and made["prompt_id"].is_unique
-    )
-    listwise = kept[kept["template"] == "listwise"]
+    requests = prompts.rerank(ctx, config, False, part)
+    rendered = pd.concat(prompts._rendered(ctx, config, part, requests))
+    kept = prompts.read_requests(ctx.out, part)
+    identity = list(prompt_requests.IDENTITY)
+    assert rendered[identity].values.tolist() == kept[identity].values.tolist()
+    assert rendered["prompt_id"].is_unique
+    listwise = kept[kept["template"] == "listwise_logprobs"]
     assert len(listwise) == 3 * len(lists), "twelve candidates in chunks of five"
     single = kept[kept["template"] == "pointwise"]
     assert single["user_id"].nunique() == 20 and set(single["split"]) == {"validation"}
     assert len(single) == 20 * min(12, config.rerank.pointwise_k)
 
     config = load("toy", {**given, "rerank": {"k_prime": 12, "written": True}})
-    made = pd.concat(
-        prompts.in_words(
-            replace(ctx, out=tmp_path / "other"),
-            config,
-            part,
-            prompts.rerank_asks(ctx, config, False, part),
-        )
-    )
-    order = made[made["template"] == "written"]
-    assert (
-        len(order) == len(lists)
-        and set(order["mode"]) == {"form"}
-        and set(order["options"].map(len)) == {12}
-    )
-    assert order["prompt_id"].str.startswith("0/mf/listwise/direct/").all()
+    other = replace(ctx, out=tmp_path / "other")
+    requests = prompts.rerank(ctx, config, False, part)
+    rendered = pd.concat(prompts._rendered(other, config, part, requests))
+    orders = rendered[rendered["template"] == "listwise_constrained"]
+    assert len(orders) == len(lists) and set(orders["mode"]) == {"form"}
+    assert set(orders["options"].map(len)) == {12} and orders["pattern"].all()

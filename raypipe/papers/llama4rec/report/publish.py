@@ -16,7 +16,7 @@ import pandas as pd
 
 from raypipe.cluster import session
 from raypipe.data.split import PARTS, Split, evaluated_users
-from raypipe.papers.llama4rec.config import Llama4RecConfig
+from raypipe.papers.llama4rec.config import FOLDERS, Llama4RecConfig
 from raypipe.papers.llama4rec.report import page, result_rows, text
 from raypipe.papers.llama4rec.report.answer import answer
 from raypipe.papers.llama4rec.report.llm_costs import llm_costs
@@ -24,9 +24,6 @@ from raypipe.papers.llama4rec.report.result_tables import task_tables
 from raypipe.pipeline.runner import Done
 from raypipe.pipeline.store import Store
 from raypipe.reports import environment, run_folder
-
-#: settings that name folders of this machine, which a report does not show
-FOLDERS: Any = {"data": {"dir"}, "llm": {"tune": {"sources": {"__all__": {"data": {"dir"}}}}}}
 
 #: columns of the split that only the pipeline needs
 INTERNAL = ["held", "hidden", "part"]

@@ -1,10 +1,10 @@
-"""What the LLM was asked and answered, for the page: data augmentation as it comes, and the users whom aggregation moved most."""
+"""Sample prompts and answers of the LLM for the report: data augmentation, and the users whom mixing moved most."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -12,6 +12,9 @@ from raypipe.backbones import registry
 from raypipe.cluster import ray_data
 from raypipe.data.dataset import Dataset
 from raypipe.papers.llama4rec.config import Llama4RecConfig
+from raypipe.papers.llama4rec.llm_scores import LISTWISE
+from raypipe.papers.llama4rec.mixing import Choice
+from raypipe.papers.llama4rec.prompt_requests import IDENTITY
 from raypipe.schema import ITEM, TITLE, USER
 
 #: candidates of a sample that are shown, beside the target
@@ -20,86 +23,94 @@ SHOWN = 10
 OPTIONS = 5
 
 
+class _Wave(NamedTuple):
+    """The prompts of a wave, and its completions by prompt_id."""
+
+    prompts: pd.DataFrame
+    completions: pd.DataFrame
+
+    def about(self, choice: Choice, seed: int) -> pd.DataFrame:
+        """The test prompts of a backbone, by the ranking that was chosen for it."""
+        prompts = self.prompts
+        listwise = choice["ranking"] == "listwise"
+        rows = prompts["template"].isin([*LISTWISE] if listwise else ["pointwise"])
+        rows &= prompts["seed"].eq(seed) & prompts["backbone"].eq(choice["backbone"])
+        rows &= prompts["task"].eq(choice["task"]) & prompts["split"].eq("test")
+        return prompts[rows]
+
+
 def samples(
     config: Llama4RecConfig,
-    of: Callable[[str], Path],
-    chosen: Sequence[dict[str, Any]],
+    artifact: Callable[[str], Path],
+    chosen: Sequence[Choice],
     each: int = 2,
 ) -> list[dict[str, Any]]:
-    """`each` prompts of each template of data augmentation; of re-ranking and rating, for each backbone, the test users of the
-    first seed whose target the mixing moved most up and most down, or whose error it made smaller and larger.
+    """Some prompts of each template of data augmentation, and of each backbone's re-ranking or rating.
+
+    Of re-ranking they are about the test users of the first seed whose target the mixing moved most up and most down,
+    of rating about those whose error it made smaller and larger.
 
     Args:
-        of: name of a stage -> its output.
-        chosen: what was chosen for Llama4Rec on validation, one for each backbone.
+        artifact: name of a stage -> its output.
+        chosen: what validation chose for Llama4Rec, one for each backbone.
+        each: prompts of a template of data augmentation.
 
     Returns:
-        for each its id, `about` (why it is shown), prompt, options (text, and log-probability or None) best first, the columns of
-        a table of the candidates in final order, and its lines (first: whether it is the target).
+        for each its id, `about` (why it is shown), prompt, options (text, and log-probability or None) best first, the
+        columns of a table of the candidates in final order, and its lines (first: whether it is the target).
     """
-    asked, got = _asked(of, "augment")
-    made = [
-        _sample(row, got, "")
-        for row in asked.sort_values("prompt_id").groupby("template").head(each).itertuples()
-    ]
-    waves = {name: _asked(of, name) for name in ("llama4rec", "llama4rec-pointwise")}
-    items = Dataset.load(of("data")).items
+    augmentation = _read_wave(artifact, "augment")
+    shown = []
+    by_template = augmentation.prompts.sort_values("prompt_id").groupby("template")
+    for row in by_template.head(each).itertuples():
+        shown.append(_sample(row, augmentation.completions, ""))
+    items = Dataset.load(artifact("data")).items
     titles = dict(zip(items[ITEM], items[TITLE], strict=True))
     for choice in chosen:
-        task, backbone, template = choice["task"], choice["backbone"], choice["ranking"]
-        frame = pd.read_parquet(
-            of("evaluate") / f"seed{config.seed}" / f"{task}.{backbone}.llama4rec.parquet"
-        )
-        asked, got = waves[
-            "llama4rec" if task == "rating" or template == "listwise" else "llama4rec-pointwise"
-        ]
-        own = asked[
-            asked["prompt_id"].str.startswith(f"{config.seed}/{backbone}/{template}/{task}/test/")
-        ]
-        for about, user in _moved(frame, task).items():
-            # one prompt a user; where candidates are asked in chunks or one by one, the first
-            of_user = own[
-                [_user(prompt_id, template, task) == user for prompt_id in own["prompt_id"]]
-            ]
+        wave = _read_wave(artifact, _wave_name(choice))
+        prompts = wave.about(choice, config.seed)
+        file = f"{choice['task']}.{choice['backbone']}.llama4rec.parquet"
+        frame = pd.read_parquet(artifact("evaluate") / f"seed{config.seed}" / file)
+        for reason, user in _moved(frame, choice["task"]).items():
+            # one prompt a user; where candidates take several prompts, the first
+            of_user = prompts[prompts[USER] == user]
             for row in of_user.head(1).itertuples():
-                told = f"{registry.title(backbone)}, {about}" + (
-                    f", the first of {len(of_user)} prompts" * (len(of_user) > 1)
-                )
-                made.append(
-                    _sample(row, got, told) | _outcome(frame[frame[USER] == user], task, titles)
-                )
-    return made
+                about = f"{registry.title(choice['backbone'])}, {reason}"
+                if len(of_user) > 1:
+                    about += f", the first of {len(of_user)} prompts"
+                outcome = _outcome(frame[frame[USER] == user], choice["task"], titles)
+                shown.append(_sample(row, wave.completions, about) | outcome)
+    return shown
 
 
-def _asked(of: Callable[[str], Path], wave: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The prompts of a wave, and its completions by id."""
-    got = pd.read_parquet(of(f"completions/{wave}") / "completions.parquet").set_index("prompt_id")
-    asked = ray_data.read_finished(str(of(f"prompts/{wave}") / "prompts"))
-    return asked if len(asked) else pd.DataFrame(columns=["prompt_id", "template"], dtype=str), got
+def _wave_name(choice: Choice) -> str:
+    """The wave whose prompts a backbone's test lists were ranked by."""
+    listwise = choice["task"] == "rating" or choice["ranking"] == "listwise"
+    return "llama4rec" if listwise else "llama4rec-pointwise"
 
 
-def _user(prompt_id: str, template: str, task: str) -> str:
-    """Who a test prompt is about: seed/backbone/template/task/test/, then user (rating), chunk/user or user/item number."""
-    rest = prompt_id.split("/", 5)[5]
-    return (
-        rest
-        if task == "rating"
-        else rest.partition("/")[2]
-        if template == "listwise"
-        else rest.rpartition("/")[0]
-    )
+def _read_wave(artifact: Callable[[str], Path], wave: str) -> _Wave:
+    completions = pd.read_parquet(artifact(f"completions/{wave}") / "completions.parquet")
+    prompts = ray_data.read_finished(str(artifact(f"prompts/{wave}") / "prompts"))
+    if not len(prompts):
+        prompts = pd.DataFrame(columns=["prompt_id", *IDENTITY], dtype=str)
+    return _Wave(prompts, completions.set_index("prompt_id"))
 
 
-def _sample(row: Any, got: pd.DataFrame, about: str) -> dict[str, Any]:
-    answer = got.loc[row.prompt_id]
-    if len(answer["logprobs"]):
-        told = (
-            {"text": o.strip(), "value": float(v)}
-            for o, v in zip(row.options, answer["logprobs"], strict=True)
-        )
-        options = sorted(told, key=lambda o: -o["value"])
+def _sample(row: Any, completions: pd.DataFrame, about: str) -> dict[str, Any]:
+    """A prompt with its answer.
+
+    Args:
+        row: a PROMPTS row, as itertuples gives it.
+    """
+    completion = completions.loc[row.prompt_id]
+    options: list[dict[str, Any]] = []
+    if len(completion["logprobs"]):
+        for option, value in zip(row.options, completion["logprobs"], strict=True):
+            options.append({"text": option.strip(), "value": float(value)})
+        options.sort(key=lambda option: -option["value"])
     else:
-        options = [{"text": answer["answer"].strip() or "(no answer)", "value": None}]
+        options.append({"text": completion["answer"].strip() or "(no answer)", "value": None})
     return {
         "id": row.prompt_id,
         "about": about,

@@ -7,8 +7,6 @@ import pytest
 from raypipe.papers.llama4rec.config import load
 from raypipe.papers.llama4rec.report.samples import samples
 
-COLUMNS = ["prompt_id", "template", "prompt", "mode", "pattern", "options", "payload"]
-
 
 @pytest.fixture
 def artifacts(toy, tmp_path):
@@ -16,36 +14,31 @@ def artifacts(toy, tmp_path):
     ids, of = list(toy.items[:12]), lambda stage: tmp_path / stage.replace("/", ".")
     of("data").mkdir()
     toy.dataset.save(of("data"))
-    asked = {
-        "augment": [
-            ("0/all/pair/u/0", "pair"),
-            ("0/all/pair/u/1", "pair"),
-            ("0/all/pair/u/2", "pair"),
-        ],
-        "llama4rec": [
-            (f"0/sasrec/listwise/sequential/test/{chunk}/{user}", "listwise")
-            for user in ("a/b", "hurt", "still")
-            for chunk in (0, 1)
-        ]
-        + [(f"0/deepfm/pointwise/rating/test/{user}", "pointwise") for user in ("a/b", "hurt")],
-        "llama4rec-pointwise": [],
-    }
-    for wave, rows in asked.items():
-        if rows:
-            made = [
-                (i, template, f"about {i}", "score", "", [" x", " y"], ["1", "2"])
-                for i, template in rows
-            ]
+    pairs = [("all", "pair", "augment", "augment", "u", number) for number in range(3)]
+    lists = [
+        ("sasrec", "listwise_logprobs", "sequential", "test", user, chunk)
+        for user in ("a/b", "hurt", "still")
+        for chunk in (0, 1)
+    ]
+    ratings = [("deepfm", "pointwise", "rating", "test", user, 0) for user in ("a/b", "hurt")]
+    waves = {"augment": pairs, "llama4rec": lists + ratings, "llama4rec-pointwise": []}
+    identity = ["backbone", "template", "task", "split", "user_id", "chunk"]
+    for wave, about in waves.items():
+        prompts = pd.DataFrame(about, columns=identity).assign(seed=0, mode="score", pattern="")
+        prompt_ids = ["/".join(map(str, row)) for row in about]
+        prompts["prompt_id"] = prompt_ids
+        prompts["prompt"] = [f"about {name}" for name in prompt_ids]
+        prompts["options"] = [[" x", " y"]] * len(prompt_ids)
+        prompts["payload"] = [["1", "2"]] * len(prompt_ids)
+        if len(prompts):
             (of(f"prompts/{wave}") / "prompts").mkdir(parents=True)
-            pd.DataFrame(made, columns=COLUMNS).to_parquet(
-                of(f"prompts/{wave}") / "prompts" / "part.parquet"
-            )
+            prompts.to_parquet(of(f"prompts/{wave}") / "prompts" / "part.parquet")
         of(f"completions/{wave}").mkdir()
         got = pd.DataFrame(
             {
-                "prompt_id": [i for i, _ in rows],
+                "prompt_id": prompt_ids,
                 "answer": "",
-                "logprobs": [np.array([-2.0, -1.0]) for _ in rows],
+                "logprobs": [np.array([-2.0, -1.0])] * len(prompt_ids),
             }
         )
         got.to_parquet(of(f"completions/{wave}") / "completions.parquet")
@@ -85,12 +78,12 @@ def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifact
     ]
     got = samples(load("toy"), artifacts, chosen)
     assert [s["id"] for s in got] == [
-        "0/all/pair/u/0",
-        "0/all/pair/u/1",
-        "0/sasrec/listwise/sequential/test/0/a/b",
-        "0/sasrec/listwise/sequential/test/0/hurt",
-        "0/deepfm/pointwise/rating/test/a/b",
-        "0/deepfm/pointwise/rating/test/hurt",
+        "all/pair/augment/augment/u/0",
+        "all/pair/augment/augment/u/1",
+        "sasrec/listwise_logprobs/sequential/test/a/b/0",
+        "sasrec/listwise_logprobs/sequential/test/hurt/0",
+        "deepfm/pointwise/rating/test/a/b/0",
+        "deepfm/pointwise/rating/test/hurt/0",
     ]
     assert [o["text"] for o in got[0]["options"]] == ["y", "x"], "the most probable first"
     up, down = got[2:4]
@@ -118,4 +111,4 @@ def test_nobody_is_shown_where_the_llm_changed_nothing(artifacts):
         artifacts,
         [{"task": "sequential", "backbone": "sasrec", "ranking": "listwise"}],
     )
-    assert {s["id"].split("/")[2] for s in got} == {"pair"}
+    assert {s["id"].split("/")[1] for s in got} == {"pair"}
