@@ -35,7 +35,9 @@ def test_the_closure_holds_what_the_body_imports_however_deep():
 def test_a_partial_has_the_version_of_its_function():
     body = partial(partial(backbones.fit_backbone, name="mf"), seed=1)
     assert (
-        code_version(body) == code_version(backbones.fit_backbone) != code_version(prompts.rerank_prompts)
+        code_version(body)
+        == code_version(backbones.fit_backbone)
+        != code_version(prompts.rerank_prompts)
     )
 
 
