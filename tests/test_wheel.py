@@ -147,7 +147,7 @@ def test_the_snippet_of_the_readme_runs_as_printed(python, tmp_path):
     raw.interactions.to_pandas().to_csv(tmp_path / "interactions.csv", index=False)
     raw.items.to_pandas().to_csv(tmp_path / "items.csv", index=False)
     (tmp_path / "snippet.py").write_text(snippet)
-    printed = run(python, "snippet.py", cwd=tmp_path, RAY_AUTH_MODE="token").splitlines()
+    printed = run(python, "snippet.py", cwd=tmp_path).splitlines()
     titles = set(raw.items["title"].to_pylist())
     lines = [line.split(maxsplit=1) for line in printed[-5:]]
     assert [rank for rank, _ in lines] == ["1", "2", "3", "4", "5"]
