@@ -1,7 +1,8 @@
-"""Adam for backbones: dense, and for large tables in the rows of the batch alone.
+"""Adam for backbones: dense, or lazy for large tables, which updates only the rows of the batch.
 
-A dense step reads and writes the whole table and both its moments, so that on large data its cost is that of the table, not
-that of the batch. torch's SparseAdam changes the rows that the batch touched, and leaves the moments of the others as they are.
+A dense step reads and writes the whole table and both its moments, so its cost grows with the
+table instead of the batch. torch's SparseAdam updates the rows that the batch looked up, and
+leaves the moments of the others unchanged.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-#: a table is lazy from so many rows for each row that a batch looks up; below, the dense step is the cheaper one
+#: lazy updates need at least this many table rows per looked-up row; below, dense steps are cheaper
 LAZY_FROM = 4
 
 
-def pays(rows: int, looked_up: int) -> bool:
-    """Whether a table of `rows` rows, of which a batch looks up at most so many, is to be updated lazily."""
+def lazy_update_pays(rows: int, looked_up: int) -> bool:
+    """Whether lazy updates are cheaper for a table of `rows` rows, `looked_up` of them a batch."""
     return rows >= LAZY_FROM * looked_up
 
 
@@ -43,7 +44,7 @@ class Adam:
             part.step()
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Both moments and the count of steps of every weight, as "PART.WEIGHT.NAME"."""
+        """Both moments and the step count of every weight, as "PART.WEIGHT.NAME"."""
         return {
             f"{n}.{index}.{key}": torch.as_tensor(value)
             for n, part in enumerate(self.parts)
@@ -52,14 +53,13 @@ class Adam:
         }
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take what `tensors` gave."""
+        """Restore the state that `tensors` returned."""
         for n, part in enumerate(self.parts):
             state: dict[int, dict[str, torch.Tensor | int]] = {}
             for name, tensor in tensors.items():
-                at, index, key = name.split(".", 2)
-                if (
-                    int(at) == n
-                ):  # SparseAdam counts its steps with a plain int, and rounds otherwise with a tensor
+                number, index, key = name.split(".", 2)
+                if int(number) == n:
+                    # SparseAdam needs its step count as an int; with a tensor it would round
                     count = key == "step" and isinstance(part, torch.optim.SparseAdam)
                     state.setdefault(int(index), {})[key] = int(tensor) if count else tensor
             part.load_state_dict(
@@ -68,14 +68,14 @@ class Adam:
 
 
 def average(model: nn.Module, rank: int, world: int, add: Callable[[torch.Tensor], None]) -> None:
-    """Make every gradient the mean over the workers; `add` sums a tensor over them, in place.
+    """Average every gradient over the workers; `add` sums a tensor over them, in place.
 
-    Dense gradients travel in one exchange. Of a sparse one each worker puts its rows in a place of its own, so that what travels
-    grows with the batch, not with the table.
+    Dense gradients are exchanged in one tensor. For a sparse one, each worker fills its own slice of
+    the exchanged rows, so the traffic grows with the batch instead of the table.
     """
-    owners = [p for p in model.parameters() if p.requires_grad]
-    sparse = [p for p in owners if p.grad is not None and p.grad.is_sparse]
-    dense = [p for p in owners if p.grad is None or not p.grad.is_sparse]
+    weights = [p for p in model.parameters() if p.requires_grad]
+    sparse = [p for p in weights if p.grad is not None and p.grad.is_sparse]
+    dense = [p for p in weights if p.grad is None or not p.grad.is_sparse]
     if dense:
         flat = torch.cat(
             [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in dense]

@@ -1,11 +1,11 @@
-"""Keeps the memory that training frees, so that the next step need not ask the system for it again."""
+"""Keep freed memory in the process, so that the next training step can reuse it."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 
-#: glibc's malloc.h, mallopt(3): parameter -> value; a block of 32 MiB is the largest that the heap may hold
+#: glibc's malloc.h, mallopt(3): parameter -> value; blocks of up to 32 MiB stay in the heap
 SETTINGS = {
     -3: 32 << 20,
     -1: 2**31 - 1,
@@ -15,10 +15,11 @@ SETTINGS = {
 
 @functools.cache
 def keep_freed() -> bool:
-    """Let malloc reuse large blocks in place of mapping each anew, for the rest of this process; True where that is possible.
+    """Let malloc reuse large blocks for the rest of this process; False where that is impossible.
 
-    A step frees and asks for the same tensors of some MB again and again. By default glibc gives them back to the kernel, which
-    clears every page before it is used anew: a third of the time of some backbones on a CPU (docs/backbones.md).
+    A training step frees and allocates the same tensors of some MB again and again. By default glibc
+    returns them to the kernel, which clears every page before its next use. For some backbones this
+    takes a third of the time on a CPU (docs/backbones.md).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,6 +1,7 @@
-"""What a backbone is given: the arrays of a log, and the questions. No torch, so that what only makes them starts quickly.
+"""The input of a backbone: the arrays of a log, and the queries for evaluation.
 
-Q = questions, B = questions of a batch, U = users, I = items, P = pairs. Ids of users and items are row numbers.
+No import of torch, so that processes that only build arrays start quickly. Q = queries, B = queries
+of a batch, U = users, I = items, P = pairs. Ids of users and items are row numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Ragged(NamedTuple):
         return len(self.start) - 1
 
     def row(self, n: int) -> np.ndarray:
+        """List n."""
         return self.values[self.start[n] : self.start[n + 1]]
 
     def last(self, rows: np.ndarray, width: int, padding: int) -> np.ndarray:
@@ -42,13 +44,14 @@ class Ragged(NamedTuple):
 
     @classmethod
     def from_slices(cls, values: np.ndarray, begin: np.ndarray, length: np.ndarray) -> Ragged:
-        """Lists that are pieces of one array: list n is values[begin[n] : begin[n] + length[n]]."""
+        """Lists that are slices of one array: values[begin[n] : begin[n] + length[n]]."""
         start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
-        at = np.arange(start[-1]) + np.repeat(begin - start[:-1], length)
-        return cls(start, values[at].astype(np.int64))
+        index = np.arange(start[-1]) + np.repeat(begin - start[:-1], length)
+        return cls(start, values[index].astype(np.int64))
 
     @classmethod
     def from_lists(cls, lists: list[np.ndarray]) -> Ragged:
+        """From one array per list."""
         start = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64)
         return cls(
             start, np.concatenate(lists).astype(np.int64) if lists else np.empty(0, np.int64)
@@ -56,9 +59,13 @@ class Ragged(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """Questions to a top-k model: user [Q], what the user had done before (oldest first), and the true next item [Q].
+    """Queries to a top-k model.
 
-    `masked`: the history is not recommended again.
+    Attributes:
+        user: [Q] users.
+        history: Q lists of the user's earlier items, oldest first.
+        target: [Q] the true next item.
+        masked: whether the history may not be recommended again.
     """
 
     user: np.ndarray
@@ -67,13 +74,18 @@ class Queries(NamedTuple):
     masked: bool = True
 
     def part(self, rows: np.ndarray) -> Queries:
-        """Some of the questions."""
+        """The queries of some rows."""
         return Queries(self.user[rows], self.history.take(rows), self.target[rows], self.masked)
 
 
 class SetQueries(NamedTuple):
-    """Questions with several right answers: user [Q], items that are not recommended again, the right ones, and the catalogue [C]
-    that is ranked.
+    """Queries with several relevant items.
+
+    Attributes:
+        user: [Q] users.
+        seen: Q lists of items that are not recommended again.
+        targets: Q lists of relevant items.
+        catalogue: [C] the items that are ranked.
     """
 
     user: np.ndarray
@@ -82,36 +94,37 @@ class SetQueries(NamedTuple):
     catalogue: np.ndarray
 
     def part(self, rows: np.ndarray) -> SetQueries:
-        """Some of the questions."""
+        """The queries of some rows."""
         return SetQueries(
             self.user[rows], self.seen.take(rows), self.targets.take(rows), self.catalogue
         )
 
 
 class RatingQueries(NamedTuple):
-    """Questions to a rating model: user [Q], item [Q], true rating [Q]."""
+    """Queries to a rating model: user [Q], item [Q], true rating [Q]."""
 
     user: np.ndarray
     item: np.ndarray
     rating: np.ndarray
 
     def part(self, rows: np.ndarray) -> RatingQueries:
-        """Some of the questions."""
+        """The queries of some rows."""
         return RatingQueries(self.user[rows], self.item[rows], self.rating[rows])
 
 
 @dataclass(frozen=True)
 class FitData:
-    """What a backbone is fitted on.
+    """The data that a backbone is fitted on.
 
     Args:
         user, item, rating: [N] training rows, sorted by user, oldest first.
-        sequences: U lists of training items, oldest first; with data augmentation the inserted ones stand among them (L9).
+        sequences: U lists of training items, oldest first, with the items that data augmentation
+            inserted (L9).
         pairs: [P, 3] user, preferred item, other item: pairs judged by the LLM (L7); P may be 0.
         user_codes: [U, F] category numbers of the user features; item_codes: [I, G].
         user_sizes, item_sizes: number of categories of each feature.
-        validation: what early stopping looks at.
-        texts: what direct backbones begin with in place of ids (RecLM R6, R7).
+        validation: queries for early stopping.
+        texts: text vectors that direct backbones use instead of ids (RecLM R6, R7).
     """
 
     n_users: int

@@ -1,7 +1,7 @@
-"""What direct models without gradient descent share: the interaction matrix, no training batches, similar users.
+"""Shared by direct models without gradient descent: the interaction matrix and similar users.
 
-They are built whole from the training rows, so the loop ends after one epoch without a step. Pairs judged by the LLM are not
-used: a closed form has no loss that they could enter.
+The constructor computes the whole model from the training rows, so the loop ends after one epoch
+without a step. Preference pairs of the LLM are not used, because a closed form has no loss for them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from scipy import sparse
 from raypipe.backbones import contract
 from raypipe.seeding import generator
 
-#: width of the random projection that stands for a user's history
+#: width of the random projection of a user's history
 SKETCH = 256
 
 
 class Options(contract.Options):
-    """No hyper-parameter of the loop matters here."""
+    """Hyper-parameters of closed-form models; those of the training loop have no effect."""
 
     epochs: int = Field(1, ge=1, le=1)
 
 
 class ClosedRanker(contract.Ranker):
-    """A direct model whose answer is a formula of the training rows."""
+    """A direct model whose scores are a formula of the training rows."""
 
     task = "direct"
 
@@ -44,12 +44,12 @@ class ClosedRanker(contract.Ranker):
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         return iter(())
 
-    def taken(self, user_B: torch.Tensor) -> sparse.csr_matrix:
+    def interactions(self, user_B: torch.Tensor) -> sparse.csr_matrix:
         """[B, I] training rows of some users."""
         return self.rows[user_B.cpu().numpy()]
 
     def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
-        """[U, 256] a random projection of the histories, whose cosines are near those of the histories themselves."""
+        """[U, 256] random projections of the histories; they preserve cosines approximately."""
         signs = generator(0, "sketch").choice(
             np.array([-1.0, 1.0], dtype=np.float32), (self.n_items, SKETCH)
         )

@@ -1,10 +1,10 @@
-"""What a backbone is given, and what it must offer.
+"""The contract of a backbone: its input and the methods that it must have.
 
-A backbone is one file in direct/, sequential/ or rating/ with two classes: `Options` (its hyper-parameters) and `Model`.
-The loop in fit.py, the scoring below and everything after it know only this contract.
+A backbone is one file in direct/, sequential/ or rating/ with two classes: `Options`, its
+hyper-parameters, and `Model`. The training loop, scoring and all later code use only this contract.
 
-B = queries in a batch, T = length of a padded history, I = items, U = users, d = embedding size. Item and user ids are row
-numbers; padding is I (one past the last item).
+B = queries in a batch, T = length of a padded history, I = items, U = users, d = embedding size.
+Item and user ids are row numbers. Padding is I, one past the last item.
 """
 
 from __future__ import annotations
@@ -33,34 +33,37 @@ __all__ = [
     "SetQueries",
 ]
 
-#: batches that are drawn at once, so that they share the overhead of a draw
-AHEAD = 64
+#: batches that are drawn together, to share the overhead of a draw
+BATCHES_PER_DRAW = 64
 
 
 class Options(Config):
-    """Hyper-parameters that every backbone has; each names its own beside them."""
+    """Hyper-parameters of every backbone. Each backbone adds its own."""
 
-    embedding_size: int = Field(64, ge=1)
-    epochs: int = Field(200, ge=1, description="at most; validation stops earlier")
-    batch_size: int = Field(2048, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    embedding_size: int = Field(64, ge=1, description="width of the embeddings")
+    epochs: int = Field(200, ge=1, description="most epochs; early stopping may end before")
+    batch_size: int = Field(2048, ge=1, description="training rows a step")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
     reg: float = Field(1e-4, ge=0, description="L2 penalty")
     evaluate_every: int = Field(1, ge=1, description="epochs between validations")
-    patience: int = Field(10, ge=1, description="validations without gain before stopping")
+    patience: int = Field(
+        10, ge=1, description="validations without improvement before the fit stops"
+    )
 
 
 class Backbone(nn.Module):
     """Base of every backbone.
 
-    A subclass is built as Model(data, options); its random draws come from torch's generator, which the loop seeds.
+    A subclass is built as Model(data, options). Its random draws come from torch's generator, which
+    the training loop seeds.
     """
 
     task: ClassVar[str]
-    #: whether bfloat16 arithmetic pays on a GPU
+    #: whether bfloat16 arithmetic is faster on a GPU
     mixed_precision: ClassVar[bool] = False
-    #: whether it can begin with texts in place of ids
+    #: whether it can use text vectors instead of ids
     takes_texts: ClassVar[bool] = False
-    #: tables by name whose gradients are sparse: the optimizer changes the rows of a batch alone
+    #: names of tables with sparse gradients: the optimizer updates only the rows of the batch
     lazy: tuple[str, ...] = ()
 
     def __init__(self, data: FitData, options: Options) -> None:
@@ -72,7 +75,7 @@ class Backbone(nn.Module):
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         """One epoch of training batches, drawn by `rng`, on the CPU.
 
-        The first dimension of every tensor of a batch is the batch: several workers take a part of its rows each.
+        The first dimension of every tensor is the batch. Several workers divide its rows.
         """
         raise NotImplementedError
 
@@ -82,14 +85,14 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def begin_scoring(self) -> None:
         """Called once before scoring with fixed weights, e.g. to propagate a graph."""
 
     def user_embeddings(self, data: FitData) -> torch.Tensor:
-        """[U, d] embeddings that similar users are found by (eq. 3, LO20)."""
+        """[U, d] embeddings for the search of similar users (eq. 3, LO20)."""
         raise NotImplementedError
 
 
@@ -101,7 +104,11 @@ class Ranker(Backbone):
     personal: ClassVar[bool] = True
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
-        """[B, I] scores of all items. history_BT is padded on the left; direct models ignore it."""
+        """[B, I] scores of all items.
+
+        Args:
+            history_BT: padded on the left; direct models ignore it.
+        """
         raise NotImplementedError
 
 

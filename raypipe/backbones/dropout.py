@@ -1,4 +1,4 @@
-"""Dropout whose mask costs little on a CPU, where drawing a float for each number takes longer than the layer around it."""
+"""Dropout with a cheap mask on a CPU, where one random float per number costs more than the layer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ STEPS = 256
 
 
 def dropout(x: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
-    """Zero each number with probability `rate` and scale the rest, so that the mean stays; as F.dropout.
+    """Zero each number with probability `rate` and scale the rest to keep the mean, as F.dropout.
 
-    On a CPU a random 64-bit number decides over eight places, and the rate is rounded to a multiple of 1/256.
+    On a CPU each random 64-bit number decides on eight places, and the rate is rounded to a multiple
+    of 1/256.
     """
     if not training or rate == 0:
         return x

@@ -1,19 +1,21 @@
-"""What a direct backbone begins with for each user and item: ids, texts, or texts and profiles (RecLM R6 to R8).
+"""Input vectors of users and items in direct backbones: ids, texts, profiles (RecLM R6 to R8).
 
 U = users, I = items, N = U + I, d = embedding size, dt = size of a text vector.
 
 ids                   one vector each, learned
-texts                 user: x_u, learned; item: T_raw(f_v) (R6), so that items never seen in training have one, too
-texts and profiles    Psi(x_u | T_pro(p_u)) and Psi(T_raw(f_v) | T_pro(p_v)) (R7, the equation and not the text below it: RO8)
-the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi begins as zero: profiles add what training gains by them,
-                      and Psi need not learn anew what the base input says; the backbones' default, by measurement
+texts                 user: x_u, learned; item: T_raw(f_v) (R6), which also covers cold-start items
+texts and profiles    Psi(x_u | T_pro(p_u)) and Psi(T_raw(f_v) | T_pro(p_v)) (R7 by the equation
+                      instead of the text below it: RO8)
+the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi starts at zero, so profiles
+                      only add what training gains from them; the default, by measurement
 
-T_raw, T_pro and Psi are linear, ReLU, linear; T_pro and Psi are shared by users and items (RO8). A side without profiles keeps its
-base input (Table 2). Beside the vectors an item has a scalar offset, a linear reading of its text and a learned part which is zero
-for unseen items: without it, what is popular would have to be learnt through every user's vector.
+T_raw, T_pro and Psi are linear, ReLU, linear. Users and items share T_pro and Psi (RO8). Without
+profiles, users or items keep their base input (Table 2). Each item also has a scalar offset: a linear
+function of its text, plus a learned part that is zero for unseen items. Without the offset, every
+user's vector would have to encode popularity.
 
-Deviations: Psi ends in a linear layer, as one that ends in ReLU can only give vectors that all point the same way. T_raw has a wide
-hidden layer: through one of d, some thousand texts cannot be told apart.
+Deviations: Psi ends in a linear layer, because an ending in ReLU gives vectors with positive entries
+only. T_raw has a wide hidden layer; one of width d cannot separate some thousand texts.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ import numpy as np
 import torch
 from torch import nn
 
-#: width of T_raw's hidden layer; T_pro and Psi, which all users go through in every batch, have one of d
+#: width of T_raw's hidden layer; T_pro and Psi run for all users in every batch and have width d
 HIDDEN = 256
+KINDS = ("user", "item")
 
 
 class TextVectors(NamedTuple):
@@ -37,7 +40,7 @@ class TextVectors(NamedTuple):
 
 
 def scaled(table: np.ndarray) -> torch.Tensor:
-    """Vectors of length sqrt(dt): a unit vector's entries are small, these have a variance of one; zero stays zero."""
+    """Vectors scaled to length sqrt(dt), so that their entries have variance one; zero stays zero."""
     vectors = torch.tensor(table, dtype=torch.float32)
     return nn.functional.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
 
@@ -48,7 +51,7 @@ def projection(wide: int, hidden: int, narrow: int) -> nn.Sequential:
 
 
 class Entities(nn.Module):
-    """The inputs of all users and items, made from ids, texts and profiles."""
+    """The input vectors of all users and items, from ids, texts and profiles."""
 
     text_item: torch.Tensor
     text_trained: torch.Tensor
@@ -65,8 +68,9 @@ class Entities(nn.Module):
     ) -> None:
         """
         Args:
-            trained: the items that training meets; in training mode others begin as zero, which costs nothing. None: all.
-            residual: Psi's output is added to the base input, in place of replacing it.
+            trained: the items with training rows; in training mode the input of the others is zero,
+                which saves time. None: all items.
+            residual: add Psi's output to the base input, instead of replacing it.
         """
         super().__init__()
         self.user = nn.Parameter(torch.empty(n_users, size))
@@ -90,51 +94,51 @@ class Entities(nn.Module):
             if residual:
                 for last in self.fuse[-1].parameters():
                     nn.init.zeros_(last)
-        for side, table in zip(("user", "item"), profiles, strict=True):
-            if table is not None:  # many have the same profile, which goes through T_pro once
-                distinct, at = np.unique(
+        for kind, table in zip(KINDS, profiles, strict=True):
+            if table is not None:  # equal profiles go through T_pro once
+                distinct, number = np.unique(
                     np.ascontiguousarray(table, np.float32), axis=0, return_inverse=True
                 )
-                self.register_buffer(f"profile_{side}", scaled(distinct), persistent=False)
-                self.register_buffer(
-                    f"of_{side}", torch.from_numpy(at.reshape(-1)), persistent=False
-                )
+                profile_number = torch.from_numpy(number.reshape(-1))
+                self.register_buffer(f"profile_{kind}", scaled(distinct), persistent=False)
+                self.register_buffer(f"profile_number_{kind}", profile_number, persistent=False)
 
     def forward(self) -> torch.Tensor:
         """[N, size] users first."""
         return torch.cat([self.users(), self.items()])
 
-    def users(self, at_B: torch.Tensor | None = None) -> torch.Tensor:
-        """[B, size] what some users begin with, or [U, size] all."""
-        return self._fused(
-            "user", self.user if at_B is None else nn.functional.embedding(at_B, self.user), at_B
-        )
+    def users(self, user_B: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, size] input vectors of some users, or [U, size] of all."""
+        base = self.user if user_B is None else nn.functional.embedding(user_B, self.user)
+        return self._fused("user", base, user_B)
 
     def items(self) -> torch.Tensor:
-        """[I, size] what items begin with."""
+        """[I, size] input vectors of all items."""
         if not self.training:
             return self._fused("item", self.raw(self.text_item), None)
         items = self._fused("item", self.raw(self.text_trained), self.trained)
         whole = items.new_zeros(len(self.text_item), items.shape[1])
         return whole.index_copy(0, self.trained, items)
 
-    def _fused(self, side: str, base_nd: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
-        """[n, size] what the rows of a side, or all, begin with, from their base inputs."""
-        if not self._profiled[("user", "item").index(side)]:
+    def _fused(self, kind: str, base_nd: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """[n, size] input vectors of some users or items (or all) from their base inputs."""
+        if not self._profiled[KINDS.index(kind)]:
             return base_nd
-        distinct, at = getattr(self, f"profile_{side}"), getattr(self, f"of_{side}")
-        at = at if rows is None else at[rows]
+        distinct = getattr(self, f"profile_{kind}")
+        number = getattr(self, f"profile_number_{kind}")
+        number = number if rows is None else number[rows]
         first = self.fuse[0]
         assert isinstance(first, nn.Linear)
-        # Psi's first layer over both side by side is the sum of a layer on each; that on profiles is needed once for each distinct
-        of_base, of_profile = first.weight.split(base_nd.shape[1], dim=1)
-        if len(at) < len(distinct):
-            profile = self.pro(distinct[at]) @ of_profile.T
+        # Psi's first layer over the concatenation is the sum of one layer on each part; the part of
+        # the profiles is computed once per distinct profile
+        w_base, w_profile = first.weight.split(base_nd.shape[1], dim=1)
+        if len(number) < len(distinct):
+            profile = self.pro(distinct[number]) @ w_profile.T
         else:
-            profile = nn.functional.embedding(at, self.pro(distinct) @ of_profile.T)
-        fused = self.fuse[1:](torch.addmm(first.bias, base_nd, of_base.T) + profile)
+            profile = nn.functional.embedding(number, self.pro(distinct) @ w_profile.T)
+        fused = self.fuse[1:](torch.addmm(first.bias, base_nd, w_base.T) + profile)
         return base_nd + fused if self._residual else fused
 
     def offsets(self) -> torch.Tensor:
-        """[I] what is added to an item's score for every user."""
+        """[I] offset of each item, added to its score for every user."""
         return self.reading(self.text_item)[:, 0] + self.offset

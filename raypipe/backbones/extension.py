@@ -1,7 +1,8 @@
-"""A fitted backbone over texts, asked about a user and items that came after it was fitted (RecLM R1, R7).
+"""Extend a fitted backbone over texts by a user and items that arrived later (RecLM R1, R7).
 
-A new user begins as the mean of the x_u of those who took the same items, rare items counting more, with a profile of the own, and
-stands in the graph beside the items of the own history. A new item begins as its text and profile. Nothing is trained.
+A new user's x_u is the mean over users with common items, where rare items have more weight. The user
+has a profile, and is connected to the items of the history in the graph. A new item is represented
+by its text and profile. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from raypipe.backbones.entities import TextVectors
 
 
 class NewItems(NamedTuple):
-    """Text vectors [n, dt], and those of the profiles [n, dt], or None where the backbone has no profiles of items."""
+    """Vectors [n, dt] of texts and of profiles; None where the backbone has no item profiles."""
 
     text: np.ndarray
     profile: np.ndarray | None
 
 
 class NewUser(NamedTuple):
-    """Item numbers of the history, and the vector [dt] of the profile, or None where the backbone has no profiles of users."""
+    """Item numbers of the history, and the profile's vector [dt]; None without user profiles."""
 
     history: np.ndarray
     profile: np.ndarray | None
@@ -33,14 +34,16 @@ class NewUser(NamedTuple):
 def extend_model(
     model: Ranker, data: FitData, items: NewItems | None = None, user: NewUser | None = None
 ) -> tuple[Ranker, FitData]:
-    """A copy of `model` that also knows new items, numbered on from the last, and a new user, the last; with its arrays.
+    """A copy of `model` with new items and a new user, and its arrays.
+
+    New items are numbered after the last item. The new user is the last one.
 
     Args:
-        data: what the model was built from, texts included.
+        data: the data that the model was built from, with texts.
     """
-    assert data.texts is not None, "only backbones that begin with texts know what they never saw"
+    assert data.texts is not None, "only backbones over texts can be extended"
     texts, n_items, n_users = data.texts, data.n_items, data.n_users
-    who, what, rating, sequences = data.user, data.item, data.rating, data.sequences
+    user_rows, item_rows, rating, sequences = data.user, data.item, data.rating, data.sequences
     state = {k: v.clone() for k, v in model.state_dict().items()}
     if items is not None:
         more = len(items.text)
@@ -54,12 +57,13 @@ def extend_model(
         offset = state["entities.offset"]
         state["entities.offset"] = torch.cat([offset, offset.new_zeros(more)])
     if user is not None:
-        own = np.asarray(user.history, np.int64)
-        who, what = np.concatenate([who, np.full(len(own), n_users)]), np.concatenate([what, own])
-        rating = np.concatenate([rating, np.ones(len(own), np.float32)])
+        history = np.asarray(user.history, np.int64)
+        user_rows = np.concatenate([user_rows, np.full(len(history), n_users)])
+        item_rows = np.concatenate([item_rows, history])
+        rating = np.concatenate([rating, np.ones(len(history), np.float32)])
         sequences = Ragged(
-            np.append(sequences.start, sequences.start[-1] + len(own)),
-            np.concatenate([sequences.values, own]),
+            np.append(sequences.start, sequences.start[-1] + len(history)),
+            np.concatenate([sequences.values, history]),
         )
         n_users += 1
         if texts.user_profile is not None:
@@ -69,33 +73,34 @@ def extend_model(
                 else user.profile
             )
             texts = texts._replace(user_profile=np.concatenate([texts.user_profile, vector[None]]))
-        known = state["entities.user"]
-        state["entities.user"] = torch.cat(
-            [known, torch.from_numpy(like(data, own)).to(known) @ known]
-        )
-    made = replace(
+        vectors = state["entities.user"]
+        weights = torch.from_numpy(common_item_weights(data, history)).to(vectors)
+        state["entities.user"] = torch.cat([vectors, weights @ vectors])
+    larger_data = replace(
         data,
         texts=texts,
         n_items=n_items,
         n_users=n_users,
-        user=who,
-        item=what,
+        user=user_rows,
+        item=item_rows,
         rating=rating,
         sequences=sequences,
         user_codes=np.zeros((n_users, 0), np.int64),
         item_codes=np.zeros((n_items, 0), np.int64),
     )
-    larger = type(model)(made, model.options)
+    larger = type(model)(larger_data, model.options)
     larger.load_state_dict(state)
-    return larger.eval(), made  # type: ignore[return-value]
+    return larger.eval(), larger_data  # type: ignore[return-value]
 
 
-def like(data: FitData, history: np.ndarray) -> np.ndarray:
-    """[1, U] weights, of sum one, of the users who took items of a history: an item is shared among its takers, so that a rare one
-    tells more; equal where nobody took any.
+def common_item_weights(data: FitData, history: np.ndarray) -> np.ndarray:
+    """[1, U] weights with sum one of the users who share items with a history.
+
+    Each item divides its weight among its users, so a rare item counts more. All users weigh the
+    same where no user shares an item.
     """
     taken = np.isin(data.item, history)
-    takers = np.bincount(data.item[taken], minlength=data.n_items)
-    weight = np.bincount(data.user[taken], 1.0 / takers[data.item[taken]], minlength=data.n_users)
+    users = np.bincount(data.item[taken], minlength=data.n_items)
+    weight = np.bincount(data.user[taken], 1.0 / users[data.item[taken]], minlength=data.n_users)
     total = weight.sum()
     return (weight / total if total else np.full(data.n_users, 1.0 / data.n_users))[None]

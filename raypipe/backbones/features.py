@@ -1,4 +1,4 @@
-"""Categorical fields of rating models, and what these models share: embeddings, target, loss and range of predictions.
+"""Categorical fields of rating models, and their shared embeddings, loss and prediction range.
 
 B = batch, F = fields, d = embedding size.
 """
@@ -20,7 +20,7 @@ from raypipe.backbones.dropout import Dropout
 
 
 class Fields(nn.Module):
-    """Row numbers of each field in a shared embedding table: user id, item id and the side features of both.
+    """Row numbers of each field in one embedding table: user id, item id, and features of both.
 
     Attributes:
         user_rows: [U, 1 + F] rows of the user's fields; item_rows: [I, 1 + G].
@@ -47,11 +47,11 @@ class Fields(nn.Module):
 
     def times(self, data: FitData) -> torch.Tensor:
         """[size] how often each row occurs in training."""
-        sides = ((self.user_rows, data.user), (self.item_rows, data.item))
-        columns = ((column.numpy(), ids) for rows, ids in sides for column in rows.T)
-        return torch.from_numpy(
-            sum(np.bincount(column[ids], minlength=self.size) for column, ids in columns)
-        )
+        counts = np.zeros(self.size, dtype=np.int64)
+        for rows, ids in ((self.user_rows, data.user), (self.item_rows, data.item)):
+            for column in rows.T:
+                counts += np.bincount(column.numpy()[ids], minlength=self.size)
+        return torch.from_numpy(counts)
 
 
 class Options(contract.Options):
@@ -64,7 +64,7 @@ class Options(contract.Options):
     ridge: float = Field(
         0.0,
         ge=0,
-        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+        description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
     dropout: float = Field(0.2, ge=0, lt=1)
     patience: int = Field(4, ge=1)
@@ -73,10 +73,11 @@ class Options(contract.Options):
 class FieldRater(contract.Rater):
     """y = mean + sum of w_f + interaction(v_1, ..., v_F), a regression of the rating with squared error (Llama4Rec Table V).
 
-    A backbone gives the interaction. The rating is centred on the training mean, and predictions are clipped to the range of
-    training ratings: both are our additions to all six papers, which predict clicks. With `ridge` = n, w of users and items starts
-    at their mean deviations damped by n ratings, so that the interaction does not overfit while w is still on its way, and an
-    embedding that occurs m times is penalised by n / m each time, as in ridge regression.
+    A backbone defines the interaction. The rating is centred on the training mean, and predictions
+    are clipped to the range of training ratings. Both are additions to all six papers, which predict
+    clicks. With `ridge` = n, w of users and items starts at their mean deviations damped by n ratings,
+    so that the interaction does not overfit before w has converged. An embedding that occurs m times
+    is penalised by n / m each time, as in ridge regression.
     """
 
     options: Options
@@ -85,8 +86,8 @@ class FieldRater(contract.Rater):
     def __init__(self, data: FitData, options: Options) -> None:
         super().__init__(data, options)
         self.fields = Fields(data)
-        lazy = adam.pays(self.fields.size, options.batch_size * self.fields.count)
-        # w_f in the first column, v_f in the others: one look-up, and one scatter on the way back
+        lazy = adam.lazy_update_pays(self.fields.size, options.batch_size * self.fields.count)
+        # w_f in the first column, v_f in the others: one look-up forward, one scatter backward
         self.table = nn.Embedding(self.fields.size, 1 + options.embedding_size, sparse=lazy)
         self.lazy = ("table.weight",) if lazy else ()
         nn.init.zeros_(self.table.weight[:, 0])
@@ -105,21 +106,19 @@ class FieldRater(contract.Rater):
         self.register_buffer("mean", torch.tensor(float(data.rating.mean())))
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        """[B] what the fields say together."""
+        """[B] interaction of the fields."""
         raise NotImplementedError
 
-    def forward(self, found_BFe: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows_BFe: torch.Tensor) -> torch.Tensor:
         """[B] prediction before clipping, from the rows of the table; e = 1 + d."""
-        w, v = found_BFe.split([1, found_BFe.shape[2] - 1], dim=2)
+        w, v = rows_BFe.split([1, rows_BFe.shape[2] - 1], dim=2)
         return self.mean + w.sum((1, 2)) + self.interaction(v.contiguous())
 
-    def penalty(self, found_BFe: torch.Tensor, rows_BF: torch.Tensor) -> torch.Tensor:
+    def penalty(self, rows_BFe: torch.Tensor, rows_BF: torch.Tensor) -> torch.Tensor:
         """Scalar L2 penalty on the batch's embeddings, per row."""
         if self.options.ridge:
-            return found_BFe.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten()) / len(
-                rows_BF
-            )
-        return self.options.reg * found_BFe.flatten().dot(found_BFe.flatten()) / len(rows_BF)
+            return rows_BFe.pow(2).sum(2).flatten().dot(self.pull[rows_BF].flatten()) / len(rows_BF)
+        return self.options.reg * rows_BFe.flatten().dot(rows_BFe.flatten()) / len(rows_BF)
 
     def batches(
         self, data: FitData, rng: np.random.Generator
@@ -127,15 +126,15 @@ class FieldRater(contract.Rater):
         """Rows of the table [B, F] and ratings [B]."""
         size = self.options.batch_size
         user, item = (r.cpu().numpy() for r in (self.fields.user_rows, self.fields.item_rows))
-        for rows in contract.shuffled(len(data.user), size * contract.AHEAD, rng):
+        for rows in contract.shuffled(len(data.user), size * contract.BATCHES_PER_DRAW, rng):
             fields = np.concatenate([user[data.user[rows]], item[data.item[rows]]], axis=1)
-            made = (torch.from_numpy(fields), torch.from_numpy(data.rating[rows]))
-            yield from zip(*(a.split(size) for a in made), strict=True)
+            ratings = torch.from_numpy(data.rating[rows])
+            yield from zip(torch.from_numpy(fields).split(size), ratings.split(size), strict=True)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         rows_BF, rating_B = batch
-        found_BFe = self.table(rows_BF)
-        return F.mse_loss(self(found_BFe), rating_B) + self.penalty(found_BFe, rows_BF)
+        rows_BFe = self.table(rows_BF)
+        return F.mse_loss(self(rows_BFe), rating_B) + self.penalty(rows_BFe, rows_BF)
 
     def predict(self, user_B: torch.Tensor, item_B: torch.Tensor) -> torch.Tensor:
         return self(self.table(self.fields.rows(user_B, item_B))).clamp(self.low, self.high)
@@ -146,15 +145,17 @@ class FieldRater(contract.Rater):
 
 
 def damped_means(data: FitData, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Of each item [I] the mean deviation from the training mean, and of each user [U] the mean of what is left of it, as if
-    `ridge` ratings of no deviation were among them (Koren, "Factor in the Neighbors", ACM TKDD 2010).
+    """[I] mean deviation of each item, and [U] mean remaining deviation of each user.
+
+    Deviations are from the training mean. Both are damped as if `ridge` further ratings had no
+    deviation (Koren, "Factor in the Neighbors", ACM TKDD 2010).
     """
-    left = data.rating - data.rating.mean(dtype=np.float64)
-    item = np.bincount(data.item, left, data.n_items) / (
+    rest = data.rating - data.rating.mean(dtype=np.float64)
+    item = np.bincount(data.item, rest, data.n_items) / (
         np.bincount(data.item, minlength=data.n_items) + ridge
     )
-    left = left - item[data.item]
-    return item, np.bincount(data.user, left, data.n_users) / (
+    rest = rest - item[data.item]
+    return item, np.bincount(data.user, rest, data.n_users) / (
         np.bincount(data.user, minlength=data.n_users) + ridge
     )
 

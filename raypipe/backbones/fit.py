@@ -1,7 +1,7 @@
 """The one training loop of all backbones.
 
-Plain PyTorch: it learns where it runs only through `report` and `save`. Randomness is drawn per epoch from the seed, so a fit
-that continues from the checkpoint of epoch n equals an undisturbed one.
+It is plain PyTorch: `FitContext` is its only link to Ray. Each epoch draws its random numbers from
+the seed, so a fit that resumes from the checkpoint of epoch n equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,9 @@ from raypipe.backbones.contract import (
 from raypipe.backbones.scoring import predict, top_k, top_sets
 from raypipe.evaluation import metrics
 from raypipe.seeding import derive, generator
+
+#: builds a backbone from its data and options; called as Model(data, options)
+ModelClass = Callable[[FitData, Any], Backbone]
 
 
 class Worker(NamedTuple):
@@ -68,51 +72,58 @@ class FitContext(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """The model of the best epoch, and one line per validation."""
+    """The model of the best epoch, and one line of the learning curve per validation."""
 
     model: Backbone
     curve: list[dict[str, float]]
 
 
-def validate(model: Backbone, data: FitData, seed: int, worker: Worker = Worker()) -> float:  # noqa: B008 - frozen
-    """The value that decides, larger is better; each worker asks a part of the questions.
+def validate(
+    model: Backbone,
+    data: FitData,
+    seed: int,
+    worker: Worker = Worker(),  # noqa: B008 - frozen
+) -> float:
+    """The validation value for early stopping; larger is better.
 
-    N@10 of the full ranking, R@20 where there are several right answers, or -RMSE.
+    N@10 of the full ranking, R@20 for queries with several relevant items, or -RMSE. Each worker
+    evaluates a part of the queries.
     """
-    asked = data.validation.part(np.arange(worker.rank, len(data.validation.user), worker.world))
-    values = per_question(model, asked, seed)
+    queries = data.validation.part(np.arange(worker.rank, len(data.validation.user), worker.world))
+    values = query_values(model, queries, seed)
     total = torch.tensor([values.sum(), len(values)], dtype=torch.float64, device=worker.device)
     worker.add(total)
     mean = float(total[0] / total[1])
-    return -(mean**0.5) if isinstance(asked, RatingQueries) else mean
+    return -(mean**0.5) if isinstance(queries, RatingQueries) else mean
 
 
-def per_question(
-    model: Backbone, asked: Queries | RatingQueries | SetQueries, seed: int
+def query_values(
+    model: Backbone, queries: Queries | RatingQueries | SetQueries, seed: int
 ) -> np.ndarray:
-    """One value a question: its N@10, R@20 or squared error."""
-    if isinstance(asked, RatingQueries):
+    """[Q] N@10, R@20 or squared error of each query."""
+    if isinstance(queries, RatingQueries):
         assert isinstance(model, Rater)
-        return (predict(model, asked).astype(float) - asked.rating) ** 2
+        return (predict(model, queries).astype(float) - queries.rating) ** 2
     assert isinstance(model, Ranker)
-    if isinstance(asked, SetQueries):
+    if isinstance(queries, SetQueries):
         return metrics.set_recall(
-            top_sets(model, asked, 20, seed)[1], np.diff(asked.targets.start), 20
+            top_sets(model, queries, 20, seed)[1], np.diff(queries.targets.start), 20
         )
-    return metrics.ndcg(top_k(model, asked, 1, seed).target_rank, 10)
+    return metrics.ndcg(top_k(model, queries, 1, seed).target_rank, 10)
 
 
 def fit(
-    build: Callable[[FitData, Any], Backbone],
+    build: ModelClass,
     data: FitData,
     options: Options,
     seed: int,
     context: FitContext = FitContext(),  # noqa: B008 - frozen
 ) -> FitResult:
-    """Fit until validation stops rising or the epochs end; return the best epoch's model.
+    """Fit until validation stops improving or the epochs end; return the best epoch's model.
 
-    Several workers draw the same batches, take a part of the rows each, and add their gradients, so that their number changes
-    the result by rounding and dropout alone (and in-batch contrasts, which then see the worker's rows).
+    Several workers draw the same batches, take a part of the rows each, and add their gradients. The
+    number of workers therefore changes the result only by rounding, dropout, and contrasts within a
+    batch, which then see the worker's rows.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -141,10 +152,10 @@ def fit(
             size = len(batch[0])
             if size < worker.world:
                 continue
-            own = [part[worker.rank :: worker.world].to(worker.device) for part in batch]
+            shard = [part[worker.rank :: worker.world].to(worker.device) for part in batch]
             optimizer.zero_grad()
             with half:
-                loss = model.loss(*own) * (len(own[0]) * worker.world / size)
+                loss = model.loss(*shard) * (len(shard[0]) * worker.world / size)
             loss.backward()
             if worker.world > 1:
                 average(model, worker.rank, worker.world, worker.add)
@@ -156,7 +167,7 @@ def fit(
         state.epoch += 1
         if not np.isfinite(mean):
             raise FloatingPointError(
-                f"the loss is not finite in epoch {state.epoch}; lower the learning rate"
+                f"the loss is not finite in epoch {state.epoch}; lower the learning rate of the backbone"
             )
         if state.epoch % options.evaluate_every and state.epoch < options.epochs:
             continue
@@ -183,28 +194,26 @@ def fit(
 
 def can_start(
     start: dict[str, torch.Tensor],
-    build: Callable[[FitData, Any], Backbone],
+    build: ModelClass,
     data: FitData,
     options: Options,
 ) -> bool:
-    """Whether a model of `data` can begin with the weights of another: all of the same shapes."""
-    own = build(data, options).state_dict()
-    return own.keys() == start.keys() and all(own[name].shape == start[name].shape for name in own)
+    """Whether a model of `data` can start from these weights: all names and shapes must agree."""
+    weights = build(data, options).state_dict()
+    if weights.keys() != start.keys():
+        return False
+    return all(weights[name].shape == start[name].shape for name in weights)
 
 
+@dataclass
 class Progress:
-    """Where a fit stands."""
+    """The state of a fit: epochs done, best value and its epoch, validations since, and curve."""
 
-    def __init__(
-        self, epoch: int, best: float, best_epoch: int, waited: int, curve: list[dict[str, float]]
-    ) -> None:
-        self.epoch, self.best, self.best_epoch, self.waited, self.curve = (
-            epoch,
-            best,
-            best_epoch,
-            waited,
-            curve,
-        )
+    epoch: int
+    best: float
+    best_epoch: int
+    waited: int
+    curve: list[dict[str, float]]
 
 
 def store(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,8 @@ def normalised_adjacency(
     user: np.ndarray, item: np.ndarray, n_users: int, n_items: int
 ) -> torch.Tensor:
     """[N, N] symmetric D^-1/2 A D^-1/2 as sparse CSR, without self-loops."""
-    left, right = (
-        torch.tensor(user),
-        torch.tensor(item) + n_users,
-    )  # a copy: shared arrays are read-only
+    # copies, because shared arrays are read-only
+    left, right = torch.tensor(user), torch.tensor(item) + n_users
     edges = torch.stack([torch.cat([left, right]), torch.cat([right, left])])
     edges, weight = gcn_norm(edges, num_nodes=n_users + n_items, add_self_loops=False)
     with warnings.catch_warnings():
@@ -30,16 +28,23 @@ def normalised_adjacency(
         return to_torch_csr_tensor(edges, weight, size=(n_users + n_items, n_users + n_items))
 
 
+class _Context(Protocol):
+    """Attributes of torch's context that pass values from the forward to the backward step."""
+
+    adjacency: torch.Tensor
+    depth: int
+
+
 class _Propagate(torch.autograd.Function):
     """A @ X for a symmetric A: the backward pass is the same product, so no transpose is built."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: torch.Tensor, x_Nd: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: _Context, adjacency: torch.Tensor, x_Nd: torch.Tensor) -> torch.Tensor:
         ctx.adjacency = adjacency
         return adjacency @ x_Nd
 
     @staticmethod
-    def backward(ctx: Any, *grad_Nd: torch.Tensor) -> tuple[None, torch.Tensor]:
+    def backward(ctx: _Context, *grad_Nd: torch.Tensor) -> tuple[None, torch.Tensor]:
         return None, ctx.adjacency @ grad_Nd[0]
 
 
@@ -49,19 +54,21 @@ def propagate(adjacency: torch.Tensor, x_Nd: torch.Tensor) -> torch.Tensor:
 
 
 class _MeanOfPowers(torch.autograd.Function):
-    """By Horner's rule, x + A (x + A x): each step is one product added to a copy of x, and no layers are summed, forth or back."""
+    """By Horner's rule, x + A (x + A x): each step adds one product to x, and no layers are summed."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: torch.Tensor, depth: int, x_Nd: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: _Context, adjacency: torch.Tensor, depth: int, x_Nd: torch.Tensor
+    ) -> torch.Tensor:
         ctx.adjacency, ctx.depth = adjacency, depth
-        made = x_Nd
+        total = x_Nd
         for step in range(depth):
             share = 1.0 if step < depth - 1 else 1.0 / (depth + 1)
-            made = torch.addmm(x_Nd, adjacency, made, beta=share, alpha=share)
-        return made if depth else x_Nd.clone()
+            total = torch.addmm(x_Nd, adjacency, total, beta=share, alpha=share)
+        return total if depth else x_Nd.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grad_Nd: torch.Tensor) -> tuple[None, None, torch.Tensor]:
+    def backward(ctx: _Context, *grad_Nd: torch.Tensor) -> tuple[None, None, torch.Tensor]:
         return None, None, _MeanOfPowers.apply(ctx.adjacency, ctx.depth, grad_Nd[0])
 
 
@@ -94,15 +101,15 @@ class Propagation(nn.Module):
         """The embeddings before and after each step, depth + 1 of [N, d].
 
         Args:
-            change: what is done to the result of each step, e.g. noise.
-            steps: the adjacency of each step, in place of that of the whole graph.
-            first: the result of the first step before `change`, where it is known.
+            change: function applied to the result of each step, e.g. to add noise.
+            steps: the adjacency of each step, instead of that of the whole graph.
+            first: the result of the first step before `change`, if already computed.
         """
-        made = [start_Nd]
+        layers = [start_Nd]
         for adjacency in steps or [self.adjacency] * self.depth:
-            x = propagate(adjacency, made[-1]) if first is None or len(made) > 1 else first
-            made.append(x if change is None else change(x))
-        return made
+            x = propagate(adjacency, layers[-1]) if first is None or len(layers) > 1 else first
+            layers.append(x if change is None else change(x))
+        return layers
 
     def mean(
         self, start_Nd: torch.Tensor, steps: Sequence[torch.Tensor] | None = None

@@ -1,7 +1,8 @@
-"""From a dataset and its split to the arrays of the contract, and back to ids."""
+"""Convert a dataset and its split to the arrays of the contract, and lists of ids to row numbers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from raypipe.backbones.arrays import FitData, Queries, Ragged, RatingQueries
 from raypipe.data.dataset import Dataset
 from raypipe.data.split import Split, evaluated_users
-from raypipe.schema import ITEM, RATING, USER
+from raypipe.schema import HELD, ITEM, PART, POSITION, RATING, SPLIT, USER
 
 #: (user, split) -> row numbers of the items of its list, best first
 RankedLists = Mapping[tuple[str, str], np.ndarray]
@@ -22,9 +23,13 @@ RankedLists = Mapping[tuple[str, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What the LLM adds, by ids: pairs (user, preferred, other), insertions (user, item, place), attributes (item -> columns).
+    """Data that the LLM adds, by ids.
 
-    `place` is the fraction of the sequence after which the item goes in.
+    Attributes:
+        pairs: user_id, preferred, other: which of two items the user would prefer.
+        insertions: user_id, item_id, place: items for the training sequences; `place` is the fraction
+            of the sequence before the item.
+        attributes: item_id and a column per attribute.
     """
 
     pairs: pd.DataFrame | None = None
@@ -33,7 +38,7 @@ class Augmentation:
 
     @classmethod
     def read(cls, folder: Path, backbone: str) -> Augmentation:
-        """What a stage wrote; of rows with a `backbone` those of this one, and those of all."""
+        """Read a stage's output: the rows of this backbone, and those of all backbones."""
         parts = {
             n: pd.read_parquet(folder / f"{n}.parquet")
             for n in ("pairs", "insertions", "attributes")
@@ -44,7 +49,7 @@ class Augmentation:
 
 
 class InteractionMatrices:
-    """Row numbers of users and items, and the arrays built from them. Users are those of the log, items the catalogue."""
+    """Row numbers of users (of the log) and items (of the catalogue), and arrays built from them."""
 
     def __init__(self, dataset: Dataset, split: Split) -> None:
         self.dataset, self.split = dataset, split
@@ -57,22 +62,24 @@ class InteractionMatrices:
         return cls(Dataset.load(data), Split.load(split))
 
     def read_lists(self, lists: Path) -> RankedLists:
-        """The lists of a Parquet file or folder of LISTS by row numbers, -1 for an item that is not of the catalogue.
+        """The lists in a Parquet file or folder of LISTS, as row numbers.
 
-        Ids are read as places in a dictionary, so that each is looked up once.
+        An item outside the catalogue gets -1. Ids are read dictionary-encoded, so each is looked up
+        once.
         """
         table = pq.read_table(
-            lists, columns=[USER, "split", "items"], read_dictionary=["items.list.element"]
+            lists, columns=[USER, SPLIT, "items"], read_dictionary=["items.list.element"]
         )
         items = table.unify_dictionaries()["items"].combine_chunks()
         starts, ids = items.offsets.to_numpy().tolist(), items.flatten()
-        if not pa.types.is_dictionary(ids.type):  # a writer that names the elements otherwise
+        if not pa.types.is_dictionary(ids.type):  # written with another name for list elements
             ids = ids.dictionary_encode()
         numbers = self.items.get_indexer(pd.Index(ids.dictionary.to_pylist()))[
             ids.indices.to_numpy()
         ].astype(np.int64)
-        whose = zip(table[USER].to_pylist(), table["split"].to_pylist(), strict=True)
-        return {of: numbers[a:b] for of, a, b in zip(whose, starts, starts[1:], strict=False)}
+        keys = zip(table[USER].to_pylist(), table[SPLIT].to_pylist(), strict=True)
+        bounds = itertools.pairwise(starts)
+        return {key: numbers[a:b] for key, (a, b) in zip(keys, bounds, strict=True)}
 
     def rows(self, task: str) -> pd.DataFrame:
         """The split of a task with row numbers `u` and `i`."""
@@ -82,48 +89,52 @@ class InteractionMatrices:
         )
 
     def target_rows(self, task: str, part: str) -> pd.DataFrame:
-        """The rows that are asked about: evaluated validation or test rows, or the held rows for tuning."""
+        """The rows to predict: evaluated validation or test rows, or the held rows for tuning."""
         if (task, part) not in self._targets:
-            self._targets[task, part] = self._asked(task, part)
+            self._targets[task, part] = self._target_rows(task, part)
         return self._targets[task, part]
 
-    def _asked(self, task: str, part: str) -> pd.DataFrame:
+    def _target_rows(self, task: str, part: str) -> pd.DataFrame:
         rows = self.rows(task)
         if part == "held":
-            return rows[rows["held"]]
+            return rows[rows[HELD]]
         if task == "rating":
-            return rows[rows["part"] == part]
+            return rows[rows[PART] == part]
         chosen = evaluated_users(self.split.topk, task)
-        return rows[rows["part"] == part].merge(chosen[chosen["part"] == part][[USER]], on=USER)
+        return rows[rows[PART] == part].merge(chosen[chosen[PART] == part][[USER]], on=USER)
 
     def queries(self, task: str, part: str) -> Queries | RatingQueries:
-        """The questions of a part. Top-k histories hold all positives before the target: at test the validation item too."""
-        asked = self.target_rows(task, part)
+        """The queries of a part.
+
+        Top-k histories hold all positives before the target; at test that includes the validation
+        item.
+        """
+        targets = self.target_rows(task, part)
         if task == "rating":
-            return RatingQueries(
-                asked["u"].to_numpy(), asked["i"].to_numpy(), asked[RATING].to_numpy(np.float32)
-            )
+            rating = targets[RATING].to_numpy(np.float32)
+            return RatingQueries(targets["u"].to_numpy(), targets["i"].to_numpy(), rating)
         rows = self.rows(task)
-        first = rows.groupby("u", sort=False)["i"].agg("size")
-        begin = pd.Series(
-            np.concatenate([[0], np.cumsum(first.to_numpy())[:-1]]), first.index
-        )  # rows stand user by user
+        sizes = rows.groupby("u", sort=False)["i"].agg("size")
+        # rows are grouped by user, so a user's rows begin after those of the users before
+        begin = pd.Series(np.concatenate([[0], np.cumsum(sizes.to_numpy())[:-1]]), sizes.index)
         history = Ragged.from_slices(
-            rows["i"].to_numpy(), begin.reindex(asked["u"]).to_numpy(), asked["position"].to_numpy()
+            rows["i"].to_numpy(),
+            begin.reindex(targets["u"]).to_numpy(),
+            targets[POSITION].to_numpy(),
         )
         masked = self.split.masked or task == "direct"
-        return Queries(asked["u"].to_numpy(), history, asked["i"].to_numpy(), masked)
+        return Queries(targets["u"].to_numpy(), history, targets["i"].to_numpy(), masked)
 
     def fit_data(self, task: str, hint: bool = False, extra: Augmentation | None = None) -> FitData:
         """Training arrays of a task.
 
         Args:
-            hint: leave the held rows out (LO12).
-            extra: data augmentation; attributes replace the columns that they name.
+            hint: whether the model gives hints: held rows are left out (LO12).
+            extra: data augmentation; its attributes fill empty values of the items.
         """
         extra = extra or Augmentation()
         rows = self.rows(task)
-        train = rows[(rows["part"] == "train") & ~(rows["held"] if hint else False)]
+        train = rows[(rows[PART] == "train") & ~(rows[HELD] if hint else False)]
         sequences = self._sequences(train, extra.insertions)
         pairs = np.empty((0, 3), dtype=np.int64)
         if extra.pairs is not None and len(extra.pairs):
@@ -172,7 +183,7 @@ class InteractionMatrices:
         )
 
     def _sequences(self, train: pd.DataFrame, insertions: pd.DataFrame | None) -> Ragged:
-        """U lists of training items, oldest first, with the items that the LLM inserted at their places."""
+        """U lists of training items, oldest first, with the items that the LLM inserted."""
         start = np.searchsorted(train["u"].to_numpy(), np.arange(len(self.users) + 1))
         plain = Ragged(start.astype(np.int64), train["i"].to_numpy(np.int64))
         if insertions is None or not len(insertions):
@@ -180,13 +191,13 @@ class InteractionMatrices:
         lists = [plain.row(u) for u in range(len(self.users))]
         for u, group in insertions.assign(u=self.users.get_indexer(insertions[USER])).groupby("u"):
             if u >= 0 and len(lists[u]):
-                at = np.floor(group["place"].to_numpy() * (len(lists[u]) + 1)).astype(int)
-                lists[u] = np.insert(lists[u], at, self.items.get_indexer(group[ITEM]))
+                index = np.floor(group["place"].to_numpy() * (len(lists[u]) + 1)).astype(int)
+                lists[u] = np.insert(lists[u], index, self.items.get_indexer(group[ITEM]))
         return Ragged.from_lists(lists)
 
 
 def _codes(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """[rows, columns] category numbers in order of value, and how many each column has."""
+    """[rows, columns] category numbers in order of value, and the number of categories per column."""
     codes, sizes = np.empty((len(table), len(columns)), dtype=np.int64), []
     for c, column in enumerate(columns):
         code, values = pd.factorize(table[column].astype(str), sort=True)

@@ -6,18 +6,19 @@ import numpy as np
 
 from raypipe.backbones.contract import FitData
 
-#: bytes of the table that a pair is looked up in first: a hundred times faster than a search. A prime, so that the remainders
-#: of codes spread evenly
+#: bytes of the table in which a pair is looked up first, a hundred times faster than by search; a
+#: prime, so that the remainders of codes spread evenly
 SLOTS = 2**27 - 39
 
 
 class Negatives:
-    """Draws un-interacted items by rejection against the training pairs, held as codes user * I + item.
+    """Draws negatives by rejection of the training pairs, held as codes user * I + item.
 
-    Where items begin as texts, they are drawn among the items of the training rows: what is to be recommended unseen must not be
-    learnt to be wrong.
+    Backbones over texts draw only among the items of the training rows. Otherwise they would learn to
+    rank cold-start items last.
 
-    Each pair marks a byte; where there are more possible pairs than bytes, what meets a marked one is searched among the codes.
+    Each pair marks a byte. If there are more possible pairs than bytes, a code that meets a marked
+    byte is searched among the codes.
     """
 
     def __init__(self, data: FitData) -> None:
@@ -34,14 +35,17 @@ class Negatives:
         """Whether each code is a training pair."""
         if not self.shared:
             return self.taken[code]
-        found = self.taken[code % self.slots]
-        doubtful = np.flatnonzero(found)
-        at = np.minimum(np.searchsorted(self.codes, code[doubtful]), len(self.codes) - 1)
-        found[doubtful] = self.codes[at] == code[doubtful]
-        return found
+        is_pair = self.taken[code % self.slots]
+        marked = np.flatnonzero(is_pair)
+        index = np.minimum(np.searchsorted(self.codes, code[marked]), len(self.codes) - 1)
+        is_pair[marked] = self.codes[index] == code[marked]
+        return is_pair
 
     def draw(self, user_B: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """[B, count] items; a user who has taken nearly everything may keep a known one after 20 tries."""
+        """[B, count] items.
+
+        After 20 draws, a user with nearly all items may keep one from training.
+        """
         drawn = self._any(rng, (len(user_B), count))
         flat, base = drawn.reshape(-1), np.repeat(user_B, count) * self.n_items
         again = np.flatnonzero(self.known(base + flat))

@@ -1,6 +1,6 @@
-"""What direct backbones share: triples of user, positive and negatives, and scoring by dot products.
+"""Shared by direct backbones: triples of user, positive and negatives; scores as dot products.
 
-B = batch, S = negatives a positive, U = users, I = items, d = embedding size.
+B = batch, S = negatives per positive, U = users, I = items, d = embedding size.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Options(contract.Options):
     negatives: int = Field(
         1,
         ge=1,
-        description="negatives drawn a positive, each uniform over items not in the user's training",
+        description="negatives per positive, drawn uniformly from items not in the user's history",
     )
-    init_std: float = Field(0.1, gt=0, description="standard deviation of the first embeddings")
+    init_std: float = Field(0.1, gt=0, description="standard deviation of the initial embeddings")
     residual: bool = Field(
         True,
-        description="profiles add to what users and items begin with; false: they are fused with it (R7)",
+        description="add profiles to the base input of users and items; false: fuse both (R7)",
     )
 
 
 class Triples:
-    """Draws training triples; pairs judged by the LLM are among them (Llama4Rec L7)."""
+    """Draws training triples, including the preference pairs of the LLM (Llama4Rec L7)."""
 
     def __init__(self, data: contract.FitData) -> None:
         self.sampler, self.n, self.pairs = Negatives(data), len(data.user), data.pairs
@@ -46,22 +46,28 @@ class Triples:
     def batches(
         self, size: int, negatives: int, rng: np.random.Generator
     ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """user [B], positive [B], negative [B, S], judged [B]; a judged row repeats the item that the LLM put second."""
+        """Batches of user [B], positive [B], negative [B, S] and judged [B].
+
+        `judged` marks preference pairs of the LLM, whose negative is the item it prefers less.
+        """
         order = rng.permutation(len(self.user))
-        at_once = size * contract.AHEAD
-        for first in range(0, len(order), at_once):
-            rows = order[first : first + at_once]
+        step = size * contract.BATCHES_PER_DRAW
+        for first in range(0, len(order), step):
+            rows = order[first : first + step]
             user = self.user[rows]
             negative = self.sampler.draw(user, negatives, rng)
             judged = rows >= self.n
             if judged.any():
                 negative[judged] = self.pairs[rows[judged] - self.n, 2][:, None]
-            made = [torch.from_numpy(a) for a in (user, self.positive[rows], negative, judged)]
-            yield from zip(*(a.split(size) for a in made), strict=True)
+            arrays = (user, self.positive[rows], negative, judged)
+            yield from zip(*(torch.from_numpy(a).split(size) for a in arrays), strict=True)
 
 
 class DotRanker(contract.Ranker):
-    """y_ui = e_u . e_i over one table of users and items, which a backbone may propagate; BPR loss (Llama4Rec eq. 1)."""
+    """y_ui = e_u . e_i over one table of users and items, with BPR loss (Llama4Rec eq. 1).
+
+    A backbone may propagate the table over the graph.
+    """
 
     task = "direct"
     takes_texts = True
@@ -86,7 +92,7 @@ class DotRanker(contract.Ranker):
             nn.init.normal_(self.embedding, std=options.init_std)
             looked_up = options.batch_size * (2 + options.negatives)
             untouched = not self.propagates and type(self).scored is DotRanker.scored
-            if untouched and adam.pays(len(self.embedding), looked_up):
+            if untouched and adam.lazy_update_pays(len(self.embedding), looked_up):
                 self.lazy = ("embedding",)
         self._triples = Triples(data)
         self._final: torch.Tensor | None = None
@@ -97,11 +103,11 @@ class DotRanker(contract.Ranker):
         return type(self).final is not DotRanker.final
 
     def start(self) -> torch.Tensor:
-        """[U + I, d] what users and items begin with."""
+        """[U + I, d] input embeddings of users and items."""
         return self.embedding if self.entities is None else self.entities()
 
     def final(self, start_Nd: torch.Tensor) -> torch.Tensor:
-        """[U + I, d] what scores are the dot products of, from what users and items begin with."""
+        """[U + I, d] final embeddings, whose dot products are the scores."""
         return start_Nd
 
     def forward(self) -> torch.Tensor:
@@ -109,7 +115,7 @@ class DotRanker(contract.Ranker):
         return self.scored(self.final(self.start()))
 
     def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:
-        """Final embeddings with the offsets of items that begin as texts."""
+        """Final embeddings, with a column of item offsets where items have texts."""
         return (
             final_Nd if self.entities is None else with_offsets(final_Nd, self.entities.offsets())
         )
@@ -120,7 +126,7 @@ class DotRanker(contract.Ranker):
         return self._triples.batches(self.options.batch_size, self.options.negatives, rng)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        if self.entities is not None and not self.propagates:  # of users, the batch's are enough
+        if self.entities is not None and not self.propagates:  # only the batch's users are needed
             user_B, *others = batch
             start = torch.cat([self.entities.users(user_B), self.entities.items()])
             batch = torch.arange(len(user_B), device=user_B.device), *others
@@ -131,18 +137,18 @@ class DotRanker(contract.Ranker):
     def pair_loss(
         self, start_Nd: torch.Tensor, final_Nd: torch.Tensor, *batch: torch.Tensor
     ) -> torch.Tensor:
-        """BPR over final embeddings, and the L2 penalty on what users and items begin with (first negative only).
+        """BPR over final embeddings, and the L2 penalty on input embeddings (first negative only).
 
         Args:
-            start_Nd, final_Nd: users, to whose rows the batch refers, and all items.
+            start_Nd, final_Nd: embeddings of the users, to whose rows the batch refers, and of all
+                items.
         """
         user_B, positive_B, negative_BS, _ = batch
         b, s = negative_BS.shape
         users = len(start_Nd) - self.n_items
         nodes = torch.cat([user_B, positive_B + users, negative_BS.T.flatten() + users])
-        rows = F.embedding(
-            nodes, final_Nd, sparse=bool(self.lazy)
-        )  # one gather, so one scatter on the way back
+        # one gather forward, so one scatter backward
+        rows = F.embedding(nodes, final_Nd, sparse=bool(self.lazy))
         user, positive, negative = rows.split([b, b, b * s])
         margin = (user * (positive - negative.view(s, b, -1))).sum(-1)
         raw = rows if final_Nd is start_Nd else F.embedding(nodes[: 3 * b], start_Nd)
@@ -153,7 +159,7 @@ class DotRanker(contract.Ranker):
         self._final = self().detach()
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
-        assert self._final is not None, "begin_scoring comes first"
+        assert self._final is not None, "call begin_scoring first"
         return self._final[user_B] @ self._final[self.n_users :].T
 
     def user_embeddings(self, data: contract.FitData) -> torch.Tensor:
@@ -161,7 +167,10 @@ class DotRanker(contract.Ranker):
 
 
 def with_offsets(final_Nd: torch.Tensor, offset_I: torch.Tensor) -> torch.Tensor:
-    """[U + I, d + 1]: the last column is one for users and the offset for items, so that the dot product adds it."""
+    """[U + I, d + 1] embeddings whose dot products include the item offset.
+
+    The last column is one for users and the offset for items.
+    """
     ones = torch.ones(len(final_Nd) - len(offset_I), dtype=offset_I.dtype, device=offset_I.device)
     return torch.cat([final_Nd, torch.cat([ones, offset_I])[:, None]], dim=1)
 
@@ -169,13 +178,14 @@ def with_offsets(final_Nd: torch.Tensor, offset_I: torch.Tensor) -> torch.Tensor
 class GraphOptions(Options):
     """Hyper-parameters that the graph models share."""
 
-    layers: int = Field(2, ge=1, description="steps of propagation")
+    layers: int = Field(2, ge=1, description="propagation steps")
 
 
 class GraphRanker(DotRanker):
     """A `DotRanker` whose final embeddings are the mean over the layers of LightGCN (eq. 7, 8).
 
-    Items that begin as texts end as they began, as unseen ones have no neighbours to hear of (RecLM RO11).
+    Items with texts keep their input embeddings, because cold-start items have no neighbours (RecLM
+    RO11).
     """
 
     options: GraphOptions
@@ -185,9 +195,9 @@ class GraphRanker(DotRanker):
         self.graph = graph.Propagation(data, options.layers)
 
     def final(self, start_Nd: torch.Tensor) -> torch.Tensor:
-        return self.ended(start_Nd, self.view(start_Nd))
+        return self.with_item_inputs(start_Nd, self.view(start_Nd))
 
-    def ended(self, start_Nd: torch.Tensor, mean_Nd: torch.Tensor) -> torch.Tensor:
+    def with_item_inputs(self, start_Nd: torch.Tensor, mean_Nd: torch.Tensor) -> torch.Tensor:
         """[U + I, d] final embeddings from the mean over the layers."""
         return (
             mean_Nd

@@ -24,7 +24,7 @@ def find(task: str, name: str) -> ModuleType:
 
 
 def title(name: str) -> str:
-    """What the field calls a backbone: the first words of its file, up to the colon; its name where the file has no such head."""
+    """The published name of a backbone: its docstring up to the colon; else the file's name."""
     head, colon, _ = (find(task_of(name), name).__doc__ or "").partition(":")
     return head if colon and "\n" not in head else name
 

@@ -44,4 +44,7 @@ class Model(closed_form.ClosedRanker):
         self.register_buffer("weight", weight.float())
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.taken(user_B).toarray()).to(self.weight.device) @ self.weight
+        return (
+            torch.from_numpy(self.interactions(user_B).toarray()).to(self.weight.device)
+            @ self.weight
+        )

@@ -57,4 +57,6 @@ class Model(closed_form.ClosedRanker):
         ).T.tocsr()
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy((self.taken(user_B) @ self._to_user).toarray()).to(self.device)
+        return torch.from_numpy((self.interactions(user_B) @ self._to_user).toarray()).to(
+            self.device
+        )

@@ -48,7 +48,7 @@ class Model(contract.Ranker):
             )
         else:
             looked_up = options.batch_size * (2 + options.negatives)
-            lazy = adam.pays(data.n_users + data.n_items, looked_up)
+            lazy = adam.lazy_update_pays(data.n_users + data.n_items, looked_up)
             self.user, self.item = (
                 nn.Embedding(n, 2 * d, sparse=lazy) for n in (data.n_users, data.n_items)
             )

@@ -57,7 +57,9 @@ class Model(pairwise.GraphRanker):
         )
         return (
             self.pair_loss(
-                start, self.scored(self.ended(start, self.view(start, first_Nd=first))), *batch
+                start,
+                self.scored(self.with_item_inputs(start, self.view(start, first_Nd=first))),
+                *batch,
             )
             + self.options.contrast * contrast
         )
