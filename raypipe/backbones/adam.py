@@ -17,7 +17,7 @@ LAZY_FROM = 4
 
 
 def lazy_update_pays(rows: int, looked_up: int) -> bool:
-    """Whether lazy updates are cheaper for a table of `rows` rows, `looked_up` of them a batch."""
+    """Whether lazy updates are cheaper for `rows` rows, of which a batch looks up `looked_up`."""
     return rows >= LAZY_FROM * looked_up
 
 
@@ -70,8 +70,8 @@ class Adam:
 def average(model: nn.Module, rank: int, world: int, add: Callable[[torch.Tensor], None]) -> None:
     """Average every gradient over the workers; `add` sums a tensor over them, in place.
 
-    Dense gradients are exchanged in one tensor. For a sparse one, each worker fills its own slice of
-    the exchanged rows, so the traffic grows with the batch instead of the table.
+    Dense gradients are exchanged in one tensor. For a sparse one, each worker fills its own slice
+    of the exchanged rows, so the traffic grows with the batch instead of the table.
     """
     weights = [p for p in model.parameters() if p.requires_grad]
     sparse = [p for p in weights if p.grad is not None and p.grad.is_sparse]

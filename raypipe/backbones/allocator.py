@@ -17,9 +17,9 @@ SETTINGS = {
 def keep_freed() -> bool:
     """Let malloc reuse large blocks for the rest of this process; False where that is impossible.
 
-    A training step frees and allocates the same tensors of some MB again and again. By default glibc
-    returns them to the kernel, which clears every page before its next use. For some backbones this
-    takes a third of the time on a CPU (docs/backbones.md).
+    A training step frees and allocates the same tensors of some MB again and again. By default
+    glibc returns them to the kernel, which clears every page before its next use. For some
+    backbones this takes a third of the time on a CPU (docs/backbones.md).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,7 +1,8 @@
 """Shared by direct models without gradient descent: the interaction matrix and similar users.
 
 The constructor computes the whole model from the training rows, so the loop ends after one epoch
-without a step. Preference pairs of the LLM are not used, because a closed form has no loss for them.
+without a step. Preference pairs of the LLM are not used, because a closed form has no loss for
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dropout with a cheap mask on a CPU, where one random float per number costs more than the layer."""
+"""Dropout with a cheap mask on a CPU, where drawing a float per number is slow."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ STEPS = 256
 def dropout(x: torch.Tensor, rate: float, training: bool) -> torch.Tensor:
     """Zero each number with probability `rate` and scale the rest to keep the mean, as F.dropout.
 
-    On a CPU each random 64-bit number decides on eight places, and the rate is rounded to a multiple
-    of 1/256.
+    On a CPU each random 64-bit number decides on eight places, and the rate is rounded to a
+    multiple of 1/256.
     """
     if not training or rate == 0:
         return x

@@ -6,16 +6,16 @@ ids                   one vector each, learned
 texts                 user: x_u, learned; item: T_raw(f_v) (R6), which also covers cold-start items
 texts and profiles    Psi(x_u | T_pro(p_u)) and Psi(T_raw(f_v) | T_pro(p_v)) (R7 by the equation
                       instead of the text below it: RO8)
-the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi starts at zero, so profiles
-                      only add what training gains from them; the default, by measurement
+the same, residual    x_u + Psi(...) and T_raw(f_v) + Psi(...), where Psi starts at zero, so
+                      profiles only add what training gains from them; the default, by measurement
 
 T_raw, T_pro and Psi are linear, ReLU, linear. Users and items share T_pro and Psi (RO8). Without
-profiles, users or items keep their base input (Table 2). Each item also has a scalar offset: a linear
-function of its text, plus a learned part that is zero for unseen items. Without the offset, every
-user's vector would have to encode popularity.
+profiles, users or items keep their base input (Table 2). Each item also has a scalar offset: a
+linear function of its text, plus a learned part that is zero for unseen items. Without the offset,
+every user's vector would have to encode popularity.
 
-Deviations: Psi ends in a linear layer, because an ending in ReLU gives vectors with positive entries
-only. T_raw has a wide hidden layer; one of width d cannot separate some thousand texts.
+Deviations: Psi ends in a linear layer, because an ending in ReLU gives vectors with positive
+entries only. T_raw has a wide hidden layer; one of width d cannot separate some thousand texts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KINDS = ("user", "item")
 
 
 class TextVectors(NamedTuple):
-    """Text vectors: items [I, dt]; profiles of users [U, dt] and of items [I, dt], or None without."""
+    """Vectors of item texts [I, dt], user profiles [U, dt] and item profiles [I, dt], or None."""
 
     item: np.ndarray
     user_profile: np.ndarray | None = None
@@ -40,7 +40,7 @@ class TextVectors(NamedTuple):
 
 
 def scaled(table: np.ndarray) -> torch.Tensor:
-    """Vectors scaled to length sqrt(dt), so that their entries have variance one; zero stays zero."""
+    """Vectors scaled to length sqrt(dt): their entries have variance one; zero stays zero."""
     vectors = torch.tensor(table, dtype=torch.float32)
     return nn.functional.normalize(vectors, dim=1) * vectors.shape[1] ** 0.5
 

@@ -1,8 +1,8 @@
 """Extend a fitted backbone over texts by a user and items that arrived later (RecLM R1, R7).
 
-A new user's x_u is the mean over users with common items, where rare items have more weight. The user
-has a profile, and is connected to the items of the history in the graph. A new item is represented
-by its text and profile. Nothing is trained.
+A new user's x_u is the mean over users with common items, where rare items have more weight. The
+user has a profile, and is connected to the items of the history in the graph. A new item is
+represented by its text and profile. Nothing is trained.
 """
 
 from __future__ import annotations

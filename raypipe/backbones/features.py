@@ -71,13 +71,13 @@ class Options(contract.Options):
 
 
 class FieldRater(contract.Rater):
-    """y = mean + sum of w_f + interaction(v_1, ..., v_F), a regression of the rating with squared error (Llama4Rec Table V).
+    """y = mean + sum of w_f + interaction(v_1, ..., v_F), by squared error (Llama4Rec Table V).
 
     A backbone defines the interaction. The rating is centred on the training mean, and predictions
-    are clipped to the range of training ratings. Both are additions to all six papers, which predict
-    clicks. With `ridge` = n, w of users and items starts at their mean deviations damped by n ratings,
-    so that the interaction does not overfit before w has converged. An embedding that occurs m times
-    is penalised by n / m each time, as in ridge regression.
+    are clipped to the range of training ratings. Both are additions to all six papers, which
+    predict clicks. With `ridge` = n, w of users and items starts at their mean deviations damped by
+    n ratings, so that the interaction does not overfit before w has converged. An embedding that
+    occurs m times is penalised by n / m each time, as in ridge regression.
     """
 
     options: Options

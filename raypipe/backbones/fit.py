@@ -40,7 +40,7 @@ ModelClass = Callable[[FitData, Any], Backbone]
 
 
 class Worker(NamedTuple):
-    """One of `world` workers that fit the same model; `add` sums a tensor over all of them, in place."""
+    """One of `world` workers that fit the same model; `add` sums a tensor over them in place."""
 
     rank: int = 0
     world: int = 1
@@ -121,9 +121,9 @@ def fit(
 ) -> FitResult:
     """Fit until validation stops improving or the epochs end; return the best epoch's model.
 
-    Several workers draw the same batches, take a part of the rows each, and add their gradients. The
-    number of workers therefore changes the result only by rounding, dropout, and contrasts within a
-    batch, which then see the worker's rows.
+    Several workers draw the same batches, take a part of the rows each, and add their gradients.
+    The number of workers therefore changes the result only by rounding, dropout, and contrasts
+    within a batch, which then see the worker's rows.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -167,7 +167,7 @@ def fit(
         state.epoch += 1
         if not np.isfinite(mean):
             raise FloatingPointError(
-                f"the loss is not finite in epoch {state.epoch}; lower the learning rate of the backbone"
+                f"the loss is not finite in epoch {state.epoch}; lower the learning rate"
             )
         if state.epoch % options.evaluate_every and state.epoch < options.epochs:
             continue
@@ -219,7 +219,7 @@ class Progress:
 def store(
     folder: Path, model: Backbone, optimizer: Adam, state: Progress, best: dict[str, torch.Tensor]
 ) -> None:
-    """Write a checkpoint: weights, best weights and Adam's moments as safetensors, the rest as JSON."""
+    """Write a checkpoint: weights, best weights and Adam's moments as safetensors, and JSON."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {
         f"best.{k}": v for k, v in best.items()
     }

@@ -54,7 +54,7 @@ def propagate(adjacency: torch.Tensor, x_Nd: torch.Tensor) -> torch.Tensor:
 
 
 class _MeanOfPowers(torch.autograd.Function):
-    """By Horner's rule, x + A (x + A x): each step adds one product to x, and no layers are summed."""
+    """By Horner's rule, x + A (x + A x): each step adds one product, without a sum over layers."""
 
     @staticmethod
     def forward(

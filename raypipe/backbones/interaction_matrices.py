@@ -1,4 +1,4 @@
-"""Convert a dataset and its split to the arrays of the contract, and lists of ids to row numbers."""
+"""Convert a dataset and its split to the arrays of the contract, and ids to row numbers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Augmentation:
     """Data that the LLM adds, by ids.
 
     Attributes:
-        pairs: user_id, preferred, other: which of two items the user would prefer.
-        insertions: user_id, item_id, place: items for the training sequences; `place` is the fraction
+        pairs: user_id, preferred, other: which of two items the user would prefer. insertions:
+        user_id, item_id, place: items for the training sequences; `place` is the fraction
             of the sequence before the item.
         attributes: item_id and a column per attribute.
     """
@@ -49,7 +49,7 @@ class Augmentation:
 
 
 class InteractionMatrices:
-    """Row numbers of users (of the log) and items (of the catalogue), and arrays built from them."""
+    """Row numbers of the log's users and the catalogue's items, and arrays built from them."""
 
     def __init__(self, dataset: Dataset, split: Split) -> None:
         self.dataset, self.split = dataset, split
@@ -197,7 +197,7 @@ class InteractionMatrices:
 
 
 def _codes(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """[rows, columns] category numbers in order of value, and the number of categories per column."""
+    """[rows, columns] category numbers in order of value, and the number of categories."""
     codes, sizes = np.empty((len(table), len(columns)), dtype=np.int64), []
     for c, column in enumerate(columns):
         code, values = pd.factorize(table[column].astype(str), sort=True)

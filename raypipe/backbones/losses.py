@@ -55,8 +55,9 @@ class _Context(Protocol):
 class _MeanLogSumExp(torch.autograd.Function):
     """Mean over rows a [B, d] of log sum over rows b [N, d] of exp(a . b).
 
-    Products below 60 keep the exponentials finite. The value and both gradients are computed together,
-    some rows at a time, so that a CPU works in its cache and never holds all B x N entries.
+    Products below 60 keep the exponentials finite. The value and both gradients are computed
+    together, some rows at a time, so that a CPU works in its cache and never holds all B x N
+    entries.
     """
 
     @staticmethod
@@ -83,7 +84,7 @@ class _MeanLogSumExp(torch.autograd.Function):
 
 
 def two_views(one_Bd: torch.Tensor, two_Bd: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Contrast within a batch: each of 2 B views must find its partner among the others (NT-Xent)."""
+    """Contrast within a batch (NT-Xent): each of 2 B views must find its partner."""
     b = len(one_Bd)
     views = F.normalize(torch.cat([one_Bd, two_Bd]), dim=1)
     similarity = (views @ views.T / temperature).fill_diagonal_(-torch.inf)
@@ -98,7 +99,7 @@ def node_contrast(
     item_B: torch.Tensor,
     temperature: float,
 ) -> torch.Tensor:
-    """Contrast of two views of the graph, over the distinct users and the distinct items of a batch."""
+    """Contrast of two views of the graph, over distinct users and over distinct items."""
     total = torch.zeros((), device=one_Nd.device)
     for nodes in (user_B.unique(), item_B.unique()):
         total = total + info_nce(one_Nd[nodes], two_Nd[nodes], two_Nd[nodes], temperature)

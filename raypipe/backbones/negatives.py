@@ -14,8 +14,8 @@ SLOTS = 2**27 - 39
 class Negatives:
     """Draws negatives by rejection of the training pairs, held as codes user * I + item.
 
-    Backbones over texts draw only among the items of the training rows. Otherwise they would learn to
-    rank cold-start items last.
+    Backbones over texts draw only among the items of the training rows. Otherwise they would learn
+    to rank cold-start items last.
 
     Each pair marks a byte. If there are more possible pairs than bytes, a code that meets a marked
     byte is searched among the codes.

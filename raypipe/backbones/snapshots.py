@@ -57,8 +57,8 @@ class SnapshotMatrices:
         """Training arrays of models for the queries of a part.
 
         Validation uses the full-shot queries, which include the held-out items. Zero-shot queries
-        alone are too noisy: on MIND a random order scores between 0.02 and 0.36, depending on where a
-        few popular items land.
+        alone are too noisy: on MIND a random order scores between 0.02 and 0.36, depending on where
+        a few popular items land.
         """
         rows = self.fit_rows(part)
         n_users, n_items = len(self.users), len(self.items)

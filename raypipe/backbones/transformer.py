@@ -115,7 +115,7 @@ class Options(contract.Options):
 
 
 class SequenceRanker(contract.Ranker):
-    """Transformer over the last `context` items; y_ui = h . e_i with the input embeddings as output."""
+    """Transformer over the last `context` items; y_ui = h . e_i with shared embeddings."""
 
     task = "sequential"
     mixed_precision = True
@@ -155,7 +155,7 @@ class SequenceRanker(contract.Ranker):
         return state_Nd @ self.items.weight[: self.n_items].T
 
     def item_loss(self, state_Nd: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy over all items (or a sample), plus the L2 penalty on the item table."""
+        """Mean cross-entropy over all or sampled items, plus the L2 penalty on the item table."""
         table_Id = self.items.weight[: self.n_items]
         if 0 < self.options.negatives < self.n_items - 1:
             cross = self.sampled_cross_entropy(state_Nd, item_N)
@@ -174,9 +174,9 @@ class SequenceRanker(contract.Ranker):
     def sampled_cross_entropy(self, state_Nd: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy over the target and S items drawn uniformly, the same for all targets.
 
-        The drawn scores are raised by log((I - 1) / S), so that their sum estimates the sum over all
-        other items (importance sampling: Bengio and Senécal, IEEE Trans. Neural Networks 2008). A
-        target costs S scores instead of I.
+        The drawn scores are raised by log((I - 1) / S), so that their sum estimates the sum over
+        all other items (importance sampling: Bengio and Senécal, IEEE Trans. Neural Networks 2008).
+        A target costs S scores instead of I.
         """
         drawn_S = torch.randint(self.n_items, (self.options.negatives,), device=item_N.device)
         target = (state_Nd * self.items(item_N)).sum(-1, keepdim=True)

@@ -1,8 +1,9 @@
-"""ALS: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, by the library implicit.
+"""ALS: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008.
 
-Minimises sum of c_ui (p_ui - x_u . y_i)^2 + reg (|x_u|^2 + |y_i|^2) with c_ui = 1 + alpha for training rows (eq. 3).
+Minimises sum of c_ui (p_ui - x_u . y_i)^2 + reg (|x_u|^2 + |y_i|^2) with c_ui = 1 + alpha for
+training rows (eq. 3), by the library implicit.
 
-Deviations: none beyond the library's.
+Deviations: those of the library.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ class Options(closed_form.Options):
 
     embedding_size: int = Field(128, ge=1)
     reg: float = Field(3.3, ge=0)
-    alpha: float = Field(
-        1.3, gt=0, description="confidence of a training row above that of a missing one"
-    )
+    alpha: float = Field(1.3, gt=0, description="extra confidence of a training row")
     iterations: int = Field(20, ge=1)
 
 

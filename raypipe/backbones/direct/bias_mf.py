@@ -1,8 +1,11 @@
-"""BiasMF: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 2009.
+"""BiasMF: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems".
+
+IEEE Computer 2009.
 
 y_ui = b_i + e_u . e_i (eq. 4), here with the BPR loss.
 
-Deviations: the global mean and the user's bias are left out, as they cancel in BPR and in a user's ranking (RecLM RO13).
+Deviations: no global mean and no user bias, because they cancel in BPR and in a user's ranking
+(RecLM RO13).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Model(pairwise.DotRanker):
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        if self.entities is None:  # whose offsets are biases
+        if self.entities is None:  # otherwise their offsets are the biases
             self.bias = nn.Parameter(torch.zeros(data.n_items))
 
     def scored(self, final_Nd: torch.Tensor) -> torch.Tensor:

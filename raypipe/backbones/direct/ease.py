@@ -2,7 +2,7 @@
 
 B = I - P diag(1 / P_ii), P = (X^T X + reg I)^-1 (eq. 8); the scores of a user are x_u B.
 
-Deviations: none. It holds I x I numbers and inverts them, so it refuses more than 20,000 items.
+Deviations: none. It inverts an I x I matrix, so it accepts at most 20,000 items.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field
 from raypipe.backbones import closed_form, contract
 from raypipe.errors import DataError
 
-MOST = 20_000
+MAX_ITEMS = 20_000
 
 
 class Options(closed_form.Options):
@@ -30,11 +30,11 @@ class Model(closed_form.ClosedRanker):
 
     def __init__(self, data: contract.FitData, options: Options) -> None:
         super().__init__(data, options)
-        if data.n_items > MOST:
+        if data.n_items > MAX_ITEMS:
             raise DataError(
                 f"EASE inverts a matrix of items x items, and there are {data.n_items:,} items",
                 "backbone ease",
-                f"it takes at most {MOST:,}; use item_knn or a trained backbone",
+                f"it takes at most {MAX_ITEMS:,}; use item_knn or a trained backbone",
             )
         gram = torch.from_numpy((self.rows.T @ self.rows).toarray())
         gram.diagonal().add_(options.reg)

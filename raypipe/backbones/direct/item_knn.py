@@ -1,7 +1,7 @@
 """ItemKNN: Sarwar et al., "Item-based Collaborative Filtering Recommendation Algorithms", WWW 2001.
 
-s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink); an item's score is the sum of its likeness to the user's items, each item
-keeping its `neighbours` nearest.
+s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink). An item's score is the sum of its similarities
+to the user's items, where each item keeps its `neighbours` most similar ones.
 
 Deviations: the shrinkage is Bell and Koren's (2007).
 """
@@ -19,12 +19,12 @@ from raypipe.backbones import closed_form, contract
 class Options(closed_form.Options):
     """Hyper-parameters of ItemKNN; defaults by search (docs/backbones.md)."""
 
-    neighbours: int = Field(400, ge=1)
-    shrink: float = Field(4.7, ge=0)
+    neighbours: int = Field(400, ge=1, description="similar items kept per item")
+    shrink: float = Field(4.7, ge=0, description="shrinkage of the similarity of rare items")
 
 
 class Model(closed_form.ClosedRanker):
-    """Cosine between items; the neighbours are kept as [I, K] numbers and likeness, never as I x I."""
+    """Cosine between items. The neighbours are stored as [I, K] row numbers and similarities."""
 
     options: Options
     near: torch.Tensor
@@ -40,12 +40,12 @@ class Model(closed_form.ClosedRanker):
         columns = self.rows.tocsc()
         root = np.sqrt(np.asarray(columns.sum(0)).ravel())
         for first in range(0, data.n_items, 512):
-            of = slice(first, min(first + 512, data.n_items))
-            together = (columns[:, of].T @ self.rows).toarray()
-            value = together / (root[of, None] * root[None, :] + options.shrink + 1e-9)
-            value[np.arange(len(value)), np.arange(of.start, of.stop)] = 0
+            block = slice(first, min(first + 512, data.n_items))
+            common = (columns[:, block].T @ self.rows).toarray()
+            value = common / (root[block, None] * root[None, :] + options.shrink + 1e-9)
+            value[np.arange(len(value)), np.arange(block.start, block.stop)] = 0
             best = np.argpartition(-value, k - 1, axis=1)[:, :k]
-            near[of], like[of] = best, np.take_along_axis(value, best, 1)
+            near[block], like[block] = best, np.take_along_axis(value, best, 1)
         self.register_buffer("near", torch.from_numpy(near))
         self.register_buffer("like", torch.from_numpy(like))
 

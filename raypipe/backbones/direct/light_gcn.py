@@ -1,11 +1,14 @@
-"""LightGCN: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", SIGIR 2020.
+"""LightGCN: He et al., SIGIR 2020.
 
-E^(l+1) = D^-1/2 A D^-1/2 E^(l); the final embedding is the mean of E^(0) .. E^(L) (eq. 7, 8); y_ui = e_u . e_i; BPR loss
-with an L2 penalty on E^(0) (eq. 15).
+"LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation".
 
-Deviations: several negatives may share a positive (`negatives`; the paper draws one). A batch propagates over the whole graph,
-so its size grows with the rows (`steps`); with a fixed size, the cost of an epoch would grow with their square. Pairs judged by
-the LLM enter the same loss (Llama4Rec L7).
+E^(l+1) = D^-1/2 A D^-1/2 E^(l); the final embedding is the mean of E^(0) .. E^(L) (eq. 7, 8); y_ui
+= e_u . e_i; BPR loss with an L2 penalty on E^(0) (eq. 15).
+
+Deviations: a positive may have several negatives (`negatives`; the paper draws one). Each batch
+propagates over the whole graph, so the batch size grows with the rows (`steps`); otherwise the cost
+of an epoch would grow with their square. Preference pairs of the LLM enter the same loss (Llama4Rec
+L7).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ class Options(pairwise.GraphOptions):
     steps: int = Field(
         64,
         ge=1,
-        description="batches an epoch at most; where there are more rows, the batches are larger",
+        description="most batches an epoch; with more rows, batches are larger",
     )
 
 

@@ -2,7 +2,7 @@
 
 y_ui = e_u . e_i; BPR loss with an L2 penalty on the embeddings of each triple.
 
-Deviations: Adam in place of plain stochastic gradient descent.
+Deviations: Adam instead of plain stochastic gradient descent.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """NCF: He et al., "Neural Collaborative Filtering", WWW 2017 (NeuMF).
 
-y_ui = h . [p_u * q_i, MLP(p'_u, q'_i)] (eq. 12) with vectors of their own for the product and for the MLP; log loss over
-positives and sampled negatives (eq. 7).
+y_ui = h . [p_u * q_i, MLP(p'_u, q'_i)] (eq. 12), with separate vectors for the product and the MLP.
+Log loss over positives and sampled negatives (eq. 7).
 
-Deviations: one stage without pretraining of the two parts.
+Deviations: no pretraining of the two parts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Model(contract.Ranker):
             self.lazy = ("user.weight", "item.weight") if lazy else ()
             for table in (self.user, self.item):
                 nn.init.normal_(table.weight, std=0.01)
-        # the MLP's first layer over [user, item] is the sum of one layer on each: scoring all items needs I + B of them, not I B
+        # the MLP's first layer over [user, item] is the sum of one layer on each, so scoring all
+        # items needs I + B products instead of I B
         self.first_user, self.first_item = (
             nn.Linear(d, options.hidden[0]),
             nn.Linear(d, options.hidden[0], bias=False),
@@ -66,7 +67,11 @@ class Model(contract.Ranker):
         self._final: tuple[torch.Tensor, ...] = ()
 
     def forward(self, user_Bd: torch.Tensor, item_BSd: torch.Tensor) -> torch.Tensor:
-        """[B, S] scores of S items for each user, from rows of both tables; a leading 1 of `item` is shared by all users."""
+        """[B, S] scores of S items for each user, from rows of both tables.
+
+        Args:
+            item_BSd: a leading dimension of 1 shares the items among all users.
+        """
         d = self.options.embedding_size
         (p_user, m_user), (p_item, m_item) = user_Bd.split(d, -1), item_BSd.split(d, -1)
         deep = self.first_user(m_user)[:, None] + self.first_item(m_item)
@@ -82,13 +87,13 @@ class Model(contract.Ranker):
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         user_B, positive_B, negative_BS, _ = batch
-        shown_BS = torch.cat([positive_B[:, None], negative_BS], dim=1)
+        item_BS = torch.cat([positive_B[:, None], negative_BS], dim=1)
         if self.entities is None:
-            user, items = self.user(user_B), self.item(shown_BS)
+            user, items = self.user(user_B), self.item(item_BS)
             y = self(user, items)
         else:
-            user, items = self.entities.users(user_B), F.embedding(shown_BS, self.entities.items())
-            y = self(user, items) + self.entities.offsets()[shown_BS]
+            user, items = self.entities.users(user_B), F.embedding(item_BS, self.entities.items())
+            y = self(user, items) + self.entities.offsets()[item_BS]
         penalty = losses.squared_norm(user, items[:, 0], items[:, 1])
         return (
             F.softplus(-y[:, 0]).mean()
@@ -98,11 +103,10 @@ class Model(contract.Ranker):
 
     def score(self, user_B: torch.Tensor, history_BT: torch.Tensor) -> torch.Tensor:
         width = max(2 * self.options.embedding_size, *self.options.hidden)
-        at_once = max(
-            1, 2**22 // (self.n_items * width)
-        )  # numbers in the largest layer: some MB stay near the processor
+        # the largest layer of a chunk has some MB, which stay in the cache
+        chunk = max(1, 2**22 // (self.n_items * width))
         users, items = self._final
-        parts = [self(users[u], items[None]) for u in user_B.split(at_once)]
+        parts = [self(users[u], items[None]) for u in user_B.split(chunk)]
         return torch.cat(parts) + (0.0 if self.entities is None else self.entities.offsets())
 
     def begin_scoring(self) -> None:

@@ -1,9 +1,10 @@
 """SGL: Wu et al., "Self-supervised Graph Learning for Recommendation", SIGIR 2021.
 
-LightGCN with a contrast of two views of the graph beside the BPR loss (eq. 10, 11): each view drops edges (ED), nodes (ND), or
-edges anew in every layer (RW), at random and anew in each epoch.
+LightGCN with BPR loss and a contrast of two views of the graph (eq. 10, 11). Each view drops random
+edges (ED), nodes (ND), or other edges in every layer (RW). The views are drawn anew in each epoch.
 
-Deviations: the contrast runs over the distinct users and items of the batch, as in the authors' code.
+Deviations: the contrast runs over the distinct users and items of the batch, as in the authors'
+code.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ class Options(pairwise.GraphOptions):
 
     learning_rate: float = Field(1.8e-2, gt=0)
     reg: float = Field(2.7e-5, ge=0, description="L2 penalty")
-    init_std: float = Field(0.03, gt=0, description="standard deviation of the first embeddings")
-    layers: int = Field(3, ge=1, description="steps of propagation")
-    view: Literal["edge", "node", "walk"] = "edge"
+    init_std: float = Field(0.03, gt=0, description="standard deviation of the initial embeddings")
+    layers: int = Field(3, ge=1, description="propagation steps")
+    view: Literal["edge", "node", "walk"] = Field("edge", description="what a view drops")
     drop: float = Field(0.1, ge=0, lt=1, description="share of edges or nodes that a view lacks")
     contrast: float = Field(7e-4, ge=0, description="weight of the contrastive loss")
     temperature: float = Field(0.1, gt=0)
 
 
 class Model(pairwise.GraphRanker):
-    """LightGCN and two thinned graphs."""
+    """LightGCN and two graphs with dropped edges or nodes."""
 
     options: Options
 

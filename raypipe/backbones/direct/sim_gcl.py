@@ -1,9 +1,12 @@
-"""SimGCL: Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation", SIGIR 2022.
+"""SimGCL: Yu et al., SIGIR 2022.
 
-LightGCN without E^(0) in the mean, and a contrast of two views that add noise after every layer (eq. 7): noise of length eps,
-uniform in direction within the embedding's own orthant.
+"Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for Recommendation".
 
-Deviations: the contrast runs over the distinct users and items of the batch, as in the authors' code.
+LightGCN without E^(0) in the mean, and a contrast of two views that add noise after every layer
+(eq. 7). The noise has length eps and a random direction in the embedding's orthant.
+
+Deviations: the contrast runs over the distinct users and items of the batch, as in the authors'
+code.
 """
 
 from __future__ import annotations
@@ -33,14 +36,18 @@ class Model(pairwise.GraphRanker):
     def view(
         self, start_Nd: torch.Tensor, noisy: bool = False, first_Nd: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """[U + I, d] mean over the layers 1 to L; `first`: layer 1 without noise, where it is known."""
+        """[U + I, d] mean over the layers 1 to L.
+
+        Args:
+            first_Nd: layer 1 without noise, if already computed.
+        """
         if noisy:
-            return graph.layer_mean(self.graph(start_Nd, self.disturbed, first=first_Nd)[1:])
+            return graph.layer_mean(self.graph(start_Nd, self.add_noise, first=first_Nd)[1:])
         first = graph.propagate(self.graph.adjacency, start_Nd) if first_Nd is None else first_Nd
         return graph.mean_of_powers(self.graph.adjacency, self.graph.depth - 1, first)
 
-    def disturbed(self, x_Nd: torch.Tensor) -> torch.Tensor:
-        """[N, d] with noise added, of the sign of what it is added to."""
+    def add_noise(self, x_Nd: torch.Tensor) -> torch.Tensor:
+        """[N, d] with added noise of the same sign."""
         with torch.no_grad():
             noise = torch.rand_like(x_Nd)
             noise.mul_(

@@ -1,11 +1,13 @@
-"""AFM: Xiao et al., "Attentional Factorization Machines: Learning the Weight of Feature Interactions via Attention Networks",
-IJCAI 2017.
+"""AFM: Xiao et al., IJCAI 2017.
 
-y = w_0 + sum of w_f + p . sum over pairs of a_fg (v_f * v_g), a = softmax over pairs of h . ReLU(W (v_f * v_g) + b) (eq. 5-7),
-with dropout on the pooled vector.
+"Attentional Factorization Machines: Learning the Weight of Feature Interactions via Attention
+Networks".
 
-Deviations: see `features.FieldRater`; the pooled vector is scaled by the number of pairs, so that with even attention it is the
-factorization machine's sum and the gradients keep its size.
+y = w_0 + sum of w_f + p . sum over pairs of a_fg (v_f * v_g),
+a = softmax over pairs of h . ReLU(W (v_f * v_g) + b) (eq. 5-7), with dropout on the pooled vector.
+
+Deviations: see `features.FieldRater`. The pooled vector is scaled by the number of pairs, so
+uniform attention gives the factorization machine's sum and gradients of its size.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Options(features.Options):
     ridge: float = Field(
         10.0,
         ge=0,
-        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+        description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
     dropout: float = Field(0.07, ge=0, lt=1)
     attention_size: int = Field(16, ge=1)
@@ -51,9 +53,8 @@ class Model(features.FieldRater):
         self.project = nn.Parameter(torch.ones(options.embedding_size))
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        v_FBd = v_BFd.transpose(
-            0, 1
-        ).contiguous()  # whole fields are then taken and summed, not single vectors
+        # fields first, so that whole fields are gathered and summed
+        v_FBd = v_BFd.transpose(0, 1).contiguous()
         pairs_PBd = v_FBd.index_select(0, self.one) * v_FBd.index_select(0, self.two)
         share_PB = self.weigh(F.relu(self.attend(pairs_PBd))).squeeze(-1).softmax(0)
         pooled_Bd = (share_PB[..., None] * pairs_PBd).sum(0) * len(self.one)

@@ -1,9 +1,13 @@
-"""AutoInt: Song et al., "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM 2019.
+"""AutoInt: Song et al., CIKM 2019.
 
-Each layer lets every field attend to all fields in several heads, with a residual projection and ReLU (eq. 5-8); y is linear in
-the fields after the last layer (eq. 9), and, as in the paper's AutoInt+, in an MLP.
+"AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks".
 
-Deviations: see `features.FieldRater`; attention is scaled by the root of the head size; `hidden = ()` gives plain AutoInt.
+In each layer every field attends to all fields in several heads, with a residual projection and
+ReLU (eq. 5-8). y is linear in the fields after the last layer (eq. 9) and, as in the paper's
+AutoInt+, in an MLP.
+
+Deviations: see `features.FieldRater`. Attention is scaled by the root of the head size. `hidden =
+()` gives plain AutoInt.
 """
 
 from __future__ import annotations
@@ -25,14 +29,12 @@ class Options(features.Options):
     ridge: float = Field(
         3.0,
         ge=0,
-        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+        description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
     dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
-    attention_size: int = Field(
-        16, ge=1, description="width of a layer's output, all heads together"
-    )
+    attention_size: int = Field(16, ge=1, description="width of a layer's output over all heads")
     hidden: tuple[int, ...] = (64, 32)
 
     @model_validator(mode="after")
@@ -47,7 +49,8 @@ class Options(features.Options):
 class Attention(nn.Module):
     """One interacting layer [width, F, B] -> [size, F, B].
 
-    The batch is the last axis: F is small, so products over long rows beat a tiny matrix product a row.
+    The batch is the last axis: F is small, so products over long rows are faster than many tiny
+    matrix products.
     """
 
     def __init__(self, width: int, size: int, heads: int) -> None:
@@ -57,16 +60,16 @@ class Attention(nn.Module):
 
     def forward(self, x_wFB: torch.Tensor) -> torch.Tensor:
         _, f, b = x_wFB.shape
-        made = (self.project.weight @ x_wFB.flatten(1)).view(4, self.heads, -1, f, b)
-        q_HdFB, k_HdFB, v_HdFB, residual_HdFB = made.unbind()
+        projected = (self.project.weight @ x_wFB.flatten(1)).view(4, self.heads, -1, f, b)
+        q_HdFB, k_HdFB, v_HdFB, residual_HdFB = projected.unbind()
         share_HFFB = (
             (q_HdFB[:, :, :, None] * k_HdFB[:, :, None])
             .sum(1)
             .mul((self.size // self.heads) ** -0.5)
             .softmax(2)
         )
-        seen_HdFB = (share_HFFB[:, None] * v_HdFB[:, :, None]).sum(3)
-        return F.relu(seen_HdFB + residual_HdFB).view(self.size, f, b)
+        attended_HdFB = (share_HFFB[:, None] * v_HdFB[:, :, None]).sum(3)
+        return F.relu(attended_HdFB + residual_HdFB).view(self.size, f, b)
 
 
 class Model(features.FieldRater):
@@ -86,6 +89,6 @@ class Model(features.FieldRater):
         self.out = nn.Linear(options.hidden[-1], 1) if options.hidden else None
 
     def interaction(self, v_BFd: torch.Tensor) -> torch.Tensor:
-        seen_sFB = self.attention(v_BFd.permute(2, 1, 0).contiguous())
-        y = self.attended(seen_sFB.permute(2, 1, 0).flatten(1)).squeeze(-1)
+        attended_sFB = self.attention(v_BFd.permute(2, 1, 0).contiguous())
+        y = self.attended(attended_sFB.permute(2, 1, 0).flatten(1)).squeeze(-1)
         return y if self.out is None else y + self.out(self.deep(v_BFd.flatten(1))).squeeze(-1)

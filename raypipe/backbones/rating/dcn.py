@@ -1,9 +1,9 @@
 """DCN: Wang et al., "Deep & Cross Network for Ad Click Predictions", ADKDD 2017.
 
-x_{l+1} = x_0 (x_l . w_l) + b_l + x_l from x_0 = (v_1, ..., v_F) (eq. 3), beside an MLP over x_0 (eq. 6); y is linear in both
-ends (eq. 7).
+x_{l+1} = x_0 (x_l . w_l) + b_l + x_l from x_0 = (v_1, ..., v_F) (eq. 3), in parallel with an MLP
+over x_0 (eq. 6). y is linear in both outputs (eq. 7).
 
-Deviations: see `features.FieldRater`; the linear term over the fields is kept beside the two towers.
+Deviations: see `features.FieldRater`; the linear term over the fields is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Options(features.Options):
     ridge: float = Field(
         3.0,
         ge=0,
-        description="each embedding is pulled to zero as by so many ratings: rare ones more",
+        description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
     dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1, description="cross layers")
@@ -48,8 +48,8 @@ class Model(features.FieldRater):
     def cross(self, x_BD: torch.Tensor, out_D: torch.Tensor) -> torch.Tensor:
         """[B] out . x_L after the last cross layer, D = F d.
 
-        By induction x_l = a_l x_0 + c_l with a number a_l for each row and c_l = b_1 + ... + b_l, so that a_{l+1} = a_l + x_l . w_l
-        and all products with x_0 are one.
+        By induction x_l = a_l x_0 + c_l with a number a_l per row and c_l = b_1 + ... + b_l. Hence
+        a_{l+1} = a_l + x_l . w_l, and one product with x_0 serves all layers.
         """
         onto = x_BD @ torch.cat([self.weight, out_D[None]]).T  # [B, layers + 1]
         a, c = torch.ones_like(onto[:, 0]), torch.zeros_like(out_D)

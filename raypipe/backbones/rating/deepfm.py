@@ -1,6 +1,9 @@
-"""DeepFM: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", IJCAI 2017.
+"""DeepFM: Guo et al., IJCAI 2017.
 
-y = w_0 + sum of w_f + sum over pairs of <v_f, v_g> + MLP(v_1, ..., v_F) over categorical fields (eq. 1-4).
+"DeepFM: A Factorization-Machine based Neural Network for CTR Prediction".
+
+y = w_0 + sum of w_f + sum over pairs of <v_f, v_g> + MLP(v_1, ..., v_F) over categorical fields
+(eq. 1-4).
 
 Deviations: see `features.FieldRater`.
 """

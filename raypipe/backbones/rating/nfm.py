@@ -1,7 +1,7 @@
 """NFM: He and Chua, "Neural Factorization Machines for Sparse Predictive Analytics", SIGIR 2017.
 
-y = w_0 + sum of w_f + h . MLP(B), B = sum over pairs of v_f * v_g element by element (bi-interaction pooling, eq. 3-7), with
-dropout after the pooling.
+y = w_0 + sum of w_f + h . MLP(B), where B is the sum over pairs of the elementwise v_f * v_g
+(bi-interaction pooling, eq. 3-7), with dropout after the pooling.
 
 Deviations: see `features.FieldRater`; no batch normalisation.
 """

@@ -1,14 +1,19 @@
-"""xDeepFM: Lian et al., "xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender Systems", KDD 2018.
+"""xDeepFM: Lian et al., KDD 2018.
 
-Compressed interaction network: X^k_h = sum over i, j of W^k_hij (X^{k-1}_i * X^0_j) (eq. 6), each layer summed over the embedding
-(eq. 7); y is linear in these sums, in an MLP and in the fields (eq. 9).
+"xDeepFM: Combining Explicit and Implicit Feature Interactions for Recommender Systems".
 
-Deviations: see `features.FieldRater`; all maps of a layer go both on and out (the authors' code halves them).
+Compressed interaction network: X^k_h = sum over i, j of W^k_hij (X^{k-1}_i * X^0_j) (eq. 6), each
+layer summed over the embedding (eq. 7). y is linear in these sums, in an MLP and in the fields (eq.
+9).
+
+Deviations: see `features.FieldRater`. All maps of a layer feed both the next layer and the output
+(the authors' code splits them in halves).
 """
 
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from raypipe.backbones import contract, features
@@ -17,7 +22,7 @@ from raypipe.backbones import contract, features
 class Options(features.Options):
     """Hyper-parameters of xDeepFM."""
 
-    maps: tuple[int, ...] = (16, 16)
+    maps: tuple[int, ...] = Field((16, 16), description="feature maps of each layer")
     hidden: tuple[int, ...] = (64, 32)
 
 

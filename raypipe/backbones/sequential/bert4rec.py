@@ -1,11 +1,13 @@
-"""BERT4Rec: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
-CIKM 2019.
+"""BERT4Rec: Sun et al., CIKM 2019.
 
-Two-sided self-attention over the last `context` items; a share of the items is masked and predicted from both sides (eq. 8);
-to recommend, a mask is put after the history.
+"BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer".
 
-Deviations: pre-norm blocks with ReLU; the state is multiplied by the item table without a projection between; half of the
-windows have only their last item masked, which is the question at inference (the authors' code appends such samples).
+Bidirectional self-attention over the last `context` items. A share of the items is masked and
+predicted from both sides (eq. 8). For recommendation a mask follows the history.
+
+Deviations: pre-norm blocks with ReLU. The state is multiplied by the item table without a
+projection. In some windows (`last`) only the last item is masked, as at inference (the authors'
+code appends such samples).
 """
 
 from __future__ import annotations
@@ -22,14 +24,12 @@ from raypipe.backbones import contract, transformer
 class Options(transformer.Options):
     """Hyper-parameters of BERT4Rec."""
 
-    masked: float = Field(
-        0.3, gt=0, lt=1, description="share of the items that is masked in training"
-    )
+    masked: float = Field(0.3, gt=0, lt=1, description="share of items masked in training")
     last: float = Field(
-        0.3, ge=0, le=1, description="share of the windows of which only the last item is masked"
+        0.3, ge=0, le=1, description="share of windows in which only the last item is masked"
     )
     stride: float = Field(
-        0.5, gt=0, le=1, description="distance of two windows of a sequence, in contexts"
+        0.5, gt=0, le=1, description="distance between windows of a sequence, as a share of context"
     )
 
 
@@ -43,7 +43,7 @@ class Model(transformer.SequenceRanker):
     def batches(
         self, data: contract.FitData, rng: np.random.Generator
     ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Windows of `context` items, and where they are masked."""
+        """Windows of `context` items, and their masked positions."""
         stride = max(1, int(self.context * self.options.stride))
         for window in self.windows(data, self.context, stride, rng):
             hidden = rng.random(window.shape) < self.options.masked

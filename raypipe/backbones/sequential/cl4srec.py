@@ -1,7 +1,8 @@
 """CL4SRec: Xie et al., "Contrastive Learning for Sequential Recommendation", ICDE 2022.
 
-SASRec with a contrastive loss beside it: two augmentations of a sequence, drawn among cropping, masking and reordering (eq. 5-7),
-are drawn together and away from those of the other sequences in the batch (eq. 4, 12).
+SASRec with an additional contrastive loss. It pulls together two random augmentations of a sequence
+(cropping, masking or reordering, eq. 5-7) and pushes away those of other sequences in the batch
+(eq. 4, 12).
 
 Deviations: as for SASRec; the similarity is the cosine over a temperature (the paper: dot product).
 """
@@ -33,7 +34,7 @@ class Options(transformer.Options):
 
 
 class Model(transformer.SequenceRanker):
-    """Predicts the next item at every position and tells sequences apart."""
+    """Predicts the next item at every position, and separates sequences by contrast."""
 
     options: Options
     special = 2
@@ -50,24 +51,23 @@ class Model(transformer.SequenceRanker):
         """[B, T] each row cropped, masked or reordered, at random."""
         b, t = window_BT.shape
         count = (window_BT != self.n_items).sum(1)
-        place = (
-            np.arange(t)[None, :] - (t - count)[:, None]
-        )  # 0 at the first item, negative at padding
+        # 0 at the first item, negative at padding
+        place = np.arange(t)[None, :] - (t - count)[:, None]
         kind = rng.integers(0, 3, (b, 1))
         share = np.array([self.options.crop, self.options.mask, self.options.reorder])[kind[:, 0]]
         size = np.maximum(1, np.floor(share * count)).astype(int)[:, None]
         begin = (rng.random((b, 1)) * (count[:, None] - size + 1)).astype(int)
         noise = rng.random((b, t))
         inside = (place >= begin) & (place < begin + size)
-        # cropping moves the kept part to the end; reordering sorts the part by noise; both are one gather
+        # cropping moves the kept part to the end, reordering sorts it by noise: one gather for both
         shift = np.where(kind == 0, count[:, None] - begin - size, 0)
         key = np.where((kind == 2) & inside, begin + noise * size, place)
         order = np.argsort(key, axis=1, kind="stable")
         source = np.clip(np.arange(t)[None, :] - shift, 0, t - 1)
-        made = np.take_along_axis(np.take_along_axis(window_BT, order, 1), source, 1)
-        made = np.where((kind == 0) & (place < count[:, None] - size), self.n_items, made)
+        view = np.take_along_axis(np.take_along_axis(window_BT, order, 1), source, 1)
+        view = np.where((kind == 0) & (place < count[:, None] - size), self.n_items, view)
         rank = np.argsort(np.argsort(np.where(place >= 0, noise, 2.0), axis=1), axis=1)
-        return np.where((kind == 1) & (rank < size) & (place >= 0), self.n_items + 1, made)
+        return np.where((kind == 1) & (rank < size) & (place >= 0), self.n_items + 1, view)
 
     def loss(self, *batch: torch.Tensor) -> torch.Tensor:
         window_BT, one_BT, two_BT = batch

@@ -1,10 +1,11 @@
 """SASRec: Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018.
 
-Causal self-attention over the last `context` items; y_ui = h_T . e_i with the input embeddings as output (shared).
+Causal self-attention over the last `context` items. y_ui = h_T . e_i, where input and output share
+the embeddings.
 
-Deviations: the loss is the cross-entropy over all items at each position (the paper: binary, one negative); on ML-100K this
-is the stronger and steadier choice. Pre-norm blocks as in the authors' code. An augmented sequence holds the items that the
-LLM inserted (Llama4Rec L9), in training only.
+Deviations: the loss is the cross-entropy over all items at each position (the paper: binary, one
+negative), which is better and more stable on ML-100K. Pre-norm blocks as in the authors' code. In
+training, a sequence may hold items that the LLM inserted (Llama4Rec L9).
 """
 
 from __future__ import annotations
