@@ -166,7 +166,7 @@ class Dataset:
         )
 
     def to_folder(self, folder: Path) -> dict[str, Any]:
-        """Write CSV files for the source `folder`; returns the settings of `data` that read them."""
+        """Write CSV files for the source `folder`; return the `data` settings that read them."""
         Frames(self.interactions, self.items, self.users).write(folder)
         names = [attribute.name for attribute in self.attributes]
         options = {"noun": self.noun, "verb": self.verb, "attributes": names}
