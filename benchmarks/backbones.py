@@ -3,11 +3,14 @@
     python -m benchmarks.backbones --data-dir DIR_OF_ML_100K
     python -m benchmarks.backbones --rows 100000,1000000,10000000 --backbones mf,light_gcn
 
-Each line is measured in a process of its own: training rows a second, seconds an epoch, seconds of one full-ranking
-evaluation (ratings: one prediction of all validation rows), and the peak memory of the process above that of its imports and data.
-Public implementations (torch-geometric's LightGCN with the loop of its example, implicit's BPR, deepctr-torch's models) get the
-same rows, batch size and embedding size; those that are not installed are left out, and the page says so. With `--rounds N`
-both sides are measured N times in turn, and the medians are printed: the load of a machine changes from minute to minute.
+Each line is measured in a separate process: training rows per second, seconds per epoch, seconds of
+one full-ranking evaluation (rating backbones: one prediction of all validation rows), and the peak
+memory of the process beyond its imports and data.
+
+Public implementations (torch-geometric's LightGCN with the loop of its example, implicit's BPR,
+deepctr-torch's models) get the same rows, batch size and embedding size. The table says which of
+them are not installed. With `--rounds N` all implementations are measured N times in turn, and the
+medians are printed, because the load of a machine changes from minute to minute.
 """
 
 from __future__ import annotations
@@ -18,10 +21,15 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from raypipe.backbones.contract import FitData
+    from raypipe.backbones.transformer import SequenceRanker
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = {
@@ -36,8 +44,11 @@ PUBLIC = {
 }
 
 
-def synthetic(rows: int, seed: int = 0) -> Any:
-    """A log of `rows` distinct pairs with a long tail on both sides: rows / 50 users, at most 100,000 items."""
+def synthetic(rows: int, seed: int = 0) -> FitData:
+    """A log of about `rows` distinct pairs with long tails of users and items.
+
+    It has rows / 50 users and at most 100,000 items.
+    """
     from raypipe.backbones.contract import FitData, Queries, Ragged
     from raypipe.seeding import generator
 
@@ -48,10 +59,10 @@ def synthetic(rows: int, seed: int = 0) -> Any:
     code = np.unique(user * n_items + item)
     user, item = code // n_items, code % n_items
     start = np.searchsorted(user, np.arange(n_users + 1))
-    asked = rng.choice(np.flatnonzero(np.diff(start) > 0), 1000, replace=False)
+    users = rng.choice(np.flatnonzero(np.diff(start) > 0), 1000, replace=False)
     sequences = Ragged(start.astype(np.int64), item)
     empty = np.zeros((n_users, 0), np.int64), np.zeros((n_items, 0), np.int64)
-    validation = Queries(asked, sequences.take(asked), rng.integers(0, n_items, len(asked)))
+    validation = Queries(users, sequences.take(users), rng.integers(0, n_items, len(users)))
     rating = rng.integers(1, 6, len(user)).astype(np.float32)
     return FitData(
         n_users,
@@ -68,8 +79,8 @@ def synthetic(rows: int, seed: int = 0) -> Any:
     )
 
 
-def data_of(source: str, folder: str | None, task: str) -> Any:
-    """FitData of ML-100K (protocol all), of the toy data, or of a synthetic log ("synthetic:ROWS")."""
+def data_of(source: str, folder: str | None, task: str) -> FitData:
+    """Training data of ML-100K or the toy data (protocol all), or of a log "synthetic:ROWS"."""
     from raypipe.backbones.contract import RatingQueries
     from raypipe.backbones.interaction_matrices import InteractionMatrices
     from raypipe.data.config import DataConfig
@@ -79,15 +90,9 @@ def data_of(source: str, folder: str | None, task: str) -> Any:
     if source.startswith("synthetic:"):
         data = synthetic(int(source.partition(":")[2]))
         if task == "rating":
-            asked = data.validation
-            data = type(data)(
-                **{
-                    **vars(data),
-                    "validation": RatingQueries(
-                        asked.user, asked.target, np.ones(len(asked.user), np.float32)
-                    ),
-                }
-            )
+            queries = data.validation
+            ratings = np.ones(len(queries.user), np.float32)
+            data = replace(data, validation=RatingQueries(queries.user, queries.target, ratings))
         return data
     config = DataConfig(name=source, dir=folder)
     dataset = read(config)
@@ -102,7 +107,7 @@ def peak() -> float:
 
 
 def measure(
-    task: str, name: str, data: Any, seconds: float, given: dict[str, Any]
+    task: str, name: str, data: FitData, seconds: float, given: dict[str, Any]
 ) -> dict[str, float]:
     """Train for at least one epoch and about `seconds`, then evaluate once."""
     import torch
@@ -156,16 +161,16 @@ def measure(
     }
 
 
-def _windows(model: Any, data: Any) -> int:
+def _windows(model: SequenceRanker, data: FitData) -> int:
     from raypipe.seeding import generator
 
     return sum(len(batch[0]) for batch in model.batches(data, generator(0, "count")))
 
 
 def measure_public(
-    label: str, data: Any, seconds: float, batch_size: int, size: int
+    label: str, data: FitData, seconds: float, batch_size: int, size: int
 ) -> dict[str, float] | None:
-    """The same of a public implementation; None where it is not installed."""
+    """Measure a public implementation; None if it is not installed."""
     before = peak()
     try:
         if label == "torch-geometric LightGCN":
@@ -183,7 +188,7 @@ def measure_public(
     }
 
 
-def _pyg(data: Any, seconds: float, batch_size: int, size: int) -> float:
+def _pyg(data: FitData, seconds: float, batch_size: int, size: int) -> float:
     """The loop of torch-geometric's examples/lightgcn.py."""
     import torch
     from torch_geometric.nn import LightGCN
@@ -210,7 +215,7 @@ def _pyg(data: Any, seconds: float, batch_size: int, size: int) -> float:
     return rows / (time.perf_counter() - began)
 
 
-def _implicit(data: Any, seconds: float, size: int) -> float:
+def _implicit(data: FitData, seconds: float, size: int) -> float:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from scipy import sparse
 
@@ -227,7 +232,7 @@ def _implicit(data: Any, seconds: float, size: int) -> float:
     return rows / spent
 
 
-def _deepctr(model: str, data: Any, seconds: float, batch_size: int, size: int) -> float:
+def _deepctr(model: str, data: FitData, seconds: float, batch_size: int, size: int) -> float:
     """deepctr-torch on the two ids and all side features, one epoch after another."""
     import deepctr_torch.models as models
     from deepctr_torch.inputs import SparseFeat
@@ -237,12 +242,12 @@ def _deepctr(model: str, data: Any, seconds: float, batch_size: int, size: int) 
     fields = [
         SparseFeat(f"f{n}", vocabulary_size=s, embedding_dim=size) for n, s in enumerate(sizes)
     ]
-    made = getattr(models, model)(fields, fields, task="regression", device="cpu")
-    made.compile("adam", "mse")
+    network = getattr(models, model)(fields, fields, task="regression", device="cpu")
+    network.compile("adam", "mse")
     inputs = {f"f{n}": c for n, c in enumerate(columns)}
     rows, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        made.fit(inputs, data.rating, batch_size=batch_size, epochs=1, verbose=0)
+        network.fit(inputs, data.rating, batch_size=batch_size, epochs=1, verbose=0)
         rows += len(data.user)
     return rows / (time.perf_counter() - began)
 
@@ -301,7 +306,8 @@ def main() -> None:
     data = "ml_100k" if arguments.data_dir else arguments.data
     sources = [f"synthetic:{n}" for n in arguments.rows.split(",") if n] or [data]
     print(
-        "| data | model | rows/s | s/epoch | evaluation s | peak MiB | ratio to public |\n|---|---|---|---|---|---|---|"
+        "| data | model | rows/s | s/epoch | evaluation s | peak MiB | ratio to public |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for source in sources:
         for name in names:
@@ -331,7 +337,7 @@ def main() -> None:
 def in_child(
     arguments: argparse.Namespace, name: str, source: str, public: str
 ) -> dict[str, float] | str:
-    """One measurement in a process of its own, or why there is none."""
+    """One measurement in a separate process, or the reason why it failed."""
     command = [
         sys.executable,
         "-m",
@@ -359,19 +365,23 @@ def line(
     label: str,
     failed: str | None,
     found: list[dict[str, float]],
-    own: list[dict[str, float]],
+    ours: list[dict[str, float]],
 ) -> str:
-    """A row of the table: medians of what was found; `own` is what the public implementation is compared with."""
+    """A row of the table with medians of the results.
+
+    `ours`: results of the backbone that a public implementation is compared with.
+    """
     if failed or not found:
         return f"| {source} | {label} | {failed} | | | | |"
 
-    def median(key: str, of: list[dict[str, float]] = found) -> float:
-        return statistics.median(one[key] for one in of)
+    def median(key: str, results: list[dict[str, float]] = found) -> float:
+        return statistics.median(result[key] for result in results)
 
-    ratio = f"{median('rows_per_second', own) / median('rows_per_second'):.1f}" if own else ""
+    ratio = f"{median('rows_per_second', ours) / median('rows_per_second'):.1f}" if ours else ""
     evaluation = f"{median('evaluation_seconds'):.3f}" if "evaluation_seconds" in found[0] else ""
     return (
-        f"| {source} | {label} | {median('rows_per_second'):,.0f} | {median('seconds_per_epoch'):.2f} | {evaluation} | "
+        f"| {source} | {label} | {median('rows_per_second'):,.0f} "
+        f"| {median('seconds_per_epoch'):.2f} | {evaluation} | "
         f"{median('peak_mib'):,.0f} | {ratio} |"
     )
 
