@@ -186,7 +186,7 @@ def test_ncf_scores_all_items_as_it_scores_one(toy):
 def test_sim_gcl_noise_has_its_length_and_stays_in_the_orthant(toy):
     _, model = built(toy, "direct", "sim_gcl", noise=0.1)
     x = torch.randn(50, 16)
-    added = model.disturbed(x) - x
+    added = model.add_noise(x) - x
     assert (
         torch.allclose(added.norm(dim=1), torch.full((50,), 0.1), atol=1e-5)
         and ((added * x) >= -1e-6).all()
