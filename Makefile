@@ -38,10 +38,10 @@ endif
 	touch $@
 
 pipeline: setup ## run a job: make pipeline [JOB=reclm_pipeline] [DATA=ml-100k DATA_DIR=...] [ARGS="--seeds 5"]
-	@$(BIN)/python jobs/submit.py --job $(JOB) $(OPTIONS)
+	@$(BIN)/python -m raypipe submit --job $(JOB) $(OPTIONS)
 
 serve: setup ## open the newest bundle on http://127.0.0.1:8000 (or RAYPIPE_BUNDLE=...)
-	@$(BIN)/serve run serve_app:app
+	@$(BIN)/python -m raypipe serve
 
 test: setup lint ## all checks: lint, types, every test, coverage of each room
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=json:.coverage.json

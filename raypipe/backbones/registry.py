@@ -35,7 +35,11 @@ def task_of(name: str) -> str:
         if name in names(task):
             return task
     known = "; ".join(f"{task}: {', '.join(names(task))}" for task in FOLDERS)
-    raise ConfigError(f"there is no backbone {name!r}", "--backbones", f"choose among {known}")
+    guess = plugins.nearest(name, [known_name for task in FOLDERS for known_name in names(task)])
+    question = f"did you mean {guess}? " if guess else ""
+    raise ConfigError(
+        f"there is no backbone {name!r}", "--backbones", f"{question}choose among {known}"
+    )
 
 
 def options(task: str, name: str, overrides: dict[str, Any]) -> contract.Options:

@@ -1,79 +1,108 @@
-"""Command lines become configurations."""
+"""The options of the command line become a configuration: defaults, preset, command line, and nothing else."""
 
-import subprocess
-import sys
-from argparse import Namespace
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
-import yaml
-from options import configuration
 
+from raypipe.cli.arguments import RunOptions, configured
+from raypipe.config import Layer
 from raypipe.errors import ConfigError
-from tests.support.paths import ROOT
+from raypipe.papers import contract
+from raypipe.settings import source_of
+
+PAPER, RECLM = contract.find("llama4rec"), contract.find("reclm")
 
 
-def options(**given):
-    names = (
-        "preset",
-        "data",
-        "data_dir",
-        "backbones",
-        "tasks",
-        "llm",
-        "engine",
-        "variants",
-        "seeds",
-        "out",
-    )
-    return Namespace(**{n: None for n in names} | {"set": []} | given)
+def run(*assignments, paper=PAPER, own=None, **options):
+    given = RunOptions(assignments=assignments, own=tuple((own or {}).items()), **options)
+    return configured(paper, given)
 
 
-def test_options_become_a_configuration(tmp_path):
-    made, out = configuration(
-        options(data="ml-100k", data_dir=str(tmp_path), seeds=3, set=["llm.tune.epochs=7"])
-    )
-    assert (made.data.name, made.data.protocol, made.seeds, made.llm.tune.epochs) == (
-        "ml_100k",
-        "liked",
-        3,
-        7,
-    )
-    assert out == "runs/ml-100k"
-    own, out = configuration(options(data="folder", data_dir=str(tmp_path)))
-    assert (own.data.name, own.backbone_options, out) == ("folder", {}, "runs/folder"), (
-        "what was searched on toy data stays there"
-    )
-    made, out = configuration(options(variants="wo_da, ift"))
-    assert (
-        made.variants == ("base", "ift", "wo_da", "llama4rec")
-        and made.backbone_options
-        and out == "runs/toy"
-    )
-    made, _ = configuration(options(backbones="sasrec"))
-    assert made.tasks == ("sequential",) and made.backbones["sequential"] == ("sasrec",)
-    assert made.aggregation.alpha_1 == tuple(
-        yaml.safe_load((ROOT / "tune_configs" / "aggregation.yaml").read_text())["aggregation"][
-            "alpha_1"
-        ]
-    )
-    made, _ = configuration(options(set=["aggregation.alpha_1=[0.2]"]))
-    assert made.aggregation.alpha_1 == (0.2,)
+def test_a_dataset_brings_its_preset_and_its_folder(tmp_path):
+    result = run("llm.tune.epochs=7", data="ml-100k", data_dir=str(tmp_path), seeds=3)
+    config = result.config
+    assert (config.data.name, config.data.protocol, config.seeds) == ("ml_100k", "liked", 3)
+    assert config.llm.tune.epochs == 7 and result.out == "runs/ml-100k"
+    own = run(data="folder", data_dir=str(tmp_path))
+    assert own.config.data.name == "folder" and own.out == "runs/folder"
+    assert own.config.backbone_options == {}, "what was searched on toy data stays there"
+
+
+def test_the_papers_own_options_are_settings():
+    result = run(own={"variants": "wo_da, ift"})
+    assert result.config.variants == ("base", "ift", "wo_da", "llama4rec")
+    assert result.config.backbone_options and result.out == "runs/toy"
+    config = run(own={"backbones": "sasrec"}).config
+    assert config.tasks == ("sequential",) and config.backbones["sequential"] == ("sasrec",)
+    both = run('tasks=["sequential"]', own={"backbones": "sasrec,mf"}).config
+    assert both.tasks == ("sequential",), "tasks that backbones imply give way to named ones"
+    reclm = run(paper=RECLM, own={"rows": "teacher", "backbones": "mf, bias_mf"})
+    assert reclm.config.rows == ("base", "teacher") and reclm.out == "runs/reclm-toy"
+    assert reclm.config.backbones == ("mf", "bias_mf")
+
+
+def test_a_preset_decides_on_the_grid_of_aggregation(tmp_path):
+    assert run().config.aggregation.alpha_1 == (0.1, 0.3, 0.5, 0.7, 0.9)
+    (tmp_path / "mine.yaml").write_text("aggregation: {alpha_1: [0.2]}")
+    assert run(preset=str(tmp_path / "mine.yaml")).config.aggregation.alpha_1 == (0.2,)
+    assert run("aggregation.alpha_1=[0.4]").config.aggregation.alpha_1 == (0.4,)
+
+
+@pytest.mark.parametrize("preset", sorted(Path("tune_configs").glob("*.yaml")))
+def test_the_shipped_partial_presets_are_valid(preset):
+    assert run(preset=str(preset)).config
+
+
+def test_a_command_has_defaults_below_the_preset_and_purposes_above_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seeds: 4\ntasks: [direct]")
+    preset, usual = str(tmp_path / "mine.yaml"), {"seeds": 5}
+    purpose = Layer("experiment x", {"tasks": ["rating"]})
+    assert configured(PAPER, RunOptions(), usual).config.seeds == 5
+    result = configured(PAPER, RunOptions(preset=preset), usual, purpose)
+    assert result.config.seeds == 4 and result.config.tasks == ("rating",)
+    assert source_of(result.sources, "tasks") == "experiment x"
+    assert configured(PAPER, RunOptions(preset=preset, seeds=2), usual).config.seeds == 2
+
+
+@pytest.mark.parametrize(
+    "assignments,options,parts",
+    [
+        (["seeds=5"], {"seeds": 3}, ["--seeds 3 and --set seeds=5", "seeds"]),
+        (["seeds=5", "seeds=6"], {}, ["--set seeds=5 and --set seeds=6"]),
+        (["data.name=toy"], {"data": "ml-100k"}, ["--data ml-100k and --set data.name=toy"]),
+        (["llm.tune.epochs=2", 'llm={"source": "embedded"}'], {}, ["two values for llm"]),
+        (['backbones.direct=["mf"]'], {"own": {"backbones": "sgl"}}, ["--backbones sgl and --set"]),
+    ],
+)
+def test_two_sources_of_one_value_are_refused(assignments, options, parts):
+    with pytest.raises(ConfigError) as error:
+        run(*assignments, **options)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_one_value_given_twice_is_one_value():
+    assert run("seeds=5", "seeds=5").config.seeds == 5
+    assert run("seeds=5", seeds=5).config.seeds == 5
+
+
+@pytest.mark.parametrize(
+    "preset,out",
+    [
+        ("runs/toy/config.yaml", "runs/toy"),
+        ("runs/reclm-toy/config.yaml", "runs/reclm-toy"),
+        ("mine.yaml", "runs/reclm-mine"),
+    ],
+)
+def test_the_run_folder_follows_the_preset(preset, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(preset).parent.mkdir(parents=True, exist_ok=True)
+    Path(preset).write_text("seeds: 2")
+    paper = RECLM if "reclm" in out else PAPER
+    assert run(preset=preset, paper=paper).out == out
+
+
+def test_an_assignment_needs_a_key_and_a_value():
     with pytest.raises(ConfigError, match="key=value"):
-        configuration(options(set=["llm"]))
-
-
-def test_the_job_works_from_any_folder_and_refuses_with_one_message(tmp_path):
-    def job(*arguments):
-        command = [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    listed = job("--list")
-    assert listed.returncode == 0 and "seed0/base/light_gcn" in listed.stdout
-    dry = job("--dry-run")
-    assert dry.returncode == 0 and "to run" in dry.stdout and not (tmp_path / "runs").exists()
-    refused = job("--set", "llm.tune.epocs=3")
-    assert (
-        refused.returncode == 2
-        and "llm.tune.epocs" in refused.stderr
-        and "Traceback" not in refused.stderr
-    )
+        run("llm")

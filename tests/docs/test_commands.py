@@ -42,6 +42,7 @@ def job(words):
 def check_click(words):
     """Parse a command as the terminal does, without running it."""
     import click
+
     from raypipe.cli.main import app
 
     command, context, rest = app, click.Context(app, info_name="raypipe"), list(words)

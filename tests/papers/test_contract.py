@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from raypipe import config, papers
+from raypipe.cli.main import main
 from raypipe.errors import ArtifactError, ConfigError
 from raypipe.papers import contract
 
@@ -36,7 +37,7 @@ from raypipe.steps.dataset import read_stage
 class TinyConfig(Config):
     """Everything that decides the numbers of a run."""
 
-    data: SourceConfig = SourceConfig(options={"users": 30, "items": 40})
+    data: SourceConfig = SourceConfig(options={"users": 30, "items": 60})
     longest: int = 5
     seeds: int = 1
 
@@ -185,3 +186,30 @@ def test_the_server_answers_for_a_third_paper(tmp_path, tiny):
     recommender = contract.recommender_of(tmp_path)
     recommender.check()
     assert [item.item_id for item in recommender.recommend("u", k=2).items] == ["a", "b"]
+
+
+def test_a_third_paper_is_planned_by_the_command(tmp_path, tiny, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "tiny", "--longest", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["data", "counts"]
+    assert main(["run", "--help"]) == 0 and "tiny" in capsys.readouterr().out
+    assert main(["config", "show", "tiny", "--longest", "3"]) == 0
+    assert "longest: 3  # command line" in capsys.readouterr().out
+    assert main(["run", "tiny", "--longst", "3"]) == 2
+    assert "--longest" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_third_paper_runs_and_recommends(tmp_path, tiny, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert main(["run", "tiny"]) == 0, capsys.readouterr()
+    folder = tmp_path / "runs" / "tiny-toy"
+    assert "7 items" in capsys.readouterr().out
+    kept = folder / "config.yaml"
+    assert "longest: 7  # preset toy" in kept.read_text()
+    assert main(["plan", "tiny", "--preset", str(kept)]) == 0
+    assert capsys.readouterr().out.count("  done  ") == 2
+    assert main(["recommend", str(folder / "bundle"), "--user", "u0001", "-k", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -187,7 +187,7 @@ def test_killed_and_continued_equals_undisturbed(undisturbed):
         kill_when(out, log, ready, "a checkpoint of the other LLM", command, sent=signal.SIGINT)
         == 130
     )
-    assert "stopped; the same command continues where it was" in log.read_text()
+    assert "Interrupted. Run the same command to resume." in log.read_text()
     kill_when(
         out,
         log,

@@ -1,0 +1,1 @@
+"""The command `raypipe`: one file for each command."""
