@@ -1,4 +1,4 @@
-"""What all bundles have in common: a folder with bundle.json."""
+"""Every bundle is a folder with bundle.json; this file reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raypipe.errors import ArtifactError
 
 
 def read_head(folder: Path, format: int | None = None) -> dict[str, Any]:
-    """What bundle.json says.
+    """The content of bundle.json.
 
     Raises:
         ArtifactError: the folder is not a bundle, or one of another format than `format`.
@@ -20,13 +20,13 @@ def read_head(folder: Path, format: int | None = None) -> dict[str, Any]:
         raise ArtifactError(
             f"{folder} is not a bundle: it has no bundle.json",
             str(folder),
-            "run the pipeline, or give its bundle/",
+            "run the pipeline, or name its bundle/ folder",
         )
     facts: dict[str, Any] = json.loads(head.read_text())
     if format is not None and facts["format"] != format:
         raise ArtifactError(
             f"the bundle has format {facts['format']}, this version reads {format}",
             str(folder),
-            "make it anew",
+            "run the pipeline again to write a new bundle",
         )
     return facts

@@ -1,4 +1,4 @@
-"""The first stage of a run: read and clean the log."""
+"""The first stage of a run: read and clean the interactions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from raypipe.steps.artifacts import file_hashes
 
 
 def fingerprint(origin: SourceConfig) -> Any:
-    """What identifies the source files: the name and the content of each, so that a copy elsewhere is the same data."""
+    """Name and hash of each source file, so that a copy elsewhere counts as the same data."""
     folder = Path(origin.dir) if origin.dir else None
     return file_hashes(folder) if folder is not None and folder.is_dir() else None
 
 
 def read_stage(origin: SourceConfig, name: str, rated: bool = False) -> Stage:
-    """The stage that reads and cleans a dataset; `rated`: its ratings are to be predicted."""
+    """The stage that reads and cleans a dataset.
+
+    Args:
+        rated: the run predicts ratings, so they must differ.
+    """
     settings = {
         **origin.model_dump(include={"name", "options", "min_interactions", "repeated"}),
         "files": fingerprint(origin),

@@ -1,4 +1,7 @@
-"""A runner whose stages run on Ray: where the pipeline, which knows no cluster, and the cluster, which knows no stages, meet."""
+"""A runner whose stages run on Ray.
+
+The pipeline knows nothing of clusters, and cluster/ nothing of stages: they meet here.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,14 @@ from raypipe.pipeline.store import Store
 
 
 def runner(stages: Sequence[Stage], store: Store, say: Callable[[str], None]) -> Runner:
-    """A runner that performs stages in Ray workers and trains those that are ready side by side."""
+    """A runner that performs stages in Ray workers, and trains ready ones in parallel."""
     return Runner(stages, store, functools.partial(session.in_worker, perform), _train, say)
 
 
-def _train(jobs: Sequence[Job], of: int) -> None:
+def _train(jobs: Sequence[Job], total: int) -> None:
     store, _, key, _ = jobs[0]
     scratch = f"{store.uri}/scratch/trainers-{key[:12]}"
-    store.remove(
-        scratch
-    )  # what a run that was cut off left; the trainings themselves keep their checkpoints elsewhere
-    side_by_side.run(perform_missing, jobs, of, scratch)
+    # left by an interrupted run; the trainings keep their checkpoints elsewhere
+    store.remove(scratch)
+    side_by_side.run(perform_missing, jobs, total, scratch)
     store.remove(scratch)

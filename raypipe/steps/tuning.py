@@ -1,4 +1,4 @@
-"""The stage body that tunes an LLM on texts or instructions, on Ray Train under DeepSpeed, whatever the paper."""
+"""The stage body that tunes an LLM on texts or instructions: Ray Train and DeepSpeed, any paper."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from raypipe.cluster import session, train
+from raypipe.cluster.training_session import Session
 from raypipe.errors import ConfigError
 from raypipe.pipeline.stage import Context
 from raypipe.seeding import derive
 from raypipe.tuning.config import TrainingConfig
 
-#: what a loop leaves beside the model: facts for the stage's manifest
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from raypipe.tuning.chat import Example
+
+#: a loop's facts for the stage's manifest, a file beside the model
 FACTS = "training.json"
 
-#: bytes of the weights of an LLM that two processes of a machine may hold
+#: bytes of weights up to which an LLM is small: a machine may hold it twice
 SMALL = 200 * 2**20
 
 
@@ -28,27 +34,32 @@ def run_tuning(
     ctx: Context,
     model: str,
     examples: list[str],
-    tune: TrainingConfig,
+    training: TrainingConfig,
     seed: int,
     dropout: float,
     every_seconds: float,
 ) -> dict[str, Any]:
-    """Tune `model` on files of examples with the columns `prompt` ("" for running text) and `answer`; writes model/.
+    """Tune `model` and write it to model/.
 
     Args:
+        examples: Parquet files with the columns `prompt` ("" for running text) and `answer`.
         every_seconds: least time between two checkpoints.
     """
-    settings = {"model": model, "examples": examples, "tune": tune, "dropout": dropout}
+    settings = {"model": model, "examples": examples, "tune": training, "dropout": dropout}
     session.in_worker(_check_lengths, settings, ctx.name)
-    return train_model(ctx, _tune_loop, settings, seed, crew(tune, model), every_seconds)
+    workers = tuning_workers(training, model)
+    return train_model(ctx, _tune_loop, settings, seed, workers, every_seconds)
 
 
-def crew(own: TrainingConfig, model: str) -> train.Workers:
-    """As many workers as asked for; else one a GPU. On CPUs two for a small LLM, as processes train it faster than threads do, and
-    one for others, of which each worker would hold its own.
+def tuning_workers(training: TrainingConfig, model: str) -> train.Workers:
+    """The configured number of workers; by default one per GPU.
+
+    On CPUs a small LLM gets two, because processes train it faster than threads. Others get one,
+    because every worker would hold a copy.
     """
-    small = 0 < sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) < SMALL
-    return train.workers(own.workers, 2 if small and own.batch_size % 2 == 0 else 1)
+    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    is_small = 0 < size < SMALL
+    return train.workers(training.workers, 2 if is_small and training.batch_size % 2 == 0 else 1)
 
 
 def train_model(
@@ -56,125 +67,133 @@ def train_model(
     loop: Callable[..., None],
     settings: dict[str, Any],
     seed: int,
-    crew: train.Workers,
+    workers: train.Workers,
     every_seconds: float,
 ) -> dict[str, Any]:
-    """Run a loop on Ray Train; what it hands over at its end, a model and FACTS, becomes model/.
+    """Run a loop on Ray Train, and write its result (a model and FACTS) to model/.
 
     Args:
-        settings: what the loop gets, beside the stage's `label` for lines of progress and its own `seed`.
+        settings: for the loop, which also gets the `label` of its progress lines and its `seed`.
         every_seconds: least time between two checkpoints.
     """
-    asked = {**settings, "label": f"    {ctx.name}", "seed": derive(seed, ctx.name)}
-    checkpoint = train.run(loop, asked, ctx.scratch, crew, every_seconds=every_seconds)
+    loop_settings = {**settings, "label": f"    {ctx.name}", "seed": derive(seed, ctx.name)}
+    checkpoint = train.run(loop, loop_settings, ctx.scratch, workers, every_seconds)
     with train.final(checkpoint) as folder:
         (ctx.out / "model").mkdir()
         for file in folder.iterdir():
             (ctx.out / "model" / file.name).write_bytes(file.read_bytes())
     facts = json.loads((ctx.out / "model" / FACTS).read_text())
-    return {**facts, "workers": crew.number}
+    return {**facts, "workers": workers.number}
 
 
-def refuse_long(lengths: Sequence[int], most: int, stage: str) -> None:
-    """Tell how many examples have more than `max_length` tokens, which are left out.
+def refuse_long(lengths: Sequence[int], max_length: int, stage: str) -> None:
+    """Report how many examples are longer than `max_length`; they are left out of the training.
 
     Raises:
-        ConfigError: more than half have: what would be learnt is not what was asked for.
+        ConfigError: more than half are too long, so that the LLM would learn something else.
     """
-    long = sum(n > most for n in lengths)
-    told = f"{long:,} of {len(lengths):,} examples are longer than max_length = {most} tokens"
-    if 2 * long > len(lengths):
+    number = sum(length > max_length for length in lengths)
+    message = (
+        f"{number:,} of {len(lengths):,} examples are longer than max_length = {max_length} tokens"
+    )
+    if 2 * number > len(lengths):
         raise ConfigError(
-            told,
+            message,
             stage,
             f"raise max_length of this training; the longest has {max(lengths):,} tokens",
         )
-    if long:
-        session.post(f"    {stage}: {told} and are left out; the longest has {max(lengths):,}")
+    if number:
+        session.post(f"    {stage}: {message} and are left out; the longest has {max(lengths):,}")
 
 
-def _examples(settings: dict[str, Any], tokenizer: Any) -> list[Any]:
+def _read_examples(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
     from raypipe.tuning import chat
 
-    made = []
+    examples: list[Example] = []
     for row in pd.concat(map(pd.read_parquet, settings["examples"])).itertuples():
         if row.prompt:
-            made.append(chat.instruction(tokenizer, row.prompt, row.answer))
+            examples.append(chat.instruction(tokenizer, row.prompt, row.answer))
         else:
-            made += chat.document(tokenizer, row.answer, settings["tune"].max_length)
-    return made
+            examples += chat.document(tokenizer, row.answer, settings["tune"].max_length)
+    return examples
 
 
 def _check_lengths(settings: dict[str, Any], stage: str) -> None:
     from transformers import AutoTokenizer
 
-    made = _examples(settings, AutoTokenizer.from_pretrained(settings["model"]))
-    refuse_long([len(e.ids) for e in made], settings["tune"].max_length, stage)
+    examples = _read_examples(settings, AutoTokenizer.from_pretrained(settings["model"]))
+    lengths = [len(example.ids) for example in examples]
+    refuse_long(lengths, settings["tune"].max_length, stage)
 
 
-def _tune_loop(work: train.Session, settings: dict[str, Any]) -> None:
+def _tune_loop(worker: Session, settings: dict[str, Any]) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from raypipe.tuning import checkpoint, sft
 
-    tune, label = settings["tune"], settings["label"]
+    training: TrainingConfig = settings["tune"]
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    cuda = work.device.type == "cuda"
+    cuda = worker.device.type == "cuda"
     flash = {"attn_implementation": "flash_attention_2"} if cuda and find_spec("flash_attn") else {}
     model = AutoModelForCausalLM.from_pretrained(
         settings["model"], dtype="bfloat16" if cuda else "float32", **flash
     )
-    made = _examples(settings, tokenizer)
-    examples = [e for e in made if len(e.ids) <= tune.max_length]
-    last: dict[str, float] = {}
-    rates: list[float] = []
-
-    def report(line: dict[str, float]) -> None:
-        last.update(line)
-        rates.append(line["tokens_per_second"])
-        if work.rank == 0:
-            session.post(
-                f"{label}: step {line['step']} of {line['steps']}, loss {line['loss']:.3f}, "
-                f"{line['tokens_per_second']:,.0f} tokens/s"
-            )
-
+    examples = _read_examples(settings, tokenizer)
+    fitting = [example for example in examples if len(example.ids) <= training.max_length]
+    progress = _Progress(worker, settings["label"])
     options = sft.Settings(
-        tune.epochs,
-        tune.learning_rate,
-        tune.batch_size,
-        tune.warmup_steps,
-        sft.zero_stage(tune.zero_stage, settings["model"]),
+        training.epochs,
+        training.learning_rate,
+        training.batch_size,
+        training.warmup_steps,
+        sft.zero_stage(training.zero_stage, settings["model"]),
         settings["seed"],
         settings["dropout"],
     )
     padding = (
         tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     )
-    with work.resume() as folder:
-        state = sft.tune(
-            model,
-            padding,
-            examples,
-            options,
-            sft.Worker(work.rank, work.world, work.device),
-            report,
-            work.save,
-            folder,
-        )
+    process = sft.Worker(worker.rank, worker.world, worker.device)
+    with worker.resume() as resume:
+        run = sft.Run(process, progress.report, worker.save, resume)
+        state = sft.tune(model, padding, fitting, options, run)
 
     def write(folder: Path) -> None:
         assert state is not None
         checkpoint.save(model, state, Path(settings["model"]), folder)
         tokenizer.save_pretrained(folder)
         facts = {
-            "examples": len(examples),
-            "too_long": len(made) - len(examples),
-            "steps": int(last.get("steps", 0)),
-            "loss": last.get("loss"),
-            "tokens_per_second": float(np.mean(rates)) if rates else None,
-            "parameters": sum(p.numel() for p in state.values()),
+            "examples": len(fitting),
+            "too_long": len(examples) - len(fitting),
+            **progress.facts(),
+            "parameters": sum(values.numel() for values in state.values()),
             "zero_stage": options.zero_stage,
         }
         (folder / FACTS).write_text(json.dumps(facts))
 
-    work.finish(write)
+    worker.finish(write)
+
+
+class _Progress:
+    """Prints a training's progress, and remembers it for the facts."""
+
+    def __init__(self, worker: Session, label: str) -> None:
+        self.worker, self.label = worker, label
+        self.last: dict[str, float] = {}
+        self.speeds: list[float] = []
+
+    def report(self, line: dict[str, float]) -> None:
+        self.last.update(line)
+        self.speeds.append(line["tokens_per_second"])
+        if self.worker.rank == 0:
+            session.post(
+                f"{self.label}: step {line['step']} of {line['steps']}, loss {line['loss']:.3f}, "
+                f"{line['tokens_per_second']:,.0f} tokens/s"
+            )
+
+    def facts(self) -> dict[str, float | None]:
+        return {
+            "steps": int(self.last.get("steps", 0)),
+            "loss": self.last.get("loss"),
+            "tokens_per_second": float(np.mean(self.speeds)) if self.speeds else None,
+        }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from raypipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -17,7 +21,7 @@ TOKENIZER_FILES = (
 
 
 def check_source(source: str) -> None:
-    """Refuse a local path that is not an LLM folder; hub ids cannot be checked without a network.
+    """Refuse a local path that is not an LLM folder. Hub ids would need a network, and pass.
 
     Raises:
         ConfigError: what is missing in the folder.
@@ -33,26 +37,34 @@ def check_source(source: str) -> None:
             "--llm",
             "give 'embedded', a folder, or a hub id such as org/name",
         )
-    lacking = []
+    missing = []
     if not (path / "config.json").is_file():
-        lacking.append("config.json")
+        missing.append("config.json")
     if not any((path / f).is_file() for f in ("tokenizer.json", "tokenizer.model")):
-        lacking.append("tokenizer.json or tokenizer.model")
+        missing.append("tokenizer.json or tokenizer.model")
     if not list(path.glob("*.safetensors")):
-        lacking.append("*.safetensors (weights as pickles are not read)")
-    if lacking:
+        missing.append("*.safetensors (weights as pickles are not read)")
+    if missing:
         raise ConfigError(
-            f"{source} is not an LLM folder: it lacks {', '.join(lacking)}",
+            f"{source} is not an LLM folder: it lacks {', '.join(missing)}",
             "--llm",
             "check the path",
         )
 
 
-def save(model: Any, state: dict[str, Any], tokenizer_from: Path, folder: Path) -> None:
-    """Write tuned weights as safetensors, with config and the tokenizer's files copied from `tokenizer_from`."""
-    tied = getattr(model.config, "tie_word_embeddings", False)
-    state = {k: v.contiguous() for k, v in state.items() if not (tied and k == "lm_head.weight")}
+def save(
+    model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, folder: Path
+) -> None:
+    """Write tuned weights as safetensors, with their config.
+
+    Args:
+        state: the weights; those of `model` itself are not read.
+        source: the LLM's folder, whose tokenizer files are copied.
+    """
+    state = {name: values.contiguous() for name, values in state.items()}
+    if getattr(model.config, "tie_word_embeddings", False):
+        state.pop("lm_head.weight", None)
     model.save_pretrained(folder, state_dict=state)
     for name in TOKENIZER_FILES:
-        if (tokenizer_from / name).is_file():
-            shutil.copy2(tokenizer_from / name, folder / name)
+        if (source / name).is_file():
+            shutil.copy2(source / name, folder / name)

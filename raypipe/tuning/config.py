@@ -1,4 +1,4 @@
-"""Settings of a training of an LLM."""
+"""Settings for training an LLM."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ class TrainingConfig(Config):
     )
     zero_stage: Literal[0, 1, 2, 3] | None = Field(
         None,
-        description="of DeepSpeed; none: 3 (L31), or 0 for an LLM of less than 100 M parameters, which sharding only slows down",
+        description="DeepSpeed's ZeRO stage; none: 3 (L31), or 0 for an LLM of less than "
+        "100 M parameters, which sharding would slow down",
     )
     workers: int | None = Field(
         None,
         ge=1,
-        description="Ray Train workers; none: one per GPU, or on CPUs two for a small LLM and one for others",
+        description="Ray Train workers; none: one per GPU; on CPUs two for a small LLM, "
+        "one for others",
     )

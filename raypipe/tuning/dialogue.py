@@ -1,4 +1,7 @@
-"""Dialogues as tokens with a loss mask (RecLM R16): turns are concatenated, and loss falls on responses, never on padding."""
+"""Dialogues as tokens with a loss mask (RecLM R16).
+
+Turns are concatenated. Responses carry loss, padding never does.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from raypipe.tuning.chat import IGNORED
 
-#: which tokens carry loss: those of all responses (Mask), all tokens, or the readings of Naive (RO14)
+#: which tokens carry loss: all responses (Mask), all tokens, or what Naive may mean (RO14)
 Loss = Literal["responses", "first_turn", "all_tokens", "last_turn"]
 
 
@@ -23,7 +26,7 @@ class Labelled(NamedTuple):
 def tokens(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], loss: Loss = "responses"
 ) -> Labelled:
-    """(query, response) turns as one sequence; the end token closes it and is part of the last response.
+    """(query, response) turns as one sequence; the last response ends with the end token.
 
     With `first_turn` the sequence ends after the first response.
     """
@@ -33,12 +36,12 @@ def tokens(
     labels = [IGNORED]
     for number, (query, response) in enumerate(turns):
         last = number == len(turns) - 1
-        asked = tokenizer(query, add_special_tokens=False)["input_ids"]
-        said = tokenizer(response, add_special_tokens=False)["input_ids"] + (
-            [tokenizer.eos_token_id] if last else []
-        )
-        learnt = last or loss != "last_turn"
-        ids += [*asked, *said]
-        labels += asked if loss == "all_tokens" else [IGNORED] * len(asked)
-        labels += said if learnt else [IGNORED] * len(said)
+        query_ids = tokenizer(query, add_special_tokens=False)["input_ids"]
+        response_ids = tokenizer(response, add_special_tokens=False)["input_ids"]
+        if last:
+            response_ids = [*response_ids, tokenizer.eos_token_id]
+        ids += [*query_ids, *response_ids]
+        labels += query_ids if loss == "all_tokens" else [IGNORED] * len(query_ids)
+        has_loss = last or loss != "last_turn"
+        labels += response_ids if has_loss else [IGNORED] * len(response_ids)
     return Labelled(ids, labels)

@@ -1,7 +1,7 @@
-"""The one loop that tunes LLMs, for language-modelling and for instructions: DeepSpeed ZeRO, AdamW, cosine schedule (L30, L31).
+"""The loop that tunes an LLM on texts or instructions: DeepSpeed ZeRO, AdamW, cosine (L30, L31).
 
-The loop learns where it runs only through `report` and `save`. The loss of a batch is the mean over all its answer tokens,
-whatever worker holds them, so the number of workers changes the result by rounding only.
+The loss of a batch is the mean over all its answer tokens, whichever worker holds them: the number
+of workers changes the result only by rounding.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,17 @@ from torch import nn
 
 from raypipe.seeding import derive, generator
 from raypipe.tuning import chat
+from raypipe.tuning.training_run import Report
 
-#: parameters from which on an LLM is sharded: on two cores the embedded one learns 1.6 times as fast whole
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+#: parameters from which an LLM is sharded: on two cores the small one trains 1.6 times faster whole
 SHARDED = 100_000_000
 
 
 class Settings(NamedTuple):
-    """What the loop needs to know."""
+    """The settings of the loop."""
 
     epochs: int
     learning_rate: float
@@ -45,12 +50,34 @@ class Worker(NamedTuple):
     device: torch.device
 
 
-class AnswerLoss(nn.Module):
-    """A causal LM whose forward pass gives the summed cross-entropy of the labelled tokens; logits are made for those alone."""
+@dataclass(frozen=True)
+class Run:
+    """What the loop shares with the cluster.
 
-    def __init__(self, model: Any, dropout: float) -> None:
+    Args:
+        worker: this process.
+        report: gets step, steps, epoch, loss and tokens_per_second, some twenty times in all.
+        save: `save(write, step)` after every step; it calls `write(folder)` if a checkpoint is due,
+            and then every worker writes its shard.
+        resume: the folder of the last checkpoint, written with the same number of workers.
+    """
+
+    worker: Worker
+    report: Report
+    save: Callable[[Callable[[Path], None], int], None]
+    resume: Path | None
+
+
+class AnswerLoss(nn.Module):
+    """A causal LM whose forward pass returns the summed cross-entropy of the labelled tokens.
+
+    Logits are computed only for those.
+    """
+
+    def __init__(self, model: nn.Module, dropout: float) -> None:
         super().__init__()
-        self.model, self.dropout = model, dropout
+        self.model: Any = model
+        self.dropout = dropout
 
     def forward(
         self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, labels_BT: torch.Tensor
@@ -65,19 +92,25 @@ class AnswerLoss(nn.Module):
 
 
 def cosine(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Learning rate at a step: linear warm-up, then half a cosine down to zero; a warm-up of over a tenth of all is cut to it."""
+    """The learning rate at a step: linear warm-up, then half a cosine down to zero.
+
+    The warm-up takes at most a tenth of all steps.
+    """
     warmup = min(warmup, max(1, steps // 10))
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _checkpoint(folder: Path, engine: Any, step: int) -> None:
+def _checkpoint(folder: Path, engine: DeepSpeedEngine, step: int) -> None:
     engine.save_checkpoint(str(folder), tag="state", client_state={"step": step})
 
 
 def deepspeed_config(settings: Settings, world: int, cuda: bool) -> dict[str, Any]:
-    """DeepSpeed's configuration. Small tensors stay whole on every worker: gathering them costs more than it saves."""
+    """DeepSpeed's configuration.
+
+    Small tensors stay whole on every worker: gathering them costs more than it saves.
+    """
     return {
         "train_micro_batch_size_per_gpu": max(1, settings.batch_size // world),
         "gradient_accumulation_steps": 1,
@@ -95,7 +128,8 @@ def deepspeed_config(settings: Settings, world: int, cuda: bool) -> dict[str, An
                 "lr": settings.learning_rate,
                 "weight_decay": settings.weight_decay,
                 "betas": [0.9, 0.98],
-                "torch_adam": True,  # DeepSpeed's own is compiled at the start, for which a machine would need nvcc
+                # DeepSpeed's own is compiled at the start, which needs nvcc
+                "torch_adam": True,
                 "fused": cuda,
             },
         },
@@ -104,10 +138,10 @@ def deepspeed_config(settings: Settings, world: int, cuda: bool) -> dict[str, An
     }
 
 
-def zero_stage(asked: int | None, model: str) -> int:
-    """The ZeRO stage for an LLM folder or hub id: as asked for, else 3 (L31), or 0 where there is too little to shard."""
-    if asked is not None:
-        return asked
+def zero_stage(configured: int | None, model: str) -> int:
+    """The ZeRO stage: the configured one, else 3 (L31), or 0 if the LLM is small."""
+    if configured is not None:
+        return configured
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -116,9 +150,9 @@ def zero_stage(asked: int | None, model: str) -> int:
 
 
 def without_shared_memory() -> None:
-    """Keep DeepSpeed on a CPU from compiling a shared-memory op that training does not use.
+    """Keep DeepSpeed on a CPU from compiling an operation that training does not use.
 
-    A worker killed meanwhile would leave a lock behind on which every later run waits for ever.
+    A worker killed while compiling leaves a lock behind, and every later run waits for it.
     """
     import deepspeed
 
@@ -126,86 +160,117 @@ def without_shared_memory() -> None:
 
 
 def tune(
-    model: Any,
+    model: nn.Module,
     padding: int,
     examples: Sequence[chat.Example],
     settings: Settings,
-    worker: Worker,
-    report: Callable[[dict[str, float]], None],
-    save: Callable[[Callable[[Path], None], int], None],
-    resume: Path | None,
+    run: Run,
 ) -> dict[str, torch.Tensor] | None:
-    """Tune `model`; returns its full state dict on worker 0, else None.
+    """Tune `model`.
 
     Args:
-        report: gets step, steps, loss, tokens per second, some twenty times in all.
-        save: is given a function that writes a checkpoint (every worker its shard), and the step; it decides whether to call.
-        resume: a folder that such a function wrote, with the same number of workers.
+        padding: token id that fills up short examples.
+
+    Returns:
+        The full state dict on worker 0, else None.
     """
+    worker = run.worker
+    torch.manual_seed(derive(settings.seed, "tune"))
+    engine = _start_engine(AnswerLoss(model, settings.dropout), settings, worker)
+    done = 0
+    if run.resume is not None:
+        _, client = engine.load_checkpoint(str(run.resume), tag="state")
+        done = client["step"]
+    batches = _batches(examples, settings)
+    steps = len(batches)
+    per_epoch = math.ceil(len(examples) / settings.batch_size)
+    interval = max(1, steps // 20)
+    progress = _Progress(run.report)
+    engine.train()
+    for step, batch in enumerate(batches, start=1):
+        if step <= done:
+            continue
+        torch.manual_seed(derive(settings.seed, "step", step, worker.rank))
+        for group in engine.optimizer.param_groups:
+            group["lr"] = cosine(step - 1, steps, settings.warmup_steps, settings.learning_rate)
+        loss = _step(engine, batch, padding, worker)
+        progress.add(loss, sum(len(example.ids) for example in batch))
+        if step % interval == 0 or step == steps:
+            progress.show({"step": step, "steps": steps, "epoch": -(-step // per_epoch)})
+        run.save(functools.partial(_checkpoint, engine=engine, step=step), step)
+    return _state_dict(engine, settings, worker)
+
+
+def _start_engine(model: AnswerLoss, settings: Settings, worker: Worker) -> DeepSpeedEngine:
     import deepspeed
 
-    torch.manual_seed(derive(settings.seed, "tune"))
-    wrapped = AnswerLoss(model, settings.dropout)
     cuda = worker.device.type == "cuda"
     if not cuda:
         without_shared_memory()
     engine, *_ = deepspeed.initialize(
-        model=wrapped,
-        model_parameters=[p for p in wrapped.parameters() if p.requires_grad],
+        model=model,
+        model_parameters=[p for p in model.parameters() if p.requires_grad],
         config=deepspeed_config(settings, worker.world, cuda),
     )
-    per_epoch = math.ceil(len(examples) / settings.batch_size)
-    done = 0
-    if resume is not None:
-        _, client = engine.load_checkpoint(str(resume), tag="state")
-        done = client["step"]
-    step, steps, shown, tokens, summed = 0, 0, time.perf_counter(), 0, 0.0
-    plan = [
-        chat.batches(examples, settings.batch_size, generator(settings.seed, "order", e))
-        for e in range(settings.epochs)
-    ]
-    steps = sum(map(len, plan))
-    every = max(1, steps // 20)
-    count = 0
-    engine.train()
-    for epoch in plan:
-        for batch in epoch:
-            step += 1
-            if step <= done:
-                continue
-            torch.manual_seed(derive(settings.seed, "step", step, worker.rank))
-            for group in engine.optimizer.param_groups:
-                group["lr"] = cosine(step - 1, steps, settings.warmup_steps, settings.learning_rate)
-            own = batch[worker.rank :: worker.world]
-            learned = chat.learned_tokens(batch)
-            ids, mask, labels = (
-                t.to(worker.device) for t in chat.collate(own or batch[:1], padding)
-            )
-            loss = engine(ids, mask, labels) * (worker.world / learned) * (1.0 if own else 0.0)
-            engine.backward(loss)
-            engine.step()
-            summed, count, tokens = (
-                summed + float(loss.detach()),
-                count + 1,
-                tokens + sum(len(e.ids) for e in batch),
-            )
-            if step % every == 0 or step == steps:
-                now = time.perf_counter()
-                report(
-                    {
-                        "step": step,
-                        "steps": steps,
-                        "epoch": -(-step // per_epoch),
-                        "loss": summed / count,
-                        "tokens_per_second": tokens / (now - shown),
-                    }
-                )
-                shown, tokens, summed, count = now, 0, 0.0, 0
-            save(functools.partial(_checkpoint, engine=engine, step=step), step)
+    return engine
+
+
+def _batches(examples: Sequence[chat.Example], settings: Settings) -> list[list[chat.Example]]:
+    """The batches of all epochs, in order."""
+    batches: list[list[chat.Example]] = []
+    for epoch in range(settings.epochs):
+        rng = generator(settings.seed, "order", epoch)
+        batches += chat.batches(examples, settings.batch_size, rng)
+    return batches
+
+
+def _step(
+    engine: DeepSpeedEngine, batch: list[chat.Example], padding: int, worker: Worker
+) -> float:
+    """One step on this worker's part of a batch; returns its share of the loss."""
+    part = batch[worker.rank :: worker.world]
+    ids, mask, labels = chat.collate(part or batch[:1], padding)
+    device = worker.device
+    scale = worker.world / chat.learned_tokens(batch)
+    loss = engine(ids.to(device), mask.to(device), labels.to(device)) * scale
+    loss = loss * (1.0 if part else 0.0)
+    engine.backward(loss)
+    engine.step()
+    return float(loss.detach())
+
+
+class _Progress:
+    """Mean loss and speed since the last report."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.started, self.loss, self.tokens, self.steps = time.perf_counter(), 0.0, 0, 0
+
+    def add(self, loss: float, tokens: int) -> None:
+        self.loss += loss
+        self.tokens += tokens
+        self.steps += 1
+
+    def show(self, line: dict[str, float]) -> None:
+        seconds = time.perf_counter() - self.started
+        speed = self.tokens / seconds
+        self.report({**line, "loss": self.loss / self.steps, "tokens_per_second": speed})
+        self._reset()
+
+    def _reset(self) -> None:
+        self.started, self.loss, self.tokens, self.steps = time.perf_counter(), 0.0, 0, 0
+
+
+def _state_dict(
+    engine: DeepSpeedEngine, settings: Settings, worker: Worker
+) -> dict[str, torch.Tensor] | None:
+    """The whole model's weights on worker 0; float32 on CPUs."""
     if settings.zero_stage == 3:
-        state = engine._zero3_consolidated_16bit_state_dict()
+        state = engine._zero3_consolidated_16bit_state_dict()  # all workers take part
     else:
         state = engine.module.state_dict()
     if worker.rank:
         return None
-    return {k.removeprefix("model."): v.float() if not cuda else v for k, v in state.items()}
+    if worker.device.type == "cuda":
+        return {name.removeprefix("model."): values for name, values in state.items()}
+    return {name.removeprefix("model."): values.float() for name, values in state.items()}

@@ -1,6 +1,6 @@
-"""TRL's trainers under Ray Train: SFT and the reward model with DeepSpeed, on GPUs and on CPUs alike; LoRA by peft.
+"""TRL's trainers under Ray Train: dialogues and the reward model with DeepSpeed, on GPU or CPU.
 
-A trainer learns where it runs through a `Crew`, to which it hands checkpoints when they are due.
+LoRA comes from peft. A trainer learns where it runs through the worker of its `TrainingRun`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
@@ -18,46 +19,66 @@ from raypipe.seeding import generator
 from raypipe.tuning import sft
 from raypipe.tuning.chat import by_length
 from raypipe.tuning.dialogue import Labelled
+from raypipe.tuning.training_run import Report, TrainingRun, Worker
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import (
+        PreTrainedTokenizerBase,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
 
-class Crew(Protocol):
-    """This process among those that train, and what takes their checkpoints."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    def due(self, step: int) -> bool: ...
-
-    def checkpoint(self, write: Callable[[Path], object]) -> None: ...
-
-    def broadcast_folder(self, folder: Path) -> None: ...
+Arguments = TypeVar("Arguments")
 
 
 class Adapter(NamedTuple):
-    """LoRA; rank 0: all parameters are tuned."""
+    """LoRA; with rank 0 all parameters are tuned."""
 
     rank: int
     alpha: int
     dropout: float
 
 
-def load(cls: Any, model: str, device: torch.device, **more: Any) -> Any:
+@dataclass(frozen=True)
+class _Trainer:
+    """A TRL trainer and its model.
+
+    Args:
+        cls: the trainer's class.
+        args: its arguments.
+        model_class: the model's class in transformers.
+        source: the LLM to start from.
+        peft: see `lora`.
+        options: further options of the model.
+    """
+
+    cls: Callable[..., Any]
+    args: object
+    model_class: type
+    source: str
+    peft: LoraConfig | None
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def load(model_class: type, source: str, device: torch.device, **options: object) -> Any:
     """A model of a transformers class, in the precision that its device trains in."""
-    return cls.from_pretrained(
-        model, dtype="bfloat16" if device.type == "cuda" else "float32", **more
-    )
+    cls: Any = model_class
+    dtype = "bfloat16" if device.type == "cuda" else "float32"
+    return cls.from_pretrained(source, dtype=dtype, **options)
 
 
-def padded(tokenizer: Any) -> Any:
-    """The tokenizer with a padding token: the end token where it has none."""
+def padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer with a padding token: its end token if it has none."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def lora(adapter: Adapter, task: str) -> Any:
-    """peft's configuration over all linear layers, or None."""
+def lora(adapter: Adapter, task: str) -> LoraConfig | None:
+    """peft's configuration for all linear layers, or None."""
     if not adapter.rank:
         return None
     from peft import LoraConfig
@@ -71,12 +92,23 @@ def lora(adapter: Adapter, task: str) -> Any:
     )
 
 
-def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, **more: Any) -> Any:
-    """Arguments of one of TRL's trainers, which DeepSpeed shards; on a CPU that must be told before accelerate has a state."""
-    cuda = crew.device.type == "cuda"
-    made: dict[str, Any] = {
+def arguments(
+    cls: Callable[..., Arguments],
+    settings: sft.Settings,
+    worker: Worker,
+    folder: str,
+    **more: object,
+) -> Arguments:
+    """The arguments of a TRL trainer, with DeepSpeed.
+
+    Args:
+        folder: where the trainer writes.
+        more: further arguments; they replace those made here.
+    """
+    cuda = worker.device.type == "cuda"
+    values: dict[str, object] = {
         "output_dir": folder,
-        "per_device_train_batch_size": max(1, settings.batch_size // crew.world),
+        "per_device_train_batch_size": max(1, settings.batch_size // worker.world),
         "num_train_epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
         "weight_decay": settings.weight_decay,
@@ -93,71 +125,86 @@ def arguments(cls: Any, settings: sft.Settings, crew: Crew, folder: str, **more:
         "logging_strategy": "steps",
         "logging_steps": 10,
     }
-    made["deepspeed"] = sft.deepspeed_config(settings, crew.world, cuda)
+    values["deepspeed"] = sft.deepspeed_config(settings, worker.world, cuda)
     if not cuda:
-        sft.without_shared_memory()
-        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-        from accelerate.state import AcceleratorState, PartialState
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # of a trainer before this one
-        PartialState(backend="gloo")
-        made["accelerator_config"] = {"use_configured_state": True}
-    return cls(**{**made, **more})
+        _use_gloo()
+        values["accelerator_config"] = {"use_configured_state": True}
+    return cls(**{**values, **more})
 
 
-def keeper(crew: Crew, report: Callable[[dict[str, float]], None]) -> Any:
-    """A callback that hands checkpoints to the crew when they are due, and reports loss by step."""
+def _use_gloo() -> None:
+    """Let accelerate run DeepSpeed on CPUs; it must know before it has a state."""
+    sft.without_shared_memory()
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    from accelerate.state import AcceleratorState, PartialState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier trainer
+    PartialState(backend="gloo")
+
+
+def checkpoint_callback(worker: Worker, report: Report) -> TrainerCallback:
+    """A callback that passes due checkpoints to the worker, and the loss to `report`."""
     from transformers import TrainerCallback
 
-    class Keeper(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            control.should_save = crew.due(state.global_step)
+    class Callback(TrainerCallback):
+        def on_step_end(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            **unused: object,
+        ) -> None:
+            control.should_save = worker.due(state.global_step)
 
-        def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            made = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            crew.checkpoint(lambda to: shutil.copytree(made, to, dirs_exist_ok=True))
-            shutil.rmtree(made, ignore_errors=True)
+        def on_save(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            **unused: object,
+        ) -> None:
+            saved = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            worker.checkpoint(lambda target: shutil.copytree(saved, target, dirs_exist_ok=True))
+            shutil.rmtree(saved, ignore_errors=True)
 
         def on_log(
-            self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, float] | None = None,
+            **unused: object,
         ) -> None:
-            if logs and "loss" in logs:
-                report(
-                    {
-                        "step": state.global_step,
-                        "steps": state.max_steps,
-                        "loss": float(logs["loss"]),
-                        **_accuracy(logs),
-                    }
-                )
+            if not logs or "loss" not in logs:
+                return
+            line: dict[str, float] = {"step": state.global_step, "steps": state.max_steps}
+            for name in ("loss", "accuracy"):
+                if name in logs:
+                    line[name] = float(logs[name])
+            report(line)
 
-    return Keeper()
-
-
-def _accuracy(logs: dict[str, Any]) -> dict[str, float]:
-    return {"accuracy": float(logs["accuracy"])} if "accuracy" in logs else {}
+    return Callback()
 
 
 class ByLength(torch.utils.data.Sampler[int]):
-    """The order of chat.by_length, which depends on the seed and the epoch alone, so that a training goes on from a checkpoint with
-    what it had left.
+    """The order of chat.by_length.
+
+    It depends only on seed and epoch, so that a training that continues from a checkpoint sees the
+    examples that it had not seen.
     """
 
     def __init__(self, examples: Sequence[Labelled], settings: sft.Settings) -> None:
-        self.lengths, self.settings, self.epoch = [len(e.ids) for e in examples], settings, 0
+        self.lengths = [len(example.ids) for example in examples]
+        self.settings, self.epoch = settings, 0
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        made = by_length(
-            self.lengths,
-            self.settings.batch_size,
-            generator(self.settings.seed, "order", self.epoch),
-        )
-        for rows in sorted(
-            made, key=len, reverse=True
-        ):  # the short one last: it would shift the batches after it
+        rng = generator(self.settings.seed, "order", self.epoch)
+        batches = by_length(self.lengths, self.settings.batch_size, rng)
+        # the short batch comes last: earlier, it would shift the batches after it
+        for rows in sorted(batches, key=len, reverse=True):
             yield from rows.tolist()
 
     def set_epoch(self, epoch: int) -> None:
@@ -170,41 +217,25 @@ def dialogues(
     examples: Sequence[Labelled],
     settings: sft.Settings,
     adapter: Adapter,
-    crew: Crew,
-    report: Callable[[dict[str, float]], None],
-    resume: Path | None,
-    folder: Path,
+    run: TrainingRun,
 ) -> None:
-    """Tune a causal LLM with TRL's SFTTrainer on labelled tokens; worker 0 writes the tuned LLM to `folder`.
-
-    Args:
-        resume: a checkpoint that the crew kept.
-    """
+    """Tune a causal LLM on labelled tokens with TRL's SFTTrainer; worker 0 writes the tuned LLM."""
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
     class Trainer(SFTTrainer):
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        def _get_train_sampler(self, train_dataset: object = None) -> ByLength:
             return ByLength(examples, settings)
 
-    columns = {"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]}
+    columns = {
+        "input_ids": [example.ids for example in examples],
+        "labels": [example.labels for example in examples],
+    }
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
-        # the loss over all logits: TRL's default takes a model for sharded by ZeRO-3 wherever a configuration is there
-        args = arguments(SFTConfig, settings, crew, scratch, max_length=None, loss_type="nll")
+        # loss_type: TRL's default assumes ZeRO-3 sharding whenever DeepSpeed is configured
+        args = arguments(SFTConfig, settings, run.worker, scratch, max_length=None, loss_type="nll")
         peft = lora(adapter, "CAUSAL_LM")
-        _train(
-            Trainer,
-            args,
-            AutoModelForCausalLM,
-            {},
-            model,
-            columns,
-            peft,
-            crew,
-            report,
-            resume,
-            folder,
-        )
+        _train(_Trainer(Trainer, args, AutoModelForCausalLM, model, peft), columns, run)
 
 
 def rewards(
@@ -213,91 +244,58 @@ def rewards(
     rejected: Sequence[list[int]],
     settings: sft.Settings,
     adapter: Adapter,
-    crew: Crew,
-    report: Callable[[dict[str, float]], None],
-    resume: Path | None,
-    folder: Path,
+    run: TrainingRun,
 ) -> None:
-    """Train a reward model with TRL's RewardTrainer: -log sigmoid(r(chosen) - r(rejected)) (RecLM R19)."""
+    """Train a reward model with TRL's RewardTrainer (RecLM R19).
+
+    The loss of a pair is -log sigmoid(r(chosen) - r(rejected)).
+    """
     from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
 
     columns = {"chosen_ids": list(chosen), "rejected_ids": list(rejected)}
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
-        args = arguments(RewardConfig, settings, crew, scratch, max_length=None)
-        peft = lora(adapter, "SEQ_CLS")
-        _train(
-            RewardTrainer,
-            args,
-            AutoModelForSequenceClassification,
-            {"num_labels": 1},
-            model,
-            columns,
-            peft,
-            crew,
-            report,
-            resume,
-            folder,
+        args = arguments(RewardConfig, settings, run.worker, scratch, max_length=None)
+        peft, options = lora(adapter, "SEQ_CLS"), {"num_labels": 1}
+        trainer = _Trainer(
+            RewardTrainer, args, AutoModelForSequenceClassification, model, peft, options
         )
+        _train(trainer, columns, run)
 
 
-def _train(
-    trainer_of: Any,
-    args: Any,
-    network_of: Any,
-    shape: dict[str, Any],
-    model: str,
-    columns: dict[str, Any],
-    peft: Any,
-    crew: Crew,
-    report: Callable[[dict[str, float]], None],
-    resume: Path | None,
-    folder: Path,
-) -> None:
+def _train(setup: _Trainer, columns: dict[str, Any], run: TrainingRun) -> None:
+    """Train on columns of token ids, from the last checkpoint, and write the result."""
     from datasets import Dataset
     from transformers import AutoTokenizer
 
-    tokenizer = padded(AutoTokenizer.from_pretrained(model))
-    more = {**shape, "pad_token_id": tokenizer.pad_token_id} if shape else {}
-    trainer = trainer_of(
-        model=load(network_of, model, crew.device, **more),
-        args=args,
+    tokenizer = padded(AutoTokenizer.from_pretrained(setup.source))
+    options = dict(setup.options)
+    if options:
+        options["pad_token_id"] = tokenizer.pad_token_id
+    trainer = setup.cls(
+        model=load(setup.model_class, setup.source, run.worker.device, **options),
+        args=setup.args,
         train_dataset=Dataset.from_dict(columns),
         processing_class=tokenizer,
-        peft_config=peft,
-        callbacks=[keeper(crew, report)],
+        peft_config=setup.peft,
+        callbacks=[checkpoint_callback(run.worker, run.report)],
     )
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    hand_over(trainer, model, network_of, more, tokenizer, crew, folder)
+    trainer.train(resume_from_checkpoint=str(run.resume) if run.resume else None)
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as gathered:
+        trainer.save_model(gathered)  # all workers take part
+        if run.worker.rank == 0:
+            _write_whole(Path(gathered), setup, options, run.folder)
+            tokenizer.save_pretrained(run.folder)
 
 
-def hand_over(
-    trainer: Any,
-    base: str,
-    cls: Any,
-    more: dict[str, Any],
-    tokenizer: Any,
-    crew: Crew,
-    folder: Path,
-) -> None:
-    """Gather the weights of all workers; worker 0 writes the whole model, adapters merged, and the tokenizer."""
-    with tempfile.TemporaryDirectory(prefix="raypipe-") as aside:
-        trainer.save_model(aside)  # all workers take part
-        if crew.rank:
-            return
-        adapted = (Path(aside) / "adapter_config.json").is_file()
-        if adapted:
-            from peft import PeftModel
+def _write_whole(gathered: Path, setup: _Trainer, options: dict[str, object], folder: Path) -> None:
+    """Write the gathered model to a folder, with adapters merged into the weights."""
+    if (gathered / "adapter_config.json").is_file():
+        from peft import PeftModel
 
-            merged = PeftModel.from_pretrained(
-                load(cls, base, torch.device("cpu"), **more), aside
-            ).merge_and_unload()
-            merged.save_pretrained(folder)
-        else:
-            shutil.copytree(
-                aside,
-                folder,
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("*.bin", "checkpoint-*"),
-            )
-        tokenizer.save_pretrained(folder)
+        base = load(setup.model_class, setup.source, torch.device("cpu"), **options)
+        merged: Any = PeftModel.from_pretrained(base, str(gathered))
+        merged.merge_and_unload().save_pretrained(folder)
+        return
+    ignore = shutil.ignore_patterns("*.bin", "checkpoint-*")
+    shutil.copytree(gathered, folder, dirs_exist_ok=True, ignore=ignore)

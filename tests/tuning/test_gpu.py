@@ -25,9 +25,8 @@ def test_an_llm_learns_in_bfloat16_and_goes_on_from_its_checkpoint(llm, tmp_path
 
     def run(save, resume=None):
         model = AutoModelForCausalLM.from_pretrained(llm[0], dtype="bfloat16")
-        return sft.tune(
-            model, 3, examples, settings, sft.Worker(0, 1, GPU), lines.append, save, resume
-        )
+        progress = sft.Run(sft.Worker(0, 1, GPU), lines.append, save, resume)
+        return sft.tune(model, 3, examples, settings, progress)
 
     def keep(write, step):
         if step == 26:

@@ -10,8 +10,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from raypipe.errors import ConfigError
-from raypipe.tuning import policy
+from raypipe.tuning import policy, policy_trainers, reward_model
 from raypipe.tuning.trainers import Adapter
+from raypipe.tuning.training_run import TrainingRun
 from tests.support.tiny_llms import PROMPTS, Crew
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -21,15 +22,11 @@ def run(models, to, method, crew, resume=None, rounds=2, rate=1e-3, length=8):
     settings = policy.Policy(method, rounds, 8, rate, 0.05, 0.9, 4, length, ".", 2, 1)
     lines: list[dict] = []
     curve = policy.reinforce(
-        str(models / "llm"),
-        str(models / "judge"),
+        policy.Models(str(models / "llm"), str(models / "judge")),
         PROMPTS,
         settings,
         Adapter(0, 16, 0.0),
-        crew,
-        lines.append,
-        resume,
-        to,
+        TrainingRun(crew, lines.append, resume, to),
     )
     return curve, lines
 
@@ -64,9 +61,9 @@ def test_answers_end_at_a_token_and_the_llm_keeps_its_own_end(
 ):
     """An untrained LLM writes a full stop within 600 tokens, mostly, and hardly ever as its first."""
     said: list[str] = []
-    score = policy.Judge.score
+    score = reward_model.RewardModel.score
     monkeypatch.setattr(
-        policy.Judge,
+        reward_model.RewardModel,
         "score",
         lambda self, prompts, answers: said.extend(answers) or score(self, prompts, answers),
     )
@@ -86,12 +83,12 @@ def test_answers_end_at_a_token_and_the_llm_keeps_its_own_end(
 def test_an_llm_without_such_a_token_is_refused(models):
     tokenizer = AutoTokenizer.from_pretrained(models / "llm")
     text = "The user watched film 3. Profile: user identity: U.S. fan."
-    assert policy.stopping(tokenizer, ".")(text)["input_ids"] == tokenizer(text)["input_ids"], (
-        "texts are cut as before"
-    )
+    assert (
+        policy_trainers.stopping(tokenizer, ".")(text)["input_ids"] == tokenizer(text)["input_ids"]
+    ), "texts are cut as before"
     assert tokenizer.eos_token == "</s>"
     with pytest.raises(ConfigError, match=r"llm\.policy\.method"):
-        policy.stopping(tokenizer, "no token")
+        policy_trainers.stopping(tokenizer, "no token")
 
 
 @pytest.mark.slow
@@ -114,7 +111,7 @@ def test_the_divergence_is_taken_from_the_tuned_llm_in_every_round(models, tmp_p
 
 
 def test_the_judge_scores_each_answer_whatever_stands_beside_it(models):
-    judge = policy.Judge(str(models / "judge"), Crew.device)
+    judge = reward_model.RewardModel(str(models / "judge"), Crew.device)
     answers = [
         " User identity: film fan.",
         " .",
@@ -133,5 +130,5 @@ def test_a_prompt_begins_with_one_start_token(models, by_itself):
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", 1)]
         )
-    ids = tokenizer(policy.begun(tokenizer, PROMPTS))["input_ids"]
+    ids = tokenizer(policy_trainers.with_start_token(tokenizer, PROMPTS))["input_ids"]
     assert ids == [[1, *tokenizer(p, add_special_tokens=False)["input_ids"]] for p in PROMPTS]

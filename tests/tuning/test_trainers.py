@@ -7,6 +7,7 @@ from transformers import AutoTokenizer
 
 from raypipe.tuning import dialogue, sft, trainers
 from raypipe.tuning.trainers import Adapter
+from raypipe.tuning.training_run import TrainingRun
 from tests.support.tiny_llms import Crew
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -31,10 +32,7 @@ def test_dialogues_are_learnt_and_go_on_from_a_checkpoint(models, tmp_path, stag
             examples,
             settings,
             Adapter(0, 0, 0.0),
-            crew,
-            lines.append,
-            resume,
-            tmp_path / folder,
+            TrainingRun(crew, lines.append, resume, tmp_path / folder),
         )
         return load_file(tmp_path / folder / "model.safetensors")
 

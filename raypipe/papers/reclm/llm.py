@@ -30,7 +30,7 @@ from raypipe.papers.reclm.reward_pairs import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_teacher_profiles
 from raypipe.pipeline.stage import Context
 from raypipe.steps.artifacts import llm_path
-from raypipe.steps.tuning import crew, run_tuning, train_model
+from raypipe.steps.tuning import run_tuning, train_model, tuning_workers
 from raypipe.tuning.config import TrainingConfig
 
 
@@ -158,5 +158,5 @@ def _train(
         "training": training,
         "adapter": config.llm.adapter,
     }
-    workers = crew(training, model)
+    workers = tuning_workers(training, model)
     return train_model(ctx, loop, all_settings, config.seed, workers, config.checkpoint_seconds)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from raypipe.tuning.sft import Settings
     from raypipe.tuning.trainers import Adapter
+    from raypipe.tuning.training_run import TrainingRun
 
 #: largest number of tokens of an answer in reinforcement learning
 ANSWER_TOKENS = 96
@@ -31,7 +32,6 @@ ANSWER_TOKENS = 96
 COUNTERS = ("step", "steps", "round", "rounds")
 #: reads examples and their lengths in tokens, given a loop's settings and a tokenizer
 Reader = Callable[[dict[str, Any], "PreTrainedTokenizerBase"], tuple[list[Any], list[int]]]
-Report = Callable[[dict[str, float]], None]
 
 
 def read_dialogues(
@@ -53,13 +53,13 @@ def read_pairs(
     settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[Any], list[int]]:
     """Training pairs as tokens (prompt and chosen, prompt and rejected), and the longer lengths."""
-    from raypipe.tuning import policy
+    from raypipe.tuning import reward_model
 
     rows = pd.read_parquet(settings["pairs"])
     pairs, lengths = [], []
     for row in rows[rows["part"] == "train"].itertuples():
-        chosen = policy.tokens(tokenizer, row.prompt, row.chosen)
-        rejected = policy.tokens(tokenizer, row.prompt, row.rejected)
+        chosen = reward_model.tokens(tokenizer, row.prompt, row.chosen)
+        rejected = reward_model.tokens(tokenizer, row.prompt, row.rejected)
         pairs.append((chosen, rejected))
         lengths.append(max(len(chosen), len(rejected)))
     return pairs, lengths
@@ -85,12 +85,10 @@ def tune_loop(worker: Session, settings: dict[str, Any]) -> None:
     examples, facts = _read_fitting(read_dialogues, settings)
     facts["tokens"] = sum(len(example.ids) for example in examples)
 
-    def run(report: Report, resume: Path | None, folder: Path) -> None:
-        trainers.dialogues(
-            settings["model"], examples, training, adapter, worker, report, resume, folder
-        )
+    def train(run: TrainingRun) -> None:
+        trainers.dialogues(settings["model"], examples, training, adapter, run)
 
-    _finish(worker, settings["label"], run, facts)
+    _finish(worker, settings["label"], train, facts)
 
 
 def reward_loop(worker: Session, settings: dict[str, Any]) -> None:
@@ -105,12 +103,10 @@ def reward_loop(worker: Session, settings: dict[str, Any]) -> None:
     chosen = [pair[0] for pair in pairs]
     rejected = [pair[1] for pair in pairs]
 
-    def run(report: Report, resume: Path | None, folder: Path) -> None:
-        trainers.rewards(
-            settings["model"], chosen, rejected, training, adapter, worker, report, resume, folder
-        )
+    def train(run: TrainingRun) -> None:
+        trainers.rewards(settings["model"], chosen, rejected, training, adapter, run)
 
-    _finish(worker, settings["label"], run, facts)
+    _finish(worker, settings["label"], train, facts)
 
 
 def policy_loop(worker: Session, settings: dict[str, Any]) -> None:
@@ -134,20 +130,12 @@ def policy_loop(worker: Session, settings: dict[str, Any]) -> None:
         settings["seed"],
     )
 
-    def run(report: Report, resume: Path | None, folder: Path) -> list[dict[str, float]]:
-        return policy.reinforce(
-            settings["model"],
-            settings["judge"],
-            prompts,
-            options,
-            adapter,
-            worker,
-            report,
-            resume,
-            folder,
-        )
+    models = policy.Models(settings["model"], settings["judge"])
 
-    _finish(worker, settings["label"], run, {"rows": len(prompts)})
+    def train(run: TrainingRun) -> list[dict[str, float]]:
+        return policy.reinforce(models, prompts, options, adapter, run)
+
+    _finish(worker, settings["label"], train, {"rows": len(prompts)})
 
 
 def _trainer_settings(settings: dict[str, Any]) -> tuple[Settings, Adapter]:
@@ -178,9 +166,16 @@ def _read_fitting(read: Reader, settings: dict[str, Any]) -> tuple[list[Any], di
     return fitting, {"rows": len(fitting), "too_long": len(examples) - len(fitting)}
 
 
-def _finish(worker: Session, label: str, run: Callable[..., Any], facts: dict[str, Any]) -> None:
+def _finish(
+    worker: Session,
+    label: str,
+    train: Callable[[TrainingRun], list[dict[str, float]] | None],
+    facts: dict[str, Any],
+) -> None:
     """Run a trainer from its last checkpoint, and hand over what it wrote."""
     import tempfile
+
+    from raypipe.tuning.training_run import TrainingRun
 
     last: dict[str, float] = {}
 
@@ -191,7 +186,7 @@ def _finish(worker: Session, label: str, run: Callable[..., Any], facts: dict[st
 
     with tempfile.TemporaryDirectory(prefix="raypipe-") as written:
         with worker.resume() as resume:
-            curve = run(report, resume, Path(written))
+            curve = train(TrainingRun(worker, report, resume, Path(written)))
 
         def write(folder: Path) -> None:
             import shutil

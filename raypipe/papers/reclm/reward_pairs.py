@@ -124,15 +124,15 @@ def reward_accuracy(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
 def _reward_accuracy(ctx: Context) -> dict[str, Any]:
     import torch
 
-    from raypipe.tuning.policy import Judge
+    from raypipe.tuning.reward_model import RewardModel
 
     pairs = pd.read_parquet(ctx.input("preferences") / PAIRS)
     pairs = pairs[pairs["part"] == "validation"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    judge = Judge(str(ctx.input("reward") / "model"), device)
+    reward_model = RewardModel(str(ctx.input("reward") / "model"), device)
     prompts = pairs["prompt"].tolist()
-    chosen = np.array(judge.score(prompts, pairs["chosen"].tolist()))
-    rejected = np.array(judge.score(prompts, pairs["rejected"].tolist()))
+    chosen = np.array(reward_model.score(prompts, pairs["chosen"].tolist()))
+    rejected = np.array(reward_model.score(prompts, pairs["rejected"].tolist()))
     correct = pd.Series(chosen > rejected)
     lines = []
     for kind, row in correct.groupby(pairs["kind"].to_numpy()).agg(["mean", "size"]).iterrows():

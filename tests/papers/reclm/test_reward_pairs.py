@@ -9,7 +9,7 @@ from raypipe.papers.reclm import (
 from raypipe.prompts import profiles as form
 from raypipe.prompts.contract import Rejected
 from raypipe.prompts.profiles import ProfileForm
-from raypipe.tuning import policy
+from raypipe.tuning import reward_model
 from tests.support.reclm_bench import answer
 
 TURNS = [("Users: user 1. Profiles:", " User 1: fan"), (" Will user 1 take it? Answer:", " Yes")]
@@ -66,5 +66,5 @@ def test_training_validation_and_policy_prompts_are_about_different_users(bench,
 
 
 def test_the_reward_model_reads_the_query_and_the_answer(tokenizer):
-    ids = policy.tokens(tokenizer, TURNS[0][0], TURNS[0][1])
+    ids = reward_model.tokens(tokenizer, TURNS[0][0], TURNS[0][1])
     assert tokenizer.decode(ids) == "<s>" + "".join(TURNS[0]), "no end token is appended"
