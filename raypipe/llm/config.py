@@ -31,7 +31,8 @@ class EmbeddedConfig(Config):
     def _head_size(self) -> EmbeddedConfig:
         if self.hidden_size % self.heads or self.hidden_size // self.heads % 32:
             raise ValueError(
-                f"hidden_size / heads must be a multiple of 32 for vLLM's kernels, not {self.hidden_size / self.heads:g}"
+                "hidden_size / heads must be a multiple of 32 for vLLM's kernels, "
+                f"not {self.hidden_size / self.heads:g}"
             )
         return self
 
@@ -54,7 +55,7 @@ class EngineConfig(Config):
     patience_seconds: float = Field(
         900,
         gt=0,
-        description="without any answer for so long, its start included, an engine has failed",
+        description="an engine fails after this time without any answer, its start included",
     )
 
 
@@ -65,21 +66,19 @@ class EndpointConfig(Config):
     model: str = Field(description="name of the model at the endpoint")
     key_variable: str = Field(
         "OPENAI_API_KEY",
-        description="environment variable with the key, which itself is never set here",
+        description="environment variable that holds the key; the key itself is never a setting",
     )
     requests_per_minute: float = Field(
         60, gt=0, description="largest number of requests per minute"
     )
-    at_once: int = Field(8, ge=1, description="requests under way at a time")
-    retries: int = Field(
-        5, ge=0, description="repetitions of a request that failed for a reason that passes"
-    )
+    at_once: int = Field(8, ge=1, description="concurrent requests")
+    retries: int = Field(5, ge=0, description="repetitions of a request that failed temporarily")
     timeout_seconds: float = Field(60, gt=0, description="time limit of a request")
     max_tokens: int = Field(64, ge=1, description="length of an answer")
     dollars_in: float = Field(0.0, ge=0, description="price of a million prompt tokens")
     dollars_out: float = Field(0.0, ge=0, description="price of a million written tokens")
     dry_run: bool = Field(
-        False, description="ask nothing: tell what the requests would cost, and stop there"
+        False, description="send no requests: print what they would cost, and stop"
     )
 
     @field_validator("url")

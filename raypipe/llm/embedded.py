@@ -1,8 +1,8 @@
-"""The embedded LLM: a small LLaMA and its tokenizer, built from the run's corpus and saved in the Hugging Face format.
+"""The embedded LLM: a small LLaMA and its tokenizer, built from the run's own texts.
 
-The tokenizer is a byte-level BPE whose words may be whole quoted titles: the most popular titles are one token each, as a BPE
-that merges across spaces would make them, and any other text falls back to pieces. A prompt of 40 titles so takes some
-120 tokens instead of 400, and one step of the model ranks whole titles.
+Both are saved in the Hugging Face format. The tokenizer is a byte-level BPE in which each of the
+most popular titles, with its quotes, is one token; other text is split into pieces. A prompt with
+40 titles then takes some 120 tokens instead of 400, and one step of the model ranks whole titles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from raypipe.llm.config import EmbeddedConfig
 from raypipe.seeding import derive
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]
-#: a quoted title, a word, a run of other marks, or line breaks; each with the space before it
+#: a quoted title, a word, a digit, other marks, or white space; each with the space before it
 WORDS = Regex(r' ?"[^"\n]*"| ?[^\W\d]+| ?\d| ?[^\w\s"]+|\s+|"')
 CONTEXT = 1024
 
@@ -31,7 +31,7 @@ def build_tokenizer(
 
     Args:
         corpus: texts of the run.
-        titles: titles, most popular first; the first `config.titles` of them get a token of their own.
+        titles: most popular first; the first `config.titles` become a token each.
     """
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = Tokenizer(models.BPE(ignore_merges=True, unk_token="<unk>"))
@@ -62,7 +62,7 @@ def build_tokenizer(
 
 
 def build_model(vocabulary: int, config: EmbeddedConfig, seed: int) -> LlamaForCausalLM:
-    """An untrained LLaMA of the configured size; tied embeddings."""
+    """An untrained LLaMA of the configured size, with tied embeddings."""
     torch.manual_seed(derive(seed, "embedded"))
     return LlamaForCausalLM(
         LlamaConfig(

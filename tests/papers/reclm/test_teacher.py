@@ -73,7 +73,7 @@ def test_prompts_to_an_endpoint_describe_the_form(bench, config):
 
 
 def test_answers_of_an_endpoint_become_the_teachers_profiles(bench, config, endpoint):
-    ask = endpoint_engine._Asker(
+    ask = endpoint_engine._Actor(
         EndpointConfig(url=endpoint.url, model="m", requests_per_minute=60_000), SecretStr("key-7")
     )
     endpoint.answers["m"] = ["User identity: Film fan; User interests: golf."] * 38 + [
