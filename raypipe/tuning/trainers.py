@@ -256,11 +256,9 @@ def rewards(
     columns = {"chosen_ids": list(chosen), "rejected_ids": list(rejected)}
     with tempfile.TemporaryDirectory(prefix="raypipe-") as scratch:
         args = arguments(RewardConfig, settings, run.worker, scratch, max_length=None)
-        peft, options = lora(adapter, "SEQ_CLS"), {"num_labels": 1}
-        trainer = _Trainer(
-            RewardTrainer, args, AutoModelForSequenceClassification, model, peft, options
-        )
-        _train(trainer, columns, run)
+        peft, network = lora(adapter, "SEQ_CLS"), AutoModelForSequenceClassification
+        setup = _Trainer(RewardTrainer, args, network, model, peft, {"num_labels": 1})
+        _train(setup, columns, run)
 
 
 def _train(setup: _Trainer, columns: dict[str, Any], run: TrainingRun) -> None:
