@@ -1,4 +1,4 @@
-"""The answer of a run in words: what the LLM adds, whether significantly, for whom, and the cost."""
+"""The answer of a run in words: what the LLM adds, how significantly, for whom, at what cost."""
 
 from __future__ import annotations
 

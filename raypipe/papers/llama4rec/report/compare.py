@@ -245,7 +245,7 @@ def curve(reports: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, li
     Returns:
         "BACKBONE, VARIANT" -> the mean over seeds in each run.
     """
-    runs = [results(report) for report in reports.values()]
+    runs = list(map(results, reports.values()))
     lines = {}
     for key in runs[0]:
         if key.metric == metric and all(key in run for run in runs):

@@ -90,4 +90,5 @@ def render(
 
 
 def _titles(aggregation: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    return {weights["backbone"]: registry.title(weights["backbone"]) for weights in aggregation}
+    backbones = [weights["backbone"] for weights in aggregation]
+    return dict(zip(backbones, map(registry.title, backbones), strict=True))

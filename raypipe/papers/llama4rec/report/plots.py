@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -35,17 +36,15 @@ def heat_map(grid: Sequence[Mapping[str, float]], chosen: tuple[float, float], l
         grid: points with `alpha_1`, `alpha_2` and `value`. Values of errors are negative.
         chosen: alpha_1 and alpha_2.
     """
-    rows = sorted({point["alpha_1"] for point in grid})
-    columns = sorted({point["alpha_2"] for point in grid})
-    table = np.full((len(rows), len(columns)), np.nan)
-    for point in grid:
-        table[rows.index(point["alpha_1"]), columns.index(point["alpha_2"])] = point["value"]
+    points = pd.DataFrame(list(grid))
+    table = points.pivot(index="alpha_1", columns="alpha_2", values="value")
+    rows, columns = table.index.to_list(), table.columns.to_list()
     # errors are shown as positive numbers; the best point is the brightest all the same
-    colours = "viridis_r" if np.nanmax(table) < 0 else "viridis"
+    colours = "viridis_r" if table.max(axis=None) < 0 else "viridis"
     figure, axes = plt.subplots(figsize=(3.4, 2.8))
-    image = axes.imshow(abs(table), origin="lower", cmap=colours, aspect="auto")
-    axes.set_xticks(range(len(columns)), [f"{alpha:g}" for alpha in columns])
-    axes.set_yticks(range(len(rows)), [f"{alpha:g}" for alpha in rows])
+    image = axes.imshow(table.abs(), origin="lower", cmap=colours, aspect="auto")
+    axes.set_xticks(range(len(columns)), list(map("{:g}".format, columns)))
+    axes.set_yticks(range(len(rows)), list(map("{:g}".format, rows)))
     axes.set_xlabel("alpha_2")
     axes.set_ylabel("alpha_1")
     axes.set_title(label)
@@ -114,8 +113,8 @@ def curves(lines: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> s
     """
     figure, axes = plt.subplots(figsize=(4.6, 2.8))
     for name, points in lines.items():
-        values = [abs(point["validation"]) for point in points]
-        axes.plot([point["epoch"] for point in points], values, label=name)
+        curve = pd.DataFrame(list(points))
+        axes.plot(curve["epoch"], curve["validation"].abs(), label=name)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation {metric}")
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1))

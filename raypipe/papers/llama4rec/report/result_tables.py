@@ -168,11 +168,14 @@ def _backbone_table(rows: Sequence[ResultRow], corrected: Corrected) -> Backbone
         by_variant.setdefault(row["variant"], {})[row["metric"]] = row
     base, ours = by_variant["base"], by_variant["llama4rec"]
     over_base, over_better = [], []
+    effect, detectable = [], []
     for metric, row in ours.items():
         place = task, backbone, metric
         over_base.append(Gain(_gain(row, base[metric]), corrected.base.get(place)))
         baseline = by_variant[row["against"]][metric]
         over_better.append(Gain(_gain(row, baseline), corrected.better[place]))
+        effect.append(row["effect"])
+        detectable.append(row["detectable"])
     main = next(metric for metric in ours if metric in MAIN_METRICS)
     return BackboneTable(
         backbone=registry.title(backbone),
@@ -180,8 +183,8 @@ def _backbone_table(rows: Sequence[ResultRow], corrected: Corrected) -> Backbone
         lines=_lines(by_variant, over_better),
         over_base=over_base,
         over_better=over_better,
-        effect=[row["effect"] for row in ours.values()],
-        detectable=[row["detectable"] for row in ours.values()],
+        effect=effect,
+        detectable=detectable,
         oracle=ours[main].get("oracle"),
         slice_metric=main,
         slices=_slices(base[main], ours[main]),

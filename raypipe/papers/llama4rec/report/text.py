@@ -89,8 +89,8 @@ def _test_rows(backbone: BackboneTable) -> Iterator[list[str]]:
         p_values.append(significance.format_p(gain.p) if gain.p is not None else "")
     yield ["", "gain", *gains]
     yield ["", "p", *p_values]
-    yield ["", "effect", *(f"{effect:+.2f}" for effect in backbone.effect)]
-    yield ["", "detectable", *(f"{difference:.4f}" for difference in backbone.detectable)]
+    yield ["", "effect", *map("{:+.2f}".format, backbone.effect)]
+    yield ["", "detectable", *map("{:.4f}".format, backbone.detectable)]
     if backbone.oracle is not None:
         yield ["", "best order", *[f"{backbone.oracle:.4f}"] * len(gains)]
 
@@ -192,4 +192,4 @@ def _backbone_lines(table: TaskTable, backbone: BackboneTable) -> Iterator[str]:
 
 
 def _terminal_row(name: str, cells: Sequence[str]) -> str:
-    return f"  {name:12s}" + "".join(f"{cell:>10s}" for cell in cells)
+    return f"  {name:12s}" + "".join(map("{:>10s}".format, cells))

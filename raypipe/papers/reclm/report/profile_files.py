@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from raypipe.cluster import ray_data
 from raypipe.pipeline.runner import Done
 from raypipe.steps.answer_cache import REUSED, prompt_hashes
 
@@ -30,8 +31,7 @@ def write(artifact: Callable[[str], Path], done: Mapping[str, Done], folder: Pat
 
 
 def _profiles(artifact: Callable[[str], Path], wave: str) -> pd.DataFrame:
-    files = sorted((artifact(f"prompts/{wave}") / "prompts").glob("*.parquet"))
-    prompts = pd.concat([pd.read_parquet(file) for file in files])
+    prompts = ray_data.read_finished(str(artifact(f"prompts/{wave}") / "prompts"))
     answers = pd.read_parquet(artifact(f"completions/{wave}") / "completions.parquet")
     identity = pd.DataFrame(
         {

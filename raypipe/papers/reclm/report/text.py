@@ -112,14 +112,15 @@ def summary(answer: Answer, tables: Sequence[SettingTable]) -> str:
 
 
 def _setting_lines(table: SettingTable) -> Iterator[str]:
-    yield f"{table.setting:38s}" + "".join(f"{metric:>10s}" for metric in METRICS)
+    yield f"{table.setting:38s}" + "".join(map("{:>10s}".format, METRICS))
     for backbone in table.backbones:
         for line in backbone.lines:
             means = [cell.mean for cell in line.cells]
             yield _terminal_row(f"{backbone.title}, {line.title}", means)
-    yield _terminal_row("random order, smallest", [low for low, _, _ in table.random.values()])
-    yield _terminal_row("random order, largest", [high for _, _, high in table.random.values()])
+    smallest, _, largest = zip(*table.random.values(), strict=True)
+    yield _terminal_row("random order, smallest", smallest)
+    yield _terminal_row("random order, largest", largest)
 
 
 def _terminal_row(name: str, numbers: Sequence[float]) -> str:
-    return f"  {name:36s}" + "".join(f"{number:10.4f}" for number in numbers)
+    return f"  {name:36s}" + "".join(map("{:10.4f}".format, numbers))
