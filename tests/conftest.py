@@ -6,6 +6,8 @@ import os
 
 # Ray starts where a test starts it, and fails elsewhere: never by accident
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+# two threads need longer than one for models as small as those of the tests
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = [
     "tests.support.endpoint",

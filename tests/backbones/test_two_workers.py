@@ -11,43 +11,44 @@ from raypipe.backbones.fit import FitContext, Worker, fit
 from tests.support.backbone_cases import checkerboard, options
 from tests.support.processes import of_two
 
+CASES = [("direct", "light_gcn"), ("direct", "mf"), ("sequential", "sasrec"), ("rating", "deepfm")]
 
-def _two_workers(rank, task, name):
-    """One of two processes that fit the same model."""
-    import torch.distributed as dist
 
-    adam.LAZY_FROM = 0 if name == "mf" else adam.LAZY_FROM
-    data = checkerboard(task)
+def curves(task, name, worker=None):
+    """Loss and validation value of each epoch."""
+    lazy_from = adam.LAZY_FROM
+    adam.LAZY_FROM = 0 if name == "mf" else lazy_from
     chosen = options(task, name, epochs=12, patience=12, dropout=0.0)
-    worker = Worker(rank, 2, torch.device("cpu"), dist.all_reduce)
-    found = fit(registry.find(task, name).Model, data, chosen, 0, FitContext(worker=worker))
+    context = FitContext(worker=worker) if worker else FitContext()
+    found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 0, context)
+    adam.LAZY_FROM = lazy_from
     return [line["loss"] for line in found.curve], [line["validation"] for line in found.curve]
 
 
-@pytest.mark.parametrize(
-    "task,name",
-    [("direct", "light_gcn"), ("direct", "mf"), ("sequential", "sasrec"), ("rating", "deepfm")],
-)
-def test_two_workers_give_what_one_gives(task, name, monkeypatch):
-    monkeypatch.setattr(adam, "LAZY_FROM", 0 if name == "mf" else adam.LAZY_FROM)
-    data = checkerboard(task)
-    alone = fit(
-        registry.find(task, name).Model,
-        data,
-        options(task, name, epochs=12, patience=12, dropout=0.0),
-        0,
-    )
-    got = of_two(_two_workers, task, name)
-    assert got[0] == got[1], "both know the same loss and the same validation value"
+def _two_workers(rank):
+    """One of two processes that fit the same models, one after another."""
+    import torch.distributed as dist
+
+    worker = Worker(rank, 2, torch.device("cpu"), dist.all_reduce)
+    return {name: curves(task, name, worker) for task, name in CASES}
+
+
+@pytest.fixture(scope="module")
+def by_two():
+    """What each of two processes found; they start once for all backbones."""
+    return of_two(_two_workers)
+
+
+@pytest.mark.parametrize("task,name", CASES)
+def test_two_workers_give_what_one_gives(task, name, by_two):
+    alone_loss, alone_validation = curves(task, name)
+    first, second = (found[name] for found in by_two)
+    assert first == second, "both know the same loss and the same validation value"
+    loss, validation = first
     # SASRec averages over the positions of a worker's rows, which differ a little from those of the batch
-    assert np.allclose(
-        got[0][0], [line["loss"] for line in alone.curve], rtol=0.05 if name == "sasrec" else 1e-4
-    )
-    assert np.allclose(
-        got[0][1],
-        [line["validation"] for line in alone.curve],
-        atol=0.15 if name == "sasrec" else 1e-3,
-    )
+    loose = name == "sasrec"
+    assert np.allclose(loss, alone_loss, rtol=0.05 if loose else 1e-4)
+    assert np.allclose(validation, alone_validation, atol=0.15 if loose else 1e-3)
 
 
 def test_workers_average_dense_and_sparse_gradients():

@@ -22,7 +22,7 @@ def environment():
         **{
             k: v
             for k, v in os.environ.items()
-            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")
+            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT", "OMP_NUM_THREADS")
         },
         "RAY_ADDRESS": "local",
     }

@@ -49,7 +49,7 @@ def test_a_search_ends_in_a_preset_and_can_be_continued(tmp_path):
         **{
             k: v
             for k, v in os.environ.items()
-            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT")
+            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT", "OMP_NUM_THREADS")
         },
         "RAY_ADDRESS": "local",
     }
