@@ -114,27 +114,54 @@ def rated(titles: Sequence[str], ratings: Sequence[float]) -> str:
 
 
 def history(words: Words, titles: Sequence[str]) -> str:
-    """The sentence that the user's history stands in; language-modelling reads the same sentence."""
-    return f"The user {words.verb} these {words.nouns}, oldest first: {quoted(titles)}"
+    """The sentence about the user's history; language-modelling reads the same sentence."""
+    return f"The user {words.verb} these {words.nouns}, oldest first: {quoted(titles)}."
 
 
 def rated_history(words: Words, titles: Sequence[str], ratings: Sequence[float]) -> str:
-    """The sentence that a rating history stands in; language-modelling reads the same sentence."""
-    return f"The user rated these {words.nouns}, oldest first: {rated(titles, ratings)}"
+    """The sentence about a rating history; language-modelling reads the same sentence."""
+    return f"The user rated these {words.nouns}, oldest first: {rated(titles, ratings)}."
 
 
-def choices(titles: Sequence[str], style: Style) -> tuple[str, tuple[str, ...]]:
-    """Candidates as text, none in style "title", and the option of each: the quoted title, or its letter."""
+class Choices(NamedTuple):
+    """Candidates as text ("" in style "title"), and the option that stands for each."""
+
+    text: str
+    options: tuple[str, ...]
+
+
+def choices(titles: Sequence[str], style: Style) -> Choices:
+    """Candidates as a prompt names them: not at all, by quoted title, or by letter.
+
+    Raises:
+        ValueError: there are more candidates than letters.
+    """
     if style != "label":
-        return quoted(titles) if style == "listed" else "", tuple(f' "{t}"' for t in titles)
+        options = tuple(f' "{title}"' for title in titles)
+        return Choices(quoted(titles) if style == "listed" else "", options)
     if len(titles) > len(LABELS):
         raise ValueError(
             f"{len(titles)} candidates are more than the {len(LABELS)} labels; lower rerank.k_prime"
         )
-    named = list(zip(LABELS, titles, strict=False))
-    return ", ".join(f'({label}) "{t}"' for label, t in named), tuple(
-        f" {label}" for label, _ in named
-    )
+    letters = LABELS[: len(titles)]
+    named = [f'({letter}) "{title}"' for letter, title in zip(letters, titles, strict=True)]
+    return Choices(", ".join(named), tuple(f" {letter}" for letter in letters))
+
+
+def choice_prompt(words: Words, person: Person, candidates: Choices, question: str) -> str:
+    """A prompt about candidates: what is known of others, the candidates, the history, the question.
+
+    The history stands next to the question, so that the most recent items are the nearest.
+    """
+    parts = []
+    if person.similar:
+        parts.append(f"A user with similar taste {words.verb} {quoted(person.similar)}.")
+    if person.hint:
+        parts.append(f"A recommender system suggests {quoted(person.hint)}.")
+    if candidates.text:
+        parts.append(f"Candidates: {candidates.text}.")
+    parts += [history(words, person.history), question, "Answer:"]
+    return " ".join(parts)
 
 
 def log_probabilities(completion: Completion, options: Sequence[str]) -> np.ndarray | Rejected:

@@ -25,21 +25,23 @@ def test_listwise_with_both_augmentations():
     person = Person(["A", "B"], similar=["S"], hint=["D", "C"])
     got = listwise_logprobs.render(FILM, person, ["C", "D"], ["3", "4"], "listed")
     assert got.text == (
-        'Choose the film that the user takes next. A similar user watched "S". Another recommender suggests "D", "C". '
-        'Candidates: "C", "D". The user watched these films, oldest first: "A", "B". Answer:'
+        'A user with similar taste watched "S". A recommender system suggests "D", "C". '
+        'Candidates: "C", "D". The user watched these films, oldest first: "A", "B". '
+        "Which of the candidates will the user watch next? Answer:"
     )
     assert got.options == (' "C"', ' "D"') and got.payload == ("3", "4")
     bare = listwise_logprobs.render(FILM, person, ["C", "D"], ["3", "4"], "title")
     assert bare.text == (
-        'A similar user watched "S". Another recommender suggests "D", "C". '
-        'The user watched these films, oldest first: "A", "B". Answer:'
+        'A user with similar taste watched "S". A recommender system suggests "D", "C". '
+        'The user watched these films, oldest first: "A", "B". '
+        "Which film will the user watch next? Answer:"
     ), "candidates that bind the answer are not named"
     assert bare.options == got.options
 
 
 def test_listwise_without_augmentation_and_by_label():
     got = listwise_logprobs.render(FILM, Person(["A"]), ["C", "D"], ["3", "4"], "label")
-    assert "similar" not in got.text and "recommender suggests" not in got.text
+    assert "similar" not in got.text and "recommender" not in got.text
     assert 'Candidates: (A) "C", (B) "D".' in got.text
     assert got.options == (" A", " B")
 
@@ -69,15 +71,17 @@ def test_pointwise():
     person = Person(["A", "B"], [4.0, 2.5], similar=["S"], similar_ratings=[5.0], hint_rating=3.84)
     got = pointwise.render(FILM, person, "T", (1, 2, 3, 4, 5))
     assert got.text == (
-        'A similar user rated "S": 5. The user rated these films, oldest first: "A": 4, "B": 2.5. '
-        'Another recommender predicts 3.8. How does the user rate "T" from 1 to 5? Answer:'
+        'A user with similar taste gave these ratings: "S": 5. '
+        'The user rated these films, oldest first: "A": 4, "B": 2.5. '
+        "A recommender system predicts a rating of 3.8. "
+        'Which rating from 1 to 5 will the user give "T"? Answer:'
     )
     assert got.options == (" 1", " 2", " 3", " 4", " 5")
 
 
 def test_pointwise_on_a_scale_to_ten_uses_letters():
     got = pointwise.render(FILM, Person(["A"], [7.0]), "T", tuple(range(1, 11)))
-    assert got.options[-1] == " J" and "J is 10" in got.text and got.payload[-1] == "10"
+    assert got.options[-1] == " J" and "J means 10" in got.text and got.payload[-1] == "10"
 
 
 def test_pointwise_parser_gives_the_expected_rating():
@@ -92,7 +96,10 @@ def test_levels():
 
 def test_pair():
     got = pair.render(FILM, Person(["A"]), ["X", "Y"], ["8", "9"], "listed")
-    assert got.text.startswith('Choose the film that the user prefers. The two: "X", "Y".')
+    assert got.text == (
+        'Candidates: "X", "Y". The user watched these films, oldest first: "A". '
+        "Which of the two candidates would the user prefer? Answer:"
+    )
     assert pair.parse(Completion("", [-3.0, -0.1]), got.options, got.payload) == ("9", "8")
     assert pair.parse(Completion(' "X"', []), got.options, got.payload) == ("8", "9")
 
@@ -100,6 +107,7 @@ def test_pair():
 def test_pick():
     got = pick.render(FILM, Person(["A"]), ["X", "Y", "Z"], ["7", "8", "9"], "label")
     assert '(C) "Z"' in got.text
+    assert got.text.endswith("Which of the candidates would the user like best? Answer:")
     assert pick.parse(Completion("", [-3.0, -2.0, -0.1]), got.options, got.payload) == "9"
 
 
@@ -133,10 +141,9 @@ def test_a_written_order_names_candidates_and_nothing_else():
     person = Person(["A"])
     titles = ["Alien (1979)", "Up", "It, again", "Up"]
     got = listwise_constrained.render(FILM, person, titles, ["1", "2", "3", "4"], "title")
-    assert (
-        got.text
-        == listwise_logprobs.render(FILM, person, titles, ["1", "2", "3", "4"], "title").text
-        and got.mode == "form"
+    assert got.mode == "form" and got.text == (
+        'The user watched these films, oldest first: "A". Which 4 films will the user most likely '
+        "watch next? List them, the most likely first. Answer:"
     )
     form, options = got.pattern, list(got.options)
     assert options == [' "Alien (1979)"', ' "Up"', ' "It, again"', ' "Up"']
@@ -177,8 +184,8 @@ def test_a_written_ranking_names_every_candidate_once():
     )
     assert got.mode == "write" and got.options == (" A", " B", " C")
     assert got.text.endswith(
-        '"A". Rank all candidates, the one that the user takes next first. Answer with their letters alone, '
-        "separated by commas. Answer:"
+        '"A". Rank all candidates by how likely the user is to watch them next, the most likely first. '
+        "Answer with their letters only, separated by commas. Answer:"
     )
     assert 'Candidates: (A) "C", (B) "D", (C) "E".' in got.text and 'suggests "D"' in got.text
 

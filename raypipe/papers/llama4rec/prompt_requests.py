@@ -69,19 +69,8 @@ IDENTITY = COLUMNS[: COLUMNS.index("history")]
 def request_id(request: PromptRequest) -> str:
     """A unique, readable name of a request, by which rows are sorted; it is never taken apart."""
     split = split_name(request.split, request.position)
-    head = f"{request.seed}/{request.backbone}"
-    if request.template in ("pair", "pick") and request.split == "held":  # PHASE A
-        about = "direct" if request.template == "pair" else "sequential"
-        tail = f"{request.backbone}/listwise/{about}/{split}/0/{request.user_id}"
-        return f"{request.seed}/{request.template}/{tail}"
-    if request.template in ("pair", "pick"):
-        return f"{head}/{request.template}/{request.user_id}/{request.chunk}"
-    if request.template != "pointwise":
-        return f"{head}/listwise/{request.task}/{split}/{request.chunk}/{request.user_id}"
-    if request.task == "rating":
-        return f"{head}/pointwise/rating/{split}/{request.user_id}"
-    number = int(request.candidates[0])
-    return f"{head}/pointwise/{request.task}/{split}/{request.user_id}/{number}"
+    about = (request.task, split, request.user_id, request.item_id, request.chunk)
+    return "/".join(map(str, (request.seed, request.backbone, request.template, *about)))
 
 
 def table(requests: Iterable[PromptRequest]) -> pd.DataFrame:
@@ -233,10 +222,10 @@ def rerank_requests(
     Args:
         ranked: the backbone's lists, see `InteractionMatrices.ranked`; the first k' items are the candidates.
     """
-    rng = generator(builder.seed, "listwise", task, split)
     requests = []
     for target in builder.targets(task, split):
         candidates = ranked[target.user_id, split][:k_prime]
+        rng = listwise_stream(builder.seed, task, target.user_id)
         history = builder.histories.before(target.user_id, target.position, task, split)
         requests.append(builder.listwise(task, split, target, history, candidates, rng))
     return table(requests)

@@ -165,5 +165,6 @@ def window(
     """
     titles = items.names(sequence[-config.history - 1 :])
     if style == "label":
-        return f"{history(items.words, titles)}."
-    return f'{history(items.words, titles[:-1])}. Answer: "{titles[-1]}"'
+        return history(items.words, titles)
+    question = listwise_logprobs.question(items.words, has_candidates=False)
+    return f'{history(items.words, titles[:-1])} {question} Answer: "{titles[-1]}"'

@@ -21,13 +21,13 @@ class Claim(NamedTuple):
 def render(noun: str, title: str, text: str, claim: Claim) -> Rendered:
     """A question about one value."""
     name = claim.attribute
-    known = f" Known of it: {text}." if text else ""
+    known = f" What is known about it: {text}." if text else ""
     reference = ""
     if claim.truth is not None:
         reference = f" A reference says that the {name} is {claim.truth}."
-    statement = f'Somebody says that the {name} of the {noun} "{title}" is {claim.value}.'
-    question = f"{statement}{known}{reference} Is that correct?"
-    instruction = "Answer with the one word yes or no."
+    statement = f'Claim: the {name} of the {noun} "{title}" is {claim.value}.'
+    question = f"{statement}{known}{reference} Is the claim correct?"
+    instruction = "Answer yes or no."
     return Rendered(f"{question} {instruction}", ("yes", "no"), VERDICTS, "write")
 
 

@@ -10,8 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
-from raypipe.prompts.templates import listwise_logprobs
+from raypipe.prompts.contract import (
+    Completion,
+    Person,
+    Rejected,
+    Rendered,
+    Style,
+    Words,
+    choice_prompt,
+    choices,
+)
 
 #: candidates that are named; the k' of the paper (L24)
 PLACES = 10
@@ -22,13 +30,19 @@ _SPECIAL = re.compile(r"([\\.^$*+?{}\[\]|()])")
 def render(
     words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
 ) -> Rendered:
-    """A prompt that asks for the best of `titles` in order; options: the form of the answer, then each candidate's; payload: their
-    item ids.
-    """
-    made = listwise_logprobs.render(words, person, titles, payload, style)
-    one = "|".join(_SPECIAL.sub(r"\\\1", option) for option in dict.fromkeys(made.options))
-    form = f"({one})(,({one})){{{min(PLACES, len(titles)) - 1}}}"
-    return Rendered(made.text, made.options, made.payload, "form", form)
+    """A prompt that asks for the best of `titles` in order, under the grammar of `pattern`; payload: their item ids."""
+    candidates = choices(titles, style)
+    places = min(PLACES, len(titles))
+    asked = f"{places} of the candidates" if candidates.text else f"{places} {words.nouns}"
+    question = (
+        f"Which {asked} will the user most likely {words.verb_base} next? "
+        "List them, the most likely first."
+    )
+    text = choice_prompt(words, person, candidates, question)
+    distinct = dict.fromkeys(candidates.options)
+    one = "|".join(_SPECIAL.sub(r"\\\1", option) for option in distinct)
+    pattern = f"({one})(,({one})){{{places - 1}}}"
+    return Rendered(text, candidates.options, tuple(payload), "form", pattern)
 
 
 def named(answer: str, options: Sequence[str]) -> list[str]:

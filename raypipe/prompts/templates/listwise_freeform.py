@@ -7,10 +7,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
-from raypipe.prompts.templates import listwise_logprobs
+from raypipe.prompts.contract import (
+    Completion,
+    Person,
+    Rejected,
+    Rendered,
+    Style,
+    Words,
+    choice_prompt,
+    choices,
+)
 
-REQUEST = "Rank all candidates, the one that the user takes next first. Answer with their letters alone, separated by commas."
 #: letters with separators between them, as a line of an answer
 LINE = re.compile(r"\(?[A-Z]\)?(?:\s*[,>;]\s*\(?[A-Z]\)?)+")
 
@@ -23,9 +30,13 @@ def render(
     style: Style = "label",
 ) -> Rendered:
     """A prompt that asks for an order of `titles`, always by letter; payload: their item ids."""
-    prompt = listwise_logprobs.render(words, person, titles, payload, "label")
-    text = f"{prompt.text.removesuffix(' Answer:')} {REQUEST} Answer:"
-    return Rendered(text, prompt.options, prompt.payload, "write")
+    candidates = choices(titles, "label")
+    question = (
+        f"Rank all candidates by how likely the user is to {words.verb_base} them next, "
+        "the most likely first. Answer with their letters only, separated by commas."
+    )
+    text = choice_prompt(words, person, candidates, question)
+    return Rendered(text, candidates.options, tuple(payload), "write")
 
 
 def parse(

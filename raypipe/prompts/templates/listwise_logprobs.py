@@ -20,27 +20,25 @@ from raypipe.prompts.contract import (
     Rendered,
     Style,
     Words,
+    choice_prompt,
     choices,
-    history,
     log_probabilities,
-    quoted,
 )
+
+
+def question(words: Words, has_candidates: bool) -> str:
+    """The question; language-modelling reads the same one after a history."""
+    asked = "of the candidates" if has_candidates else words.noun
+    return f"Which {asked} will the user {words.verb_base} next?"
 
 
 def render(
     words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
 ) -> Rendered:
     """A prompt that asks for the next of `titles`; payload: their item ids."""
-    listed, options = choices(titles, style)
-    parts = [f"Choose the {words.noun} that the user takes next."] if listed else []
-    if person.similar:
-        parts.append(f"A similar user {words.verb} {quoted(person.similar)}.")
-    if person.hint:
-        parts.append(f"Another recommender suggests {quoted(person.hint)}.")
-    if listed:
-        parts.append(f"Candidates: {listed}.")
-    parts.append(f"{history(words, person.history)}. Answer:")
-    return Rendered(" ".join(parts), options, tuple(payload))
+    candidates = choices(titles, style)
+    text = choice_prompt(words, person, candidates, question(words, bool(candidates.text)))
+    return Rendered(text, candidates.options, tuple(payload))
 
 
 def parse(

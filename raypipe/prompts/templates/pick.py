@@ -12,8 +12,8 @@ from raypipe.prompts.contract import (
     Style,
     Words,
     best_option,
+    choice_prompt,
     choices,
-    history,
 )
 
 
@@ -21,9 +21,10 @@ def render(
     words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
 ) -> Rendered:
     """A prompt over t titles; payload: their item ids."""
-    listed, options = choices(titles, style)
-    asked = f"Choose one {words.noun} for the user. Candidates: {listed}. " if listed else ""
-    return Rendered(f"{asked}{history(words, person.history)}. Answer:", options, tuple(payload))
+    candidates = choices(titles, style)
+    asked = "of the candidates" if candidates.text else words.noun
+    text = choice_prompt(words, person, candidates, f"Which {asked} would the user like best?")
+    return Rendered(text, candidates.options, tuple(payload))
 
 
 def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> str | Rejected:

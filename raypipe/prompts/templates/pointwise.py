@@ -29,21 +29,24 @@ def levels_of(low: float, high: float) -> tuple[int, ...]:
 
 
 def render(words: Words, person: Person, target: str, levels: Sequence[int]) -> Rendered:
-    """A prompt that asks for the rating of `target` on the scale `levels`; two-digit scales are answered by letter."""
-    short = all(0 <= v <= 9 for v in levels)
-    answers = [str(v) for v in levels] if short else list(LABELS[: len(levels)])
+    """A prompt for the rating of `target` on the scale `levels`; two-digit scales are answered by letter."""
+    digits = all(0 <= level <= 9 for level in levels)
+    answers = [str(level) for level in levels] if digits else list(LABELS[: len(levels)])
     parts = []
     if person.similar:
-        parts.append(f"A similar user rated {rated(person.similar, person.similar_ratings)}.")
-    parts.append(f"{rated_history(words, person.history, person.ratings)}.")
-    if not short:
-        parts.append(
-            "Scale: " + ", ".join(f"{a} is {v}" for a, v in zip(answers, levels, strict=True)) + "."
-        )
+        ratings = rated(person.similar, person.similar_ratings)
+        parts.append(f"A user with similar taste gave these ratings: {ratings}.")
+    parts.append(rated_history(words, person.history, person.ratings))
+    if not digits:
+        scale = zip(answers, levels, strict=True)
+        parts.append(f"Scale: {', '.join(f'{answer} means {level}' for answer, level in scale)}.")
     if person.hint_rating is not None:
-        parts.append(f"Another recommender predicts {person.hint_rating:.1f}.")
-    parts.append(f'How does the user rate "{target}" from {levels[0]} to {levels[-1]}? Answer:')
-    return Rendered(" ".join(parts), tuple(f" {a}" for a in answers), tuple(str(v) for v in levels))
+        parts.append(f"A recommender system predicts a rating of {person.hint_rating:.1f}.")
+    parts.append(
+        f'Which rating from {levels[0]} to {levels[-1]} will the user give "{target}"? Answer:'
+    )
+    options = tuple(f" {answer}" for answer in answers)
+    return Rendered(" ".join(parts), options, tuple(map(str, levels)))
 
 
 def parse(

@@ -20,9 +20,9 @@ def test_the_judge_is_told_the_truth_where_it_is_known():
     claim = judge.Claim("director", "Scott", "R. Scott")
     got = judge.render("film", "Alien", "genre: horror", claim)
     assert got.mode == "write" and got.text == (
-        'Somebody says that the director of the film "Alien" is Scott. Known of it: genre: horror. '
-        "A reference says that the director is R. Scott. Is that correct? "
-        "Answer with the one word yes or no."
+        'Claim: the director of the film "Alien" is Scott. What is known about it: genre: horror. '
+        "A reference says that the director is R. Scott. Is the claim correct? "
+        "Answer yes or no."
     )
     assert "reference" not in judge.render("film", "Alien", "", claim._replace(truth=None)).text
     verdicts = {

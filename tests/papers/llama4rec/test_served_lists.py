@@ -1,0 +1,84 @@
+"""A served list is the list that was measured: for every test user, task and variant of a small run."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raypipe.papers.llama4rec.bundle import write_bundle
+from raypipe.papers.llama4rec.config import VARIANTS, load
+from raypipe.papers.llama4rec.recommender import Recommender
+from raypipe.papers.llama4rec.stages import plan
+from raypipe.pipeline.runner import Runner
+from raypipe.pipeline.store import Store
+from raypipe.trees import parse_set
+from tests.support.jobs import finish
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [
+    'data.options={"users": 60, "items": 72, "mean_length": 12}',
+    'backbone_options={"light_gcn": {"epochs": 8}, "sasrec": {"epochs": 8}, "deepfm": {"epochs": 3}}',
+    'llm.embedded={"epochs": 2, "hidden_size": 32, "intermediate_size": 64, "heads": 1, '
+    '"pieces": 400}',
+    "llm.tune.instructions=60",
+    "llm.tune.epochs=1",
+    "llm.engine.name=transformers",
+    "rerank.k_prime=10",
+    "rerank.pointwise_users=20",
+    "aggregation.alpha_1=[0.3, 0.7]",
+    "aggregation.alpha_2=[0.1, 0.5]",
+    'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
+]
+
+
+def command(out):
+    options = [part for setting in SETTINGS for part in ("--set", setting)]
+    return [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(out), *options]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run: its folder, its configuration, and the artifact of each stage."""
+    out = tmp_path_factory.mktemp("served") / "run"
+    finish(out, out.parent / "run.log", command)
+    config = load("toy", dict(parse_set(setting) for setting in SETTINGS))
+    store = Store(str(out))
+    keys = Runner(plan(config), store).keys
+    return out, config, lambda stage: store.local(stage, keys[stage])
+
+
+def recommender(run, variant, folder):
+    _, config, artifact = run
+    write_bundle(folder, config, variant, artifact)
+    return Recommender(folder)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_served_list_is_the_measured_one(run, variant, tmp_path):
+    served = recommender(run, variant, tmp_path)
+    for task, backbone in (("direct", "light_gcn"), ("sequential", "sasrec")):
+        frame = pd.read_parquet(run[0] / "predictions" / f"{task}.{backbone}.{variant}.parquet")
+        for user, rows in frame.groupby("user_id"):
+            answer = served.recommend(user_id=user, k=len(rows), task=task, as_of="test")
+            items = [item.item_id for item in answer.items]
+            assert items == rows.sort_values("rank")["item_id"].tolist(), (task, user)
+            if "alpha" in rows:
+                assert answer.alpha == pytest.approx(rows["alpha"].iloc[0], abs=1e-9)
+    ratings = pd.read_parquet(run[0] / "predictions" / f"rating.deepfm.{variant}.parquet")
+    for row in ratings.itertuples():
+        rating = served.rate(row.user_id, row.item_id, as_of="test")
+        assert rating.prediction == pytest.approx(row.prediction, abs=2e-3), row.user_id
+
+
+def test_the_published_bundle_is_that_of_llama4rec(run, tmp_path):
+    published = Recommender(run[0] / "bundle")
+    rebuilt = recommender(run, "llama4rec", tmp_path)
+    user = str(published.matrices.users[3])
+    assert published.recommend(user_id=user, k=5) == rebuilt.recommend(user_id=user, k=5)
+    now = published.recommend(user_id=user, k=5, task="sequential")
+    seen = set(published.matrices.split.topk.query("user_id == @user")["item_id"])
+    assert not seen & {item.item_id for item in now.items}, "now, the whole history is known"
+    assert np.isfinite(now.alpha)
