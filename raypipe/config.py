@@ -1,4 +1,5 @@
-"""The base of all configuration, and how it is read: defaults, preset file, command line, and nothing else.
+"""The base of all configuration, and how it is read: defaults, preset file, command line, and
+nothing else.
 
 Each setting comes from the last of these layers that gives it. Unknown keys are refused.
 """
@@ -24,12 +25,14 @@ from raypipe.trees import holds, leaves, over, put
 class Config(BaseModel):
     """Base of all configuration: frozen, unknown keys refused.
 
-    A section that is given in part keeps the rest of the default that stands in the class above it: `dialogue: {dialogues: 9}`
+    A section that is given in part keeps the rest of the default that stands in the class above it:
+        `dialogue: {dialogues: 9}`
     leaves the max_length of `dialogue: DialogueConfig = DialogueConfig(max_length=768)` as it is.
 
     Attributes:
-        renamed_keys: old name of a setting -> its new name, which may be dotted (`subsection.name`).
-            The old name works for one release; a line on stderr names the new one.
+        renamed_keys: old name of a setting -> its new name, which may be dotted
+            (`subsection.name`). The old name works for one release; a line on stderr names the new
+            one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,7 +105,8 @@ class Layer(NamedTuple):
 
     Attributes:
         source: "preset NAME", "command line", ...
-        settings: dotted key -> value; a value may be a section, and replaces what lower layers gave it.
+        settings: dotted key -> value; a value may be a section, and replaces what lower layers gave
+            it.
         version: the version of raypipe that wrote it, of the file of an effective configuration.
     """
 
@@ -130,7 +134,8 @@ def load(
     Args:
         cls: what is configured.
         folder: where its presets lie.
-        preset: a name from `presets(folder)`, or a YAML file of the same form; None: the defaults alone.
+        preset: a name from `presets(folder)`, or a YAML file of the same form; None: the defaults
+            alone.
         overrides: dotted key -> value, e.g. {"llm.tune.epochs": 3}.
 
     Raises:
@@ -224,7 +229,9 @@ def _renamed(cls: type[Config], key: str, value: Any) -> tuple[str, Any]:
 
 
 def validate(cls: type[C], tree: dict[str, Any], where: str) -> C:
-    """Build a configuration of class `cls`, or raise ConfigError that names each bad key and the known ones."""
+    """Build a configuration of class `cls`, or raise ConfigError that names each bad key and the
+    known ones.
+    """
     try:
         return cls.model_validate(tree)
     except ValidationError as error:

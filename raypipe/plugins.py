@@ -1,4 +1,6 @@
-"""Plug-ins are files: a folder's public modules are its backbones, datasets, prompt templates or papers."""
+"""Plug-ins are files: a folder's public modules are its backbones, datasets, prompt templates or
+papers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The settings of a configuration class: their keys, types and descriptions; what a wrong one may mean; and as YAML."""
+"""The settings of a configuration class: their keys, types and descriptions; what a wrong one may
+mean; and as YAML.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def setting_keys(cls: type[BaseModel], path: str = "") -> Iterator[str]:
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section class that a field holds, alone or as an option (`EndpointConfig | None`); None for a value."""
+    """The section class that a field holds, alone or as an option (`EndpointConfig | None`); None
+    for a value.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, UnionType):
@@ -95,7 +99,7 @@ def _describe(cls: type[BaseModel], usual: BaseModel | None, path: str) -> Itera
 
 
 def type_text(field: FieldInfo) -> str:
-    """The type of a setting in words, with its limits: "int >= 1", "all | liked", "list of float"."""
+    """The type of a setting with its limits: "int >= 1", "all | liked", "list of float"."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     limits = [
         f"{sign} {getattr(limit, name)}"

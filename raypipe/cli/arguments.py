@@ -1,4 +1,6 @@
-"""The options that commands share, and how they become a configuration: defaults, preset, command line."""
+"""The options that commands share, and how they become a configuration: defaults, preset, command
+line.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class RunOptions:
 
 
 class Given(NamedTuple):
-    """A setting of the command line, and the option that gives it; `implied` where another option stands for it."""
+    """A setting of the command line, and the option that gives it; `implied` where another option
+    stands for it.
+    """
 
     option: str
     key: str
@@ -120,11 +124,14 @@ def configured(
 ) -> RunSettings:
     """The configuration and the run folder that options stand for.
 
-    Without --preset, the preset with the dataset's name is taken; for other data none; without --data the preset toy.
+    Without --preset, the preset with the dataset's name is taken; for other data none; without
+    --data the preset toy.
 
     Args:
-        usual: dotted settings that the command has as defaults of its own, under those of the preset.
-        purpose: settings of the command's own, over those of the preset and under the user's, e.g. of an experiment.
+        usual: dotted settings that the command has as defaults of its own, under those of the
+            preset.
+        purpose: settings of the command's own, over those of the preset and under the user's, e.g.
+            of an experiment.
 
     Raises:
         ConfigError: wrong or contradictory options.
@@ -171,8 +178,9 @@ def command_line(paper: Paper, options: RunOptions) -> dict[str, Any]:
     for number, one in enumerate(given):
         for other in given[number + 1 :]:
             if _same_place(one.key, other.key) and (one.key, one.value) != (other.key, other.value):
+                key = min(one.key, other.key)
                 raise ConfigError(
-                    f"{one.option} and {other.option} give two values for {min(one.key, other.key)}",
+                    f"{one.option} and {other.option} give two values for {key}",
                     COMMAND_LINE,
                     "give one of them",
                 )

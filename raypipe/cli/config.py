@@ -1,4 +1,6 @@
-"""`raypipe config show` and `raypipe config list`: the values of settings, and what there is to set."""
+"""`raypipe config show` and `raypipe config list`: the values of settings, and what there is to
+set.
+"""
 
 from __future__ import annotations
 

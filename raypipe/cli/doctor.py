@@ -1,4 +1,6 @@
-"""`raypipe doctor`: what this machine can run, and what to do about what is missing. It changes nothing."""
+"""`raypipe doctor`: what this machine can run, and what to do about what is missing. It changes
+nothing.
+"""
 
 from __future__ import annotations
 

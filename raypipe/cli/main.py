@@ -1,4 +1,6 @@
-"""The command `raypipe`. Commands are imported when they are used, so that `raypipe --help` is quick."""
+"""The command `raypipe`. Commands are imported when they are used, so that `raypipe --help` is
+quick.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`raypipe reproduce table2|...|all`: the paper's tables and figures; what one run has computed, the next reuses."""
+"""`raypipe reproduce table2|...|all`: the paper's tables and figures; what one run has computed,
+the next reuses.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,8 @@ def call(what: str, dry_run: bool, verbose: bool, **params: Any) -> None:
 
 
 def choose_experiments(what: str, source: Source) -> list[str]:
-    """The experiments to run; those of `all` that have nothing to show are left out, and the reason is printed.
+    """The experiments to run; those of `all` that have nothing to show are left out, and the reason
+    is printed.
 
     Raises:
         ConfigError: no experiment is left.
@@ -179,7 +182,9 @@ def datasets(options: RunOptions) -> list[Source]:
 
 
 def one_llm(configs: Sequence[Llama4RecConfig]) -> dict[str, Any]:
-    """Settings by which all datasets share an LLM that learns from each of them; none where there is one dataset."""
+    """Settings by which all datasets share an LLM that learns from each of them; none where there
+    is one dataset.
+    """
     if len(configs) < 2:
         return {}
     first = configs[0].model_dump(mode="json", include={"llm", "prompts", "augment", "rerank"})
@@ -190,7 +195,9 @@ def one_llm(configs: Sequence[Llama4RecConfig]) -> dict[str, Any]:
 
 
 def missing(name: str, source: Source) -> tuple[str, ...]:
-    """The option without which the experiment has nothing to show, and what to do; empty where nothing is missing."""
+    """The option without which the experiment has nothing to show, and what to do; empty where
+    nothing is missing.
+    """
     experiment = EXPERIMENTS[name]
     if not able(name, source.config):
         endpoint = '{"url": "https://.../v1", "model": "NAME"}'
@@ -222,7 +229,7 @@ def chosen_backbones(source: Source, run: Run) -> dict[str, list[str]]:
 
 
 def cell_settings(name: str, source: Source, run: Run, shared: dict[str, Any]) -> RunSettings:
-    """The settings of one run of an experiment: over the preset's, under those that the user gives."""
+    """The settings of one run of an experiment, over the preset's and under the user's."""
     backbones = chosen_backbones(source, run)
     experiment = {**shared, **settings(run, source.config)}
     experiment |= {"backbones": backbones, "tasks": list(backbones)}
@@ -247,7 +254,7 @@ command = click.Command(
         click.Option(["--verbose"], is_flag=True, help="show the output of all workers"),
     ],
     callback=call,
-    help=f"{COMMANDS['reproduce']} --seeds is 5 by default. --data and --data-dir take several datasets, "
-    f"comma-separated, which share one LLM.\n\n{experiment_list()}",
+    help=f"{COMMANDS['reproduce']} --seeds is 5 by default. --data and --data-dir take several "
+    f"datasets, comma-separated, which share one LLM.\n\n{experiment_list()}",
     short_help=COMMANDS["reproduce"],
 )

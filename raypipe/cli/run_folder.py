@@ -1,4 +1,6 @@
-"""What commands keep in a run folder beside the artifacts: config.yaml, the effective configuration."""
+"""What commands keep in a run folder beside the artifacts: config.yaml, the effective
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def effective(run: RunSettings) -> str:
-    """The whole configuration of a run as YAML, with the source of each value; a preset of the same run."""
+    """The whole configuration of a run as YAML, with the source of each value; a preset of the same
+    run.
+    """
     header = f"{HEADER.format(__version__)} of {run.paper.name}; --preset FILE takes it back"
     return f"{header}\n{as_yaml(run.config.model_dump(mode='json'), run.sources)}"
 

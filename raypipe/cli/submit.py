@@ -1,7 +1,9 @@
-"""`raypipe submit [PAPER]`: run a paper on a Ray cluster, or on a Ray head of this machine; `make pipeline` calls this.
+"""`raypipe submit [PAPER]`: run a paper on a Ray cluster, or on a Ray head of this machine; `make
+pipeline` calls this.
 
-With RAY_ADDRESS set, the code is uploaded and runs there, and --out and --data-dir must be reachable from there.
-Without it, a Ray head is started here if none runs, and the run uses this installation as it is.
+With RAY_ADDRESS set, the code is uploaded and runs there, and --out and --data-dir must be
+reachable from there. Without it, a Ray head is started here if none runs, and the run uses this
+installation as it is.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ FOLDERS = ("llm.source", "llm.keep")
 
 
 def call(arguments: Sequence[str], job: str | None) -> None:
-    """Check the options as the run will check them, submit the run, and print its log until it ends."""
+    """Check the options as the run will check them, submit the run, and print its log until it
+    ends.
+    """
     words = list(arguments)
     named = words and not words[0].startswith("-")
     name = words.pop(0) if named else JOBS[job or "full_pipeline"]
@@ -110,7 +114,8 @@ command = click.Command(
         ),
     ],
     callback=call,
-    help=f"{COMMANDS['submit']} PAPER is llama4rec (the default) or reclm; `raypipe run PAPER --help` lists the options. "
-    "With RAY_ADDRESS the code is uploaded and runs there; else a Ray head of this machine runs it, and is started if none is there.",
+    help=f"{COMMANDS['submit']} PAPER is llama4rec (the default) or reclm; "
+    "`raypipe run PAPER --help` lists the options. With RAY_ADDRESS the code is uploaded and runs "
+    "there; else a Ray head of this machine runs it, and is started if none is there.",
     short_help=COMMANDS["submit"],
 )

@@ -1,4 +1,6 @@
-"""Submitting a run: find or start a Ray head, hand it the run, and print the run's log until it ends."""
+"""Submitting a run: find or start a Ray head, hand it the run, and print the run's log until it
+ends.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _ray(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def make_token() -> None:
-    """Give this user a token for Ray's heads, where there is none: `ray start`, unlike `ray.init`, makes none itself."""
+    """Give this user a token for Ray's heads, where there is none: `ray start`, unlike `ray.init`,
+    makes none itself.
+    """
     if os.environ.get("RAY_AUTH_MODE") == "token":
         result = _ray("get-auth-token", "--generate")
         if result.returncode:
@@ -64,12 +68,14 @@ def start_head() -> None:
     """Start a Ray head on this machine, reachable from this machine only."""
     print("starting a Ray head on this machine (stop it with `make stop`)", flush=True)
     make_token()
-    # a free port for the agent that takes jobs: the usual one may be that of another Ray session on this machine
+    # a free port for the agent that takes jobs: the usual one may be that of another Ray session on
+    # this machine
     agent = "--dashboard-agent-listen-port=0"
     result = _ray("start", "--head", "--dashboard-host=127.0.0.1", agent, "--disable-usage-stats")
     if result.returncode:
+        message = (result.stderr or result.stdout).strip().splitlines()[-1]
         raise ConfigError(
-            f"no Ray head could be started: {(result.stderr or result.stdout).strip().splitlines()[-1]}",
+            f"no Ray head could be started: {message}",
             "ray start --head",
             "stop what is left of an old one with `make stop`, then try again",
         )
@@ -80,7 +86,8 @@ def submit(
 ) -> tuple[Any, str]:
     """A client of the head at `address`, and the job that it took.
 
-    A head that has just started answers some seconds before it takes jobs, on a busy machine many: it has `patience` seconds.
+    A head that has just started answers some seconds before it takes jobs, on a busy machine many:
+        it has `patience` seconds.
     """
     from ray.job_submission import JobSubmissionClient
 
@@ -96,7 +103,9 @@ def submit(
 
 
 def end_leftover() -> None:
-    """End a job server whose head was killed: it answers, and does nothing. All other Ray sessions are left alone."""
+    """End a job server whose head was killed: it answers, and does nothing. All other Ray sessions
+    are left alone.
+    """
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()

@@ -1,6 +1,8 @@
-"""`raypipe sweep`: search the hyper-parameters of one backbone; the best by validation becomes a preset.
+"""`raypipe sweep`: search the hyper-parameters of one backbone; the best by validation becomes a
+preset.
 
-The search space is tune_configs/backbones/NAME.yaml. A search that was interrupted continues with the same command.
+The search space is tune_configs/backbones/NAME.yaml. A search that was interrupted continues with
+the same command.
 """
 
 from __future__ import annotations
@@ -137,6 +139,7 @@ command = click.Command(
         *run_params(PAPER),
     ],
     callback=call,
-    help=f"{COMMANDS['sweep']} The best point on validation becomes a preset. --seeds is 5 by default.",
+    help=f"{COMMANDS['sweep']} The best point on validation becomes a preset. --seeds is 5 by "
+    "default.",
     short_help=COMMANDS["sweep"],
 )

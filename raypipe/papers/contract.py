@@ -1,8 +1,9 @@
-"""What a paper offers, and how it is found: a paper is a folder raypipe/papers/NAME/ with a file paper.py.
+"""What a paper offers, and how it is found: a paper is a folder raypipe/papers/NAME/ with a file
+paper.py.
 
-That file defines `PAPER`, an instance of a subclass of `Paper`. The command line, the server and the tests
-know papers by this contract alone. So a new paper is a folder and nothing else. paper.py stays light:
-its methods import what is heavy (torch, Ray, pandas) when they are called.
+That file defines `PAPER`, an instance of a subclass of `Paper`. The command line, the server and
+the tests know papers by this contract alone. So a new paper is a folder and nothing else. paper.py
+stays light: its methods import what is heavy (torch, Ray, pandas) when they are called.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Recommender(Protocol):
         task: str | None = None,
         new_items: Sequence[NewItem] = (),
     ) -> Any:
-        """The k best items for a known user or for a history: a named tuple with `items`, best first.
+        """The k best items for a known user or for a history: a named tuple with `items`, best
+        first.
 
         Each item is a named tuple with at least item_id, title and rank.
 
@@ -165,7 +167,8 @@ def paper_of(bundle: Path) -> Paper:
     """The paper whose run wrote a bundle.
 
     Raises:
-        ArtifactError: the folder is not a bundle, or one of a paper that this version does not have.
+        ArtifactError: the folder is not a bundle, or one of a paper that this version does not
+            have.
     """
     name = read_head(bundle).get("paper", "llama4rec")  # bundles of Llama4Rec name no paper
     if name not in names():

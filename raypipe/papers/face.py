@@ -118,7 +118,8 @@ def run(
     Args:
         what: a configuration of `load_config`; or the name of a paper, with `preset` and settings
             as there.
-        data: a dataset of `Dataset.from_frames`. It is saved in the run folder, where workers read it.
+        data: a dataset of `Dataset.from_frames`. It is saved in the run folder, where workers read
+            it.
         out: the run folder (default: runs/NAME-OF-DATA). A URI such as s3://... takes no `data`.
         progress: gets each line about progress.
 
@@ -167,7 +168,7 @@ def paper_of(config: Config) -> contract.Paper:
 
 
 def _dotted(section: type[Config], settings: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings by dotted key. A dict is split where it is a section; a dict that is a value stays."""
+    """Settings by dotted key. A dict that is a section is split; a dict that is a value stays."""
     dotted: dict[str, Any] = {}
     for name, value in settings.items():
         field = section.model_fields.get(name)

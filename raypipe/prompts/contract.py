@@ -1,10 +1,11 @@
 """What a prompt template is: a file in templates/ with `render` and `parse` side by side.
 
-Every prompt ends with a stem such as "Answer:", and every option is the text that may follow it, leading space included. An
-engine either scores the options by the log-probability of their first token (mode "score") or writes one of them, constrained
-(mode "choose"), so an answer outside the options cannot be made; or it writes what the one option, a regular expression, allows
-(mode "form"). Only endpoints, which allow none of it, write freely (mode "write").
-A parser answers, or names why it rejects; it never guesses.
+Every prompt ends with a stem such as "Answer:", and every option is the text that may follow it,
+leading space included. An engine either scores the options by the log-probability of their first
+token (mode "score") or writes one of them, constrained (mode "choose"), so an answer outside the
+options cannot be made; or it writes what the one option, a regular expression, allows (mode
+"form"). Only endpoints, which allow none of it, write freely (mode "write"). A parser answers, or
+names why it rejects; it never guesses.
 
 Text only: neither ids nor embeddings enter a prompt (L13).
 """
@@ -17,14 +18,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-#: title: an answer is one of the candidates' titles, which are not named in the prompt; listed: they are; label: a letter for each
+#: title: an answer is one of the candidates' titles, which are not named in the prompt; listed:
+#: they are; label: a letter for each
 Style = Literal["title", "listed", "label"]
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Rendered(NamedTuple):
-    """A prompt: its text, the allowed continuations, what each stands for (an item id, a value), the engine's mode, and in mode
-    "form" the regular expression of the answer.
+    """A prompt: its text, the allowed continuations, what each stands for (an item id, a value),
+    the engine's mode, and in mode "form" the regular expression of the answer.
     """
 
     text: str
@@ -35,7 +37,9 @@ class Rendered(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """An engine's answer: the text, and the log-probability of each option (empty in mode "choose")."""
+    """An engine's answer: the text, and the log-probability of each option (empty in mode
+    "choose").
+    """
 
     answer: str
     logprobs: Sequence[float]
@@ -90,8 +94,10 @@ class Person:
     Args:
         history: titles, oldest first, most recent last.
         ratings: the ratings of `history`, where a prompt shows them.
-        similar, similar_ratings: the same of the most similar user (L14); empty for a prompt without augmentation.
-        hint: titles in the conventional model's order (L15); empty for a prompt without augmentation.
+        similar, similar_ratings: the same of the most similar user (L14); empty for a prompt
+            without augmentation.
+        hint: titles in the conventional model's order (L15); empty for a prompt without
+            augmentation.
         hint_rating: the conventional model's predicted rating.
     """
 
@@ -149,7 +155,8 @@ def choices(titles: Sequence[str], style: Style) -> Choices:
 
 
 def choice_prompt(words: Words, person: Person, candidates: Choices, question: str) -> str:
-    """A prompt about candidates: what is known of others, the candidates, the history, the question.
+    """A prompt about candidates: what is known of others, the candidates, the history, the
+    question.
 
     The history stands next to the question, so that the most recent items are the nearest.
     """
@@ -175,7 +182,9 @@ def log_probabilities(completion: Completion, options: Sequence[str]) -> np.ndar
 def best_option(
     completion: Completion, options: Sequence[str], payload: Sequence[str]
 ) -> str | Rejected:
-    """The payload of the most probable option, the first among equals; or of the option that was written."""
+    """The payload of the most probable option, the first among equals; or of the option that was
+    written.
+    """
     if len(completion.logprobs):
         values = log_probabilities(completion, options)
         return values if isinstance(values, Rejected) else payload[int(values.argmax())]

@@ -30,7 +30,9 @@ class NewItem(BaseModel):
 
 
 class RecommendRequest(BaseModel):
-    """Who asks: a known user, or anyone with a history (item ids, oldest first); new items compete with all others."""
+    """Who asks: a known user, or anyone with a history (item ids, oldest first); new items compete
+    with all others.
+    """
 
     model_config = ConfigDict(extra="forbid")
     user_id: str | None = Field(None, examples=["u0001"])
@@ -111,7 +113,9 @@ class Service:
 
     @api.post("/recommend")
     def recommend(self, request: RecommendRequest) -> dict[str, Any]:
-        """The best items: with the rank that each model gave and the weight alpha of the LLM, or, of RecLM, with profiles."""
+        """The best items: with the rank that each model gave and the weight alpha of the LLM, or,
+        of RecLM, with profiles.
+        """
         new_items = [contract.NewItem(**item.model_dump()) for item in request.new_items]
         answer = self.recommender.recommend(
             request.user_id, request.history, request.k, request.task, new_items

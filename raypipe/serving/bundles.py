@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def newest_bundle(folder: Path) -> Path:
-    """RAYPIPE_BUNDLE, or the newest bundle below `folder`/runs; that of the toy run where there is none."""
+    """RAYPIPE_BUNDLE, or the newest bundle below `folder`/runs; that of the toy run where there is
+    none.
+    """
     named = os.environ.get("RAYPIPE_BUNDLE")
     if named:
         return Path(named)

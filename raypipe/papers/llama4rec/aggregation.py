@@ -1,10 +1,12 @@
-"""Adaptive aggregation (Llama4Rec eq. 4-6, L19 to L25) as pure functions; evaluation and serving both call these.
+"""Adaptive aggregation (Llama4Rec eq. 4-6, L19 to L25) as pure functions; evaluation and serving
+both call these.
 
 U = users, K = k', the length of the re-ranked list.
 
-Decisions: utilities of lists are positions, as in the paper, or scores (`aggregation.utility`). N(u) counts training
-interactions only (LO21). Equal pointwise ratings keep the conventional order (LO22). Where all users
-are alike nobody is in the tail and the floor alpha_2 applies (LO25). Equal utilities keep the conventional order.
+Decisions: utilities of lists are positions, as in the paper, or scores (`aggregation.utility`).
+N(u) counts training interactions only (LO21). Equal pointwise ratings keep the conventional order
+(LO22), and so do equal utilities. Where all users are alike nobody is in the tail and the floor
+alpha_2 applies (LO25).
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ def llm_weight(
 
     Args:
         ell_U: long-tail coefficients.
-        ell_min, ell_max: their range over all training users; a user outside it (served later) is clipped to it.
+        ell_min, ell_max: their range over all training users; a user outside it (served later) is
+            clipped to it.
     """
     if ell_max <= ell_min:
         return np.full(np.shape(ell_U), alpha_1 * alpha_2)
@@ -36,14 +39,18 @@ def llm_weight(
 
 
 def learned_weight(ell_U: np.ndarray, b_0: float, b_1: float) -> np.ndarray:
-    """[U] alpha_u = 1 / (1 + exp(-(b_0 + b_1 ell_u))): a mixer learnt on validation in place of eq. 5 (L53)."""
+    """[U] alpha_u = 1 / (1 + exp(-(b_0 + b_1 ell_u))): a weight learned on validation instead of
+    eq. 5 (L53).
+    """
     return 1.0 / (1.0 + np.exp(-(b_0 + b_1 * np.asarray(ell_U))))
 
 
 def weight(
     ell_U: np.ndarray, ell_min: float, ell_max: float, chosen: Mapping[str, Any]
 ) -> np.ndarray:
-    """[U] the LLM's weight by what was chosen on validation: `learned` (b_0, b_1), or where that is None eq. 5."""
+    """[U] the LLM's weight by what was chosen on validation: `learned` (b_0, b_1), or where that is
+    None eq. 5.
+    """
     if chosen["learned"] is not None:
         return learned_weight(ell_U, *chosen["learned"])
     return llm_weight(ell_U, ell_min, ell_max, chosen["alpha_1"], chosen["alpha_2"])
@@ -55,7 +62,9 @@ def blend_ratings(llm_U: np.ndarray, rec_U: np.ndarray, alpha_U: np.ndarray) -> 
 
 
 def positions(score_UK: np.ndarray) -> np.ndarray:
-    """[U, K] 1-based positions by falling score; columns are in conventional order, which breaks ties."""
+    """[U, K] 1-based positions by falling score; columns are in conventional order, which breaks
+    ties.
+    """
     order_UK = np.argsort(-np.asarray(score_UK), axis=1, kind="stable")
     rank_UK = np.empty_like(order_UK)
     np.put_along_axis(rank_UK, order_UK, np.arange(1, score_UK.shape[1] + 1)[None, :], axis=1)
@@ -68,10 +77,12 @@ def by_position(score_UK: np.ndarray) -> np.ndarray:
 
 
 def mixed(llm_UK: np.ndarray, rec_UK: np.ndarray, alpha_U: np.ndarray) -> np.ndarray:
-    """Eq. 6 for lists: [U, K] final utilities from those of the LLM and of the conventional model, columns in its order.
+    """Eq. 6 for lists: [U, K] final utilities from those of the LLM and of the conventional model,
+    columns in its order.
 
-    Utilities are minus the positions (L23), or log-probabilities and scores; what is added to all of a user's changes nothing.
-    -inf, of a candidate that one of them does not know, puts it behind the others unless that one has no weight.
+    Utilities are minus the positions (L23), or log-probabilities and scores; what is added to all
+    of a user's changes nothing. -inf, of a candidate that one of them does not know, puts it behind
+    the others unless that one has no weight.
     """
     alpha_U1 = np.asarray(alpha_U, dtype=float)[:, None]
     with np.errstate(invalid="ignore"):

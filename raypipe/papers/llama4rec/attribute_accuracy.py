@@ -1,6 +1,8 @@
-"""Are the LLM's attributes right (Figure 8, L49)? By the truth where the dataset has it, and by another LLM where one is set.
+"""Are the LLM's attributes right (Figure 8, L49)? By the truth where the dataset has it, and by
+another LLM where one is set.
 
-Values of the first seed are drawn. A model that answers that it does not know is counted apart from one that invents.
+Values of the first seed are drawn. A model that answers that it does not know is counted apart from
+one that invents.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def _drawn_values(ctx: Context, config: Llama4RecConfig) -> pd.DataFrame:
 
 
 def judge_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """prompts/: one question for each drawn value; values that the model did not know are left out."""
+    """prompts/: one question for each drawn value that the model claimed to know."""
     dataset = Dataset.load(ctx.input("data"))
     items = dataset.items.set_index(ITEM)
     rows = []

@@ -1,9 +1,11 @@
 """Attribute prompts (P_3, L10 to L12): items whose value is asked for, each after worked examples.
 
-With retrieval (L54) the examples are those items with a known value that are most alike, by tf-idf over title and text, the most
-alike last, next to the question: where a series, an author or a place tells the value, the example that tells it is in the
-prompt, and the answer is one of the examples' values or "unknown". Without, examples are drawn at random, and the answer is any
-known value or "unknown".
+With retrieval (L54) the examples are those items with a known value that are most alike, by tf-idf
+over title and text, the most
+alike last, next to the question: where a series, an author or a place tells the value, the example
+    that tells it is in the
+prompt, and the answer is one of the examples' values or "unknown". Without, examples are drawn at
+random, and the answer is any known value or "unknown".
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Question(NamedTuple):
 
 
 def known_values(dataset: Dataset, wanted: Attribute) -> np.ndarray:
-    """Each item's value from the items table or the dataset's worked examples; "" where neither has one."""
+    """Each item's value from the items table or the dataset's worked examples; "" where neither has
+    one.
+    """
     items = dataset.items
     given = items[wanted.name] if wanted.name in items else pd.Series("", items.index)
     from_examples = items[TITLE].map(lambda title: wanted.examples.get(title, ""))
@@ -51,11 +55,13 @@ class _ItemTexts(NamedTuple):
 def questions(
     dataset: Dataset, config: AugmentConfig, known: bool, seed: int, exchanged: bool = False
 ) -> Iterator[Question]:
-    """A question for each item whose value is missing or, for learning how to answer, known; its own value is never shown.
+    """A question for each item whose value is missing or, for learning how to answer, known; its
+    own value is never shown.
 
     Args:
-        exchanged: all values of a question are exchanged by a permutation drawn for it, so that no memory of an item helps and the
-            answer must be found in the examples (symbol tuning, Wei et al., EMNLP 2023).
+        exchanged: all values of a question are exchanged by a permutation drawn for it, so that no
+            memory of an item helps and the answer must be found in the examples (symbol tuning, Wei
+            et al., EMNLP 2023).
     """
     items = _ItemTexts(*(dataset.items[column].to_numpy(str) for column in (TITLE, TEXT, ITEM)))
     words = [f"{title} {text}" for title, text in zip(items.titles, items.texts, strict=True)]
@@ -90,12 +96,15 @@ def _random(
 def _nearest(
     words: list[str], shown: np.ndarray, targets: np.ndarray, count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """As `_random`, the most similar items, the most similar last; without a word in any text, the first ones."""
+    """As `_random`, the most similar items, the most similar last; without a word in any text, the
+    first ones.
+    """
     # heavy, and most importers of this file do not need it
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.neighbors import NearestNeighbors
 
-    # numbers are left out: a year that two items share is rare, so it would weigh more than what they are about
+    # numbers are left out: a year that two items share is rare, so it would weigh more than what
+    # they are about
     vectors = TfidfVectorizer(token_pattern=r"[^\W\d]+").fit_transform([*words, "word"])
     neighbours = NearestNeighbors(n_neighbors=min(count + 1, len(shown)), metric="cosine")
     neighbours.fit(vectors[shown])

@@ -16,9 +16,11 @@ from raypipe.steps.completions import answers
 
 
 def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
-    """pairs.parquet, insertions.parquet and attributes.parquet from the seed's completions of data augmentation.
+    """pairs.parquet, insertions.parquet and attributes.parquet from the seed's completions of data
+    augmentation.
 
-    Of a later round: after what the input `before` holds. Column `backbone`: who learns from the row, "all" or a name.
+    Of a later round: after what the input `before` holds. Column `backbone`: who learns from the
+        row, "all" or a name.
     """
     rejected: Counter[str] = Counter()
     pairs, insertions = [], []
@@ -65,7 +67,9 @@ def augmentation(ctx: Context, seed: int) -> dict[str, Any]:
 
 
 def _attribute_table(attributes: dict[str, dict[str, str]]) -> pd.DataFrame:
-    """A row an item, a column an attribute; with the column of items alone where nothing was answered."""
+    """A row an item, a column an attribute; with the column of items alone where nothing was
+    answered.
+    """
     if not attributes:
         return pd.DataFrame({ITEM: pd.Series(dtype=str)})
     return pd.DataFrame([{ITEM: item, **values} for item, values in attributes.items()])

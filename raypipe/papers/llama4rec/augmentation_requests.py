@@ -1,4 +1,6 @@
-"""Requests of data augmentation: which of some items without an interaction would the user prefer (P_1, P_2)?"""
+"""Requests of data augmentation: which of some items without an interaction would the user prefer
+(P_1, P_2)?
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def augmentation_requests(
     stream: int,
     lists: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Requests of data augmentation, about items without a training interaction of the user (L6, L8, LO18).
+    """Requests of data augmentation, about items without a training interaction of the user (L6,
+    L8, LO18).
 
     Args:
         stream: seed of the draws.

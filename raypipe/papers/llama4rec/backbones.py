@@ -1,4 +1,6 @@
-"""The stage that fits a backbone on Ray Train, and a fitted backbone's output: candidate lists and predicted ratings."""
+"""The stage that fits a backbone on Ray Train, and a fitted backbone's output: candidate lists and
+predicted ratings.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,11 @@ class BackboneFit:
 
 
 def fit_backbone(ctx: Context, config: Llama4RecConfig, job: BackboneFit) -> dict[str, Any]:
-    """Fit one backbone; write its weights, its learning curve, its predictions, and the similar users.
+    """Fit one backbone; write its weights, its learning curve, its predictions, and the similar
+    users.
 
-    Files: model.safetensors, curve.json, similar.parquet, and lists.parquet/ or predictions.parquet/ with a file a
+    Files: model.safetensors, curve.json, similar.parquet, and lists.parquet/ or
+        predictions.parquet/ with a file a
     worker.
     """
     settings = {"ctx": ctx, "job": job}

@@ -1,10 +1,10 @@
 """The bundle: all that serving needs, in one folder that can be copied anywhere.
 
-bundle.json        paper, format, configuration, variant, seed, and what validation chose for each task
-dataset/ split/    as the stages `data` and `split` wrote them
-augmentation/      the LLM's additions, where the variant's backbones were fitted with them
-models/NAME/       weights and similar users of the backbone of each task
-llm/               the tuned LLM in the Hugging Face format; none for the variant `base`
+bundle.json        paper, format, configuration, variant, seed, and what validation chose for each
+task dataset/ split/    as the stages `data` and `split` wrote them augmentation/      the LLM's
+additions, where the variant's backbones were fitted with them models/NAME/       weights and
+similar users of the backbone of each task llm/               the tuned LLM in the Hugging Face
+format; none for the variant `base`
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Artifacts = Callable[[str], Path]
 
 
 def bundle(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """Write the bundle of Llama4Rec and the first seed. Inputs: the stages of `bundle_stages`, by their names."""
+    """Write the bundle of Llama4Rec and the first seed. Inputs: the stages of `bundle_stages`, by
+    their names.
+    """
     write_bundle(ctx.out, config, "llama4rec", ctx.input)
     return {"rows": 0}
 
@@ -92,7 +94,9 @@ def write_bundle(folder: Path, config: Llama4RecConfig, variant: str, artifacts:
     if variant != "base":
         llm = artifacts(f"llm/{WAVES[source(variant)].llm}")
         shutil.copytree(llm_path(llm), folder / "llm")
-    kept = Choice.__annotations__
+    kept = []
+    for choice in chosen:  # without the grid and what else only the report shows
+        kept.append({key: value for key, value in choice.items() if key in Choice.__annotations__})
     facts = {
         "paper": "llama4rec",
         "format": FORMAT,
@@ -100,6 +104,6 @@ def write_bundle(folder: Path, config: Llama4RecConfig, variant: str, artifacts:
         "variant": variant,
         "seed": config.seed,
         "config": config.model_dump(mode="json", exclude=FOLDERS),
-        "chosen": [{key: choice[key] for key in kept} for choice in chosen],  # type: ignore[literal-required]
+        "chosen": kept,
     }
     (folder / "bundle.json").write_text(json.dumps(facts, indent=1))

@@ -1,7 +1,8 @@
-"""The configuration of a Llama4Rec run. Unknown keys are refused; presets are the YAML files in presets/.
+"""The configuration of a Llama4Rec run. Unknown keys are refused; presets are the YAML files in
+presets/.
 
-Backbone and dataset options are checked against the class that stands in the backbone's or dataset's own file,
-when a run is planned and before anything heavy starts.
+Backbone and dataset options are checked against the class that stands in the backbone's or
+dataset's own file, when a run is planned and before anything heavy starts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from raypipe.papers.llama4rec.config_sections import (
     PromptConfig,
     RerankConfig,
 )
-from raypipe.schema import MOST_OPTIONS, TASKS, Task
+from raypipe.schema import MOST_OPTIONS, Task
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -39,13 +40,18 @@ class Llama4RecConfig(Config):
     """Everything that decides the numbers of a run."""
 
     data: DataConfig = DataConfig()
-    tasks: tuple[Task, ...] = TASKS  # type: ignore[assignment]
-    backbones: dict[Task, tuple[str, ...]] = Field(
-        default={"direct": ("light_gcn",), "sequential": ("sasrec",), "rating": ("deepfm",)}
+    tasks: tuple[Task, ...] = Field(
+        ("direct", "sequential", "rating"), description="tasks of the run, each once"
     )
-    backbone_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    backbones: dict[Task, tuple[str, ...]] = Field(
+        default={"direct": ("light_gcn",), "sequential": ("sasrec",), "rating": ("deepfm",)},
+        description="backbones of each task",
+    )
+    backbone_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="hyper-parameters of backbones that differ from defaults"
+    )
     backbone_workers: int = Field(
-        1, ge=1, description="Ray Train workers of each backbone; more pay for large logs only"
+        1, ge=1, description="Ray Train workers per backbone; more than one pays for large logs"
     )
     prompts: PromptConfig = PromptConfig()
     llm: LLMConfig = LLMConfig()
@@ -60,16 +66,16 @@ class Llama4RecConfig(Config):
         description="what is compared; base and llama4rec always are (L38, L44)",
     )
     rival: EndpointConfig | None = Field(
-        None, description="an LLM that is put the same listwise tasks (Figure 7)"
+        None, description="another LLM that ranks the same lists, for comparison (Figure 7)"
     )
     rival_tasks: int = Field(
-        100, ge=1, description="tasks of each top-k backbone that the rival is put"
+        100, ge=1, description="test lists of each top-k backbone that the other LLM ranks"
     )
     rival_k: int = Field(
         20,
         ge=2,
         le=26,
-        description="candidates of such a task, the first of the list, each named by a letter",
+        description="candidates of such a list, each named by a letter",
     )
     judge: EndpointConfig | None = Field(
         None, description="an LLM that judges generated attributes (Figure 8)"
@@ -79,7 +85,7 @@ class Llama4RecConfig(Config):
     seeds: int = Field(
         1,
         ge=1,
-        description="repetitions with seeds seed, seed + 1, ...; the LLM is tuned once, with the first",
+        description="repetitions, with seeds seed, seed + 1, ...; the first tunes the LLM for all",
     )
 
     @field_validator("tasks")
@@ -103,7 +109,9 @@ class Llama4RecConfig(Config):
 
     @property
     def style(self) -> Literal["title", "listed", "label"]:
-        """How answers are written: by default as titles where the tokenizer gives titles a token, else as labels."""
+        """How answers are written: by default as titles where the tokenizer gives titles a token,
+        else as labels.
+        """
         if self.prompts.answers == "auto":
             return "title" if self.llm.source == "embedded" else "label"
         return self.prompts.answers
@@ -126,7 +134,9 @@ class Llama4RecConfig(Config):
 
     @property
     def utilities_are_positions(self) -> bool:
-        """Whether utilities of lists are positions (L23): by choice, or because a written order gives nothing else."""
+        """Whether utilities of lists are positions (L23): by choice, or because a written order
+        gives nothing else.
+        """
         return self.aggregation.utility == "position" or self.rerank.written
 
     @property
@@ -141,7 +151,9 @@ class Llama4RecConfig(Config):
 
     @property
     def sources(self) -> list[tuple[str, Llama4RecConfig]]:
-        """What the LLM learns from: a prefix for names of stages, and the configuration of a run on that dataset."""
+        """What the LLM learns from: a prefix for names of stages, and the configuration of a run on
+        that dataset.
+        """
         own = [
             (
                 f"{s.data.name}/",

@@ -19,7 +19,8 @@ def check(config: Llama4RecConfig) -> None:
     """Refuse what cannot work, before anything starts.
 
     Raises:
-        ConfigError: unknown backbone or dataset or option, an LLM folder that is not one, too many labels.
+        ConfigError: unknown backbone or dataset or option, an LLM folder that is not one, too many
+            labels.
     """
     source_options(config.data)
     learnt = [source.data for source in config.llm.tune.sources]
@@ -65,15 +66,16 @@ def check(config: Llama4RecConfig) -> None:
         )
     if config.rival and config.candidates_per_prompt < config.k_prime:
         raise ConfigError(
-            "a rival is put whole lists",
+            "another LLM ranks whole lists",
             "rerank.chunk, rerank.k_prime",
-            f"leave the first at 0 and the second at {MOST_OPTIONS} at most, or leave the rival out",
+            f"leave the first at 0 and the second at {MOST_OPTIONS} at most, or leave rival out",
         )
     if config.rerank.written and config.candidates_per_prompt < config.k_prime:
         raise ConfigError(
             "the order of a list is written at once",
             "rerank.written, rerank.chunk, rerank.k_prime",
-            f"leave the second at 0 and the third at {MOST_OPTIONS} at most, or let log-probabilities be read",
+            f"leave the second at 0 and the third at {MOST_OPTIONS} at most, "
+            "or set rerank.written=false",
         )
     most = max(config.candidates_per_prompt, config.augment.pick_from)
     if config.style == "label" and most > len(LABELS):

@@ -20,15 +20,16 @@ class PromptConfig(Config):
     rated: int | None = Field(
         None,
         ge=1,
-        description="most recent rated items of the user, in prompts about a rating; none: 50 for the embedded LLM, whose titles "
-        "are a token each, else as `history`",
+        description="most recent rated items in prompts about a rating; none: 50 for the embedded "
+        "LLM, whose titles are one token each, else as `history`",
     )
     similar: int = Field(5, ge=0, description="most recent items of the similar user")
     hint: int = Field(3, ge=1, description="top items of the conventional ranking that are quoted")
     answers: Literal["auto", "title", "listed", "label"] = Field(
         "auto",
-        description="title: the answer is one of the candidates' titles, which the prompt does not name; listed: it does; "
-        "label: a letter per candidate. auto: title for the embedded LLM, else label",
+        description="title: the answer is a candidate's title, and the prompt does not list the "
+        "candidates; listed: it lists them; label: a letter stands for each candidate; auto: title "
+        "for the embedded LLM, else label",
     )
     direct_history: Literal["time", "shuffled"] = Field(
         "time", description="order of the history in direct prompts (L18)"
@@ -53,10 +54,10 @@ class TuneConfig(TrainingConfig):
     )
     backbones: dict[Task, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="tasks, and the backbones whose hints are learnt from; empty: those of the run",
+        description="backbones whose hints the LLM learns from, by task; empty: those of the run",
     )
     newest: bool = Field(
-        True, description="each user's newest training items are learnt as running text, too"
+        True, description="also learn each user's newest training items as running text"
     )
     holdout: int = Field(
         3, ge=1, description="training rows per user held out of the hint models as targets (LO12)"
@@ -75,24 +76,34 @@ class LLMConfig(Config):
 class AugmentConfig(Config):
     """Data augmentation by the LLM (L6 to L12, LO17)."""
 
-    pairs_per_user: int = Field(1, ge=0)
-    insertions_per_user: int = Field(1, ge=0)
-    pick_from: int = Field(
-        10, ge=2, le=MOST_OPTIONS, description="t, the length of the list to pick from"
+    pairs_per_user: int = Field(
+        1, ge=0, description="preference pairs per user for direct backbones (P_1)"
     )
-    attributes: bool = True
+    insertions_per_user: int = Field(
+        1, ge=0, description="items per user to insert for sequential backbones (P_2)"
+    )
+    pick_from: int = Field(
+        10,
+        ge=2,
+        le=MOST_OPTIONS,
+        description="t, the candidates of P_2, of which the LLM picks one",
+    )
+    attributes: bool = Field(
+        True, description="fill missing item attributes for rating backbones (P_3)"
+    )
     examples: int = Field(4, ge=1, description="worked examples in an attribute prompt")
     rounds: int = Field(
         1,
         ge=1,
-        description="after the first, the augmented models guide the LLM: it picks from their lists (L55)",
+        description="experimental: after the first round, the LLM picks from the lists of the "
+        "augmented backbones (L55)",
     )
     warm_start: bool = Field(
         False,
-        description="augmented models go on from the base model's weights (L50), not from new ones",
+        description="experimental: augmented backbones start from the base weights (L50)",
     )
     retrieval: bool = Field(
-        True, description="they are the known items most alike (L54); false: drawn at random"
+        True, description="the worked examples are the most similar items (L54); false: random ones"
     )
 
 
@@ -102,18 +113,19 @@ class RerankConfig(Config):
     k_prime: int | None = Field(
         None,
         ge=5,
-        description="k', the length of the re-ranked list; the paper's is 10 (L24). none: 50 where answers are titles that no "
-        "prompt names, so that any number takes one prompt, else 20",
+        description="k', the length of the re-ranked list; the paper's is 10 (L24). none: 50 where "
+        "answers are titles, as any number of candidates then takes one prompt, else 20",
     )
     chunk: int = Field(
         0,
         ge=0,
-        description="most candidates of a prompt: longer lists are asked in chunks (L51); 0: up to 128",
+        description="experimental: most candidates of a prompt; longer lists take several prompts "
+        "(L51); 0: up to 128",
     )
     written: bool = Field(
         False,
-        description="the LLM writes the order of the best ten, as in the paper; false: its log-probabilities of all candidates "
-        "are read, and utilities may be scores",
+        description="true: the LLM writes the order of the ten best, as in the paper; false: the "
+        "order follows its log-probabilities of all candidates",
     )
     pointwise: bool = Field(
         True, description="also rate candidates, and choose the better way on validation"
@@ -121,19 +133,19 @@ class RerankConfig(Config):
     pointwise_k: int = Field(
         20,
         ge=5,
-        description="candidates that are rated, each by a prompt; the others stay behind them",
+        description="candidates that pointwise ranking rates, one prompt each; others rank below",
     )
     pointwise_users: int = Field(
         100,
         ge=20,
-        description="validation users of the first seed on which pointwise and listwise are compared",
+        description="validation users of the first seed on whom pointwise and listwise compete",
     )
 
     @field_validator("chunk")
     @classmethod
     def _some(cls, size: int) -> int:
         if size == 1:
-            raise ValueError("a chunk holds two candidates or more; 0 asks about all at once")
+            raise ValueError("a chunk holds two candidates or more; 0 puts all in one prompt")
         return size
 
 
@@ -142,14 +154,20 @@ class AggregationConfig(Config):
 
     weight: Literal["tail", "learned"] = Field(
         "tail",
-        description="tail: eq. 5; learned: a logistic function of the history's length, fitted on validation (L53)",
+        description="tail: eq. 5; learned: experimental, a logistic function of the history's "
+        "length, fitted on validation (L53)",
     )
     utility: Literal["score", "position"] = Field(
         "score",
-        description="score: log-probabilities with the conventional model's scores; position: -1, -2, ... as in L23",
+        description="score: mix log-probabilities with the backbone's scores; position: mix the "
+        "positions -1, -2, ... as the paper does (L23)",
     )
-    alpha_1: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
-    alpha_2: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    alpha_1: tuple[float, ...] = Field(
+        (0.1, 0.3, 0.5, 0.7, 0.9), description="grid of alpha_1, the most weight of the LLM"
+    )
+    alpha_2: tuple[float, ...] = Field(
+        (0.1, 0.3, 0.5, 0.7, 0.9), description="grid of alpha_2, the least share of alpha_1"
+    )
 
     @field_validator("alpha_1", "alpha_2")
     @classmethod

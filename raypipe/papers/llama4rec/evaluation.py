@@ -39,7 +39,9 @@ class WaveResult(NamedTuple):
 
 
 def evaluate(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """seedN/TASK.BACKBONE.VARIANT.parquet for every variant and seed; metrics.json with values, slices and tests."""
+    """seedN/TASK.BACKBONE.VARIANT.parquet for every variant and seed; metrics.json with values,
+    slices and tests.
+    """
     data = tables(ctx)
     histories = Histories(data)
     wave_results, rejected = _wave_results(ctx, config)
@@ -128,7 +130,9 @@ def _select(scores: pd.DataFrame, seed: int, choice: Choice) -> pd.DataFrame:
 def _slices(
     task: str, frame: pd.DataFrame, histories: Histories, data: InteractionMatrices
 ) -> dict[str, np.ndarray]:
-    """[U] third of each user, by length of the training history and by popularity of the target in training."""
+    """[U] third of each user, by length of the training history and by popularity of the target in
+    training.
+    """
     rows = frame.drop_duplicates(USER)
     length_U = training_interactions(histories, task, rows[USER])
     log = data.rows(task)
@@ -139,7 +143,9 @@ def _slices(
 
 
 def per_user(task: str, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Each user's value of each metric, in the frame's order of users; for ratings the squared and absolute errors."""
+    """Each user's value of each metric, in the frame's order of users; for ratings the squared and
+    absolute errors.
+    """
     if task == "rating":
         error = (frame["prediction"] - frame["truth"]).to_numpy(float)
         return {"RMSE": error**2, "MAE": np.abs(error)}
@@ -159,8 +165,8 @@ def _tails(
 ) -> dict[str, dict[str, float]]:
     """Do the users of the first third differ from those of the last (the paper's motive, L4)?
 
-    `level` compares their values, `gain` what the variant adds to Base. Each holds the `difference` of the reported
-    values and its `p`. Empty where a third has less than two users.
+    `level` compares their values, `gain` what the variant adds to Base. Each holds the `difference`
+    of the reported values and its `p`. Empty where a third has less than two users.
     """
     tail, head = third_U == 0, third_U == len(slices.NAMES) - 1
     if min(tail.sum(), head.sum()) < 2:
@@ -189,13 +195,16 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row a variant and metric, with the value of each seed.
 
-    Variants beside the baselines have a test against the better baseline, paired over users and seeds, and `base_p`,
-    the p of the same test against Base. In ranking they also have `oracle`, the value that each metric would have if
-    the same candidates stood in the best order: the share of users whose target is among them. `tails`: how the first
+    Variants beside the baselines have a test against the better baseline, paired over users and
+    seeds, and `base_p`, the p of the same test against Base. In ranking they also have `oracle`,
+    the value that each metric would have if
+    the same candidates stood in the best order: the share of users whose target is among them.
+        `tails`: how the first
     third differs from the last, see `_tails`.
 
     Args:
-        frames: variant -> one frame of predictions a seed, all with the same users in the same order.
+        frames: variant -> one frame of predictions a seed, all with the same users in the same
+            order.
         groups: name of a slicing -> [U] third of each user.
     """
     users = frames["base"][0][USER].drop_duplicates().to_numpy()
@@ -263,7 +272,9 @@ def _measure_metric(
 
 
 def _by_third(metric: str, values_SU: np.ndarray, third_U: np.ndarray) -> dict[str, float]:
-    """Name of a third -> the reported value of its users, mean over the seeds; thirds without users are left out."""
+    """Name of a third -> the reported value of its users, mean over the seeds; thirds without users
+    are left out.
+    """
     values = {}
     for number, name in enumerate(slices.NAMES):
         inside = third_U == number

@@ -39,8 +39,8 @@ NO_INTERACTIONS = Interactions(np.empty(0, np.int64), np.empty(0, np.float32))
 class Histories:
     """The interactions of every user, by what each kind of prompt may show.
 
-    One set of weights serves all tasks, so a row that is validation or test of a top-k task is hidden from the
-    rating histories of tuning prompts and top-k prompts too (LO12).
+    One set of weights serves all tasks, so a row that is validation or test of a top-k task is
+    hidden from the rating histories of tuning prompts and top-k prompts too (LO12).
 
     Attributes:
         positives: all rows of the top-k tasks; `training_positives`: their training rows.
@@ -60,7 +60,8 @@ class Histories:
     def before(self, user: str, position: int, task: str, split: str) -> Interactions:
         """Positives before the target at `position`.
 
-        A direct model knows training rows only, so its LLM reads no more at test: a fair comparison.
+        A direct model knows training rows only, so its LLM reads no more at test: a fair
+            comparison.
         """
         if split == "test" and task == "direct":
             return self.training_positives.get(user, NO_INTERACTIONS)

@@ -1,4 +1,6 @@
-"""The stage that writes what LLMs are tuned on: held rows of all tasks as instructions (L28), beside the newest histories."""
+"""The stage that writes what LLMs are tuned on: held rows of all tasks as instructions (L28),
+beside the newest histories.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ COLUMNS = ["request_id", "template", "prompt", "answer"]
 
 
 def tuning_requests(ctx: Context, config: Llama4RecConfig, with_hints: bool, seed: int) -> None:
-    """Write the tuning requests of every task (L28): held rows, with hints of models that did not see them (LO12)."""
+    """Write the tuning requests of every task (L28): held rows, with hints of models that did not
+    see them (LO12).
+    """
     source = tables(ctx)
     histories = Histories(source)
     tune, augment = config.llm.tune, config.augment
@@ -66,7 +70,9 @@ def tuning_requests(ctx: Context, config: Llama4RecConfig, with_hints: bool, see
 def instructions(
     ctx: Context, config: Llama4RecConfig, with_hints: bool, seed: int
 ) -> dict[str, Any]:
-    """instructions.parquet: prompt and answer; repeated ones are dropped (L29). Newest histories have no prompt."""
+    """instructions.parquet: prompt and answer; repeated ones are dropped (L29). Newest histories
+    have no prompt.
+    """
     session.in_worker(tuning_requests, ctx, config, with_hints, seed)
     data, style = ctx.input("data"), config.style
 
@@ -87,8 +93,9 @@ def instructions(
 def newest_histories(source: InteractionMatrices, config: Llama4RecConfig) -> pd.DataFrame:
     """Each user's newest training items as a text without a prompt, held rows included.
 
-    The language-modelling before knows no held row, because a held row must be new to the LLM that learns to weigh a hint about it.
-    Left at that, the LLM would know of each user's last and most telling items by single instructions only.
+    The language-modelling before knows no held row, because a held row must be new to the LLM that
+    learns to weigh a hint about it. Left at that, the LLM would know of each user's last and most
+    telling items by single instructions only.
     """
     rows = source.rows("direct")
     catalogue = rendering.Catalogue.of(source.dataset)
@@ -102,9 +109,11 @@ def newest_histories(source: InteractionMatrices, config: Llama4RecConfig) -> pd
 
 
 def attribute_instructions(dataset: Dataset, config: Llama4RecConfig, seed: int) -> pd.DataFrame:
-    """Questions about known attribute values with their answers, in the form in which missing ones are asked for (LO16).
+    """Questions about known attribute values with their answers, in the form in which missing ones
+    are asked for (LO16).
 
-    Each is there once with the true values and once with exchanged ones: an LLM that knows its items by heart copies nothing.
+    Each is there once with the true values and once with exchanged ones: an LLM that knows its
+        items by heart copies nothing.
     """
     rows = []
     for exchanged in (False, True):

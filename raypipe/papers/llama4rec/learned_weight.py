@@ -1,7 +1,9 @@
 """Experimental: a weight learned on validation, beside eq. 5 (L53).
 
-The LLM's weight is a logistic function of the long-tail coefficient. Eq. 5 can only give more weight to users of the tail; here the
-data says for whom the LLM is worth more, by two numbers a backbone: few enough for some hundred validation users. It did not help on
+The LLM's weight is a logistic function of the long-tail coefficient. Eq. 5 can only give more
+weight to users of the tail; here the
+data says for whom the LLM is worth more, by two numbers a backbone: few enough for some hundred
+    validation users. It did not help on
 MovieLens-100K (docs/decisions.md).
 """
 
@@ -34,8 +36,10 @@ class _Rows(NamedTuple):
 def learn(cases: Sequence[Case], users: Sequence[np.ndarray]) -> tuple[float, float]:
     """(b_0, b_1) of `aggregation.learned_weight` that make the truth most probable.
 
-    Ratings: least squared error. Lists: the softmax over the k' candidates of the mixed utilities, at a temperature that is
-    learned too; users whose target is not among the candidates, or not among those that were rated, teach nothing.
+    Ratings: least squared error. Lists: the softmax over the k' candidates of the mixed utilities,
+        at a temperature that is
+    learned too; users whose target is not among the candidates, or not among those that were rated,
+    teach nothing.
 
     Args:
         cases: those of model_selection.py, one a seed.
@@ -81,7 +85,9 @@ def _informative(case: Case, rows: np.ndarray) -> np.ndarray:
 
 
 def cross_fitted(cases: Sequence[Case]) -> float:
-    """Mean quality over the cases where each fifth of the users is mixed as learned from the other four."""
+    """Mean quality over the cases where each fifth of the users is mixed as learned from the other
+    four.
+    """
     fold = np.arange(len(cases[0].ell)) % FOLDS
     alphas = [np.empty(len(case.ell)) for case in cases]
     for n in range(FOLDS):

@@ -20,9 +20,11 @@ from raypipe.steps.tuning import run_tuning
 
 
 def build_base(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
-    """The untuned LLM: for `embedded`, tokenizer and model are built from the corpus and learn its language; else a reference.
+    """The untuned LLM: for `embedded`, tokenizer and model are built from the corpus and learn its
+    language; else a reference.
 
-    The corpus holds item texts and training histories without the held rows, and nothing that is validation or test of any task.
+    The corpus holds item texts and training histories without the held rows, and nothing that is
+    validation or test of any task.
     """
     if config.llm.source != "embedded":
         (ctx.out / "source.json").write_text(json.dumps({"model": config.llm.source}))
@@ -50,7 +52,9 @@ def build_base(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, An
 
 
 def _prepare_embedded(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
-    """corpus.parquet and untrained/: the texts of all datasets, and a model whose tokenizer knows their titles."""
+    """corpus.parquet and untrained/: the texts of all datasets, and a model whose tokenizer knows
+    their titles.
+    """
     from raypipe.llm import embedded
 
     documents: list[str] = []

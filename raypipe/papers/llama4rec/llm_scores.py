@@ -85,7 +85,9 @@ def llm_scores(answers: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
 
 
 class Candidates(NamedTuple):
-    """The first k' items [U, K] of each list and their scores [U, K]; shorter lists end in "" with the score -inf."""
+    """The first k' items [U, K] of each list and their scores [U, K]; shorter lists end in "" with
+    the score -inf.
+    """
 
     items: np.ndarray
     scores: np.ndarray
@@ -118,9 +120,10 @@ class Utilities(NamedTuple):
 def utilities(lists: pd.DataFrame, scores: pd.DataFrame, config: Llama4RecConfig) -> Utilities:
     """The utilities that eq. 6 mixes.
 
-    A user whose answer was rejected gets the backbone's utilities twice, so that nothing is invented (LO23).
-    Candidates that are not rated, because there are more than `rerank.pointwise_k`, are -inf to the LLM and so stay
-    behind the others; those that a shorter list does not have are -inf to both.
+    A user whose answer was rejected gets the backbone's utilities twice, so that nothing is
+    invented (LO23). Candidates that are not rated, because there are more than
+    `rerank.pointwise_k`, are -inf to the LLM and so stay behind the others; those that a shorter
+    list does not have are -inf to both.
 
     Args:
         lists: LISTS rows of the users.
@@ -152,14 +155,17 @@ def utilities(lists: pd.DataFrame, scores: pd.DataFrame, config: Llama4RecConfig
 
 
 def chunks_must_be_merged(config: Llama4RecConfig) -> bool:
-    """Whether the scores of two chunks cannot be compared: labels and listed titles are told apart within a prompt only."""
+    """Whether the scores of two chunks cannot be compared: labels and listed titles are told apart
+    within a prompt only.
+    """
     return config.candidates_per_prompt < config.k_prime and config.style != "title"
 
 
 def merged(llm_K: np.ndarray, chunk_K: np.ndarray, backbone_K: np.ndarray) -> np.ndarray:
     """[K] log-probabilities over all candidates from those within chunks (L51).
 
-    p(i) = p_LLM(i | its chunk) p_backbone(its chunk), where p_backbone is the softmax of the backbone's scores.
+    p(i) = p_LLM(i | its chunk) p_backbone(its chunk), where p_backbone is the softmax of the
+    backbone's scores.
     """
     merged_K = np.empty(len(llm_K))
     for chunk in np.unique(chunk_K):

@@ -1,4 +1,5 @@
-"""The last step of a recommendation: the LLM's and the backbone's output become one list or rating (eq. 4 to 6).
+"""The last step of a recommendation: the LLM's and the backbone's output become one list or rating
+(eq. 4 to 6).
 
 Evaluation and serving both end here, so a served list is the list that was measured.
 """
@@ -43,7 +44,8 @@ class Choice(TypedDict):
 def llm_weight(variant: str, choice: Choice, interactions_U: np.ndarray) -> np.ndarray:
     """[U] weight of the LLM.
 
-    All of it where a variant mixes nothing, one weight for all users without adaptive aggregation, else eq. 5.
+    All of it where a variant mixes nothing, one weight for all users without adaptive aggregation,
+    else eq. 5.
 
     Args:
         interactions_U: training interactions of each user (LO21).
@@ -58,7 +60,9 @@ def llm_weight(variant: str, choice: Choice, interactions_U: np.ndarray) -> np.n
 
 
 def backbone_lists(lists: pd.DataFrame, config: Llama4RecConfig) -> pd.DataFrame:
-    """A row for each candidate of LISTS rows, ranked by the backbone alone: user_id, item_id, rank, score."""
+    """A row for each candidate of LISTS rows, ranked by the backbone alone: user_id, item_id, rank,
+    score.
+    """
     items_UK, scores_UK = candidates(lists, config.k_prime)
     ranks_UK = _backbone_ranks(items_UK)
     return _long(lists, items_UK, {"rank": ranks_UK, "score": scores_UK})
@@ -70,15 +74,17 @@ def mixed_lists(
     weight_U: np.ndarray | None,
     config: Llama4RecConfig,
 ) -> pd.DataFrame:
-    """A row for each candidate of LISTS rows, ranked by the LLM, or by both where weights are given.
+    """A row for each candidate of LISTS rows, ranked by the LLM, or by both where weights are
+    given.
 
     Args:
         scores: the LLM's scores for these users, of one ranking.
         weight_U: the LLM's weight for each user; None: the LLM decides alone.
 
     Returns:
-        user_id, item_id, rank and score (mixed); alpha where weights are given; rec and llm, the utilities of
-        both; rank_rec and rank_llm, the ranks that each would give; answered, whether the LLM's answer was used.
+        user_id, item_id, rank and score (mixed); alpha where weights are given; rec and llm, the
+        utilities of both; rank_rec and rank_llm, the ranks that each would give; answered, whether
+        the LLM's answer was used.
     """
     items_UK, _ = candidates(lists, config.k_prime)
     llm_UK, backbone_UK, answered_U = utilities(lists, scores, config)
@@ -102,7 +108,8 @@ def mixed_lists(
 def mixed_ratings(
     predictions: pd.DataFrame, scores: pd.DataFrame, weight_U: np.ndarray
 ) -> pd.DataFrame:
-    """PREDICTIONS rows with the LLM's rating mixed in: prediction (mixed), rec, llm, alpha, answered.
+    """PREDICTIONS rows with the LLM's rating mixed in: prediction (mixed), rec, llm, alpha,
+    answered.
 
     Where the LLM's answer was rejected, the backbone's prediction stands for it (LO23).
     """

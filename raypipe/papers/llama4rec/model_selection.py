@@ -1,4 +1,5 @@
-"""Choosing on validation: alpha_1, alpha_2 by a Ray Tune grid, and pointwise or listwise (L39, L41, LO4).
+"""Choosing on validation: alpha_1, alpha_2 by a Ray Tune grid, and pointwise or listwise (L39, L41,
+LO4).
 
 U = validation users, K = k', the length of the re-ranked list.
 """
@@ -35,15 +36,17 @@ from raypipe.pipeline.stage import Context
 from raypipe.schema import ITEM, USER
 from raypipe.steps.completions import answers
 
-#: standard errors by which pointwise must be ahead: one (Breiman et al., 1984) took the worse one by chance
+#: standard errors by which pointwise must be ahead: one (Breiman et al., 1984) took the worse one
+#: by chance
 CERTAIN = 2
 
 
 def choose(ctx: Context, config: Llama4RecConfig, variant: str) -> dict[str, Any]:
-    """chosen.json: for each backbone the ranking and, for variants that mix, alpha_1, alpha_2 and the whole grid.
+    """chosen.json: for each backbone the ranking and, for variants that mix, alpha_1, alpha_2 and
+    the whole grid.
 
-    One choice for all seeds, by the mean over them of the value on validation. Inputs: prompts, completions,
-    model/SEED/NAME. Only validation rows are read.
+    One choice for all seeds, by the mean over them of the value on validation. Inputs: prompts,
+    completions, model/SEED/NAME. Only validation rows are read.
     """
     cases = session.in_worker(_cases, ctx, config)
     grids: dict[str, list[dict[str, float]]] = {}
@@ -104,7 +107,9 @@ class _CaseBuilder:
         return self._case("pointwise", "all", rows[USER], (llm_U, backbone_U, truth_U))
 
     def lists(self, lists: pd.DataFrame) -> Iterator[Case]:
-        """The cases of a top-k task: listwise answers all users, pointwise some, and on these the two are compared."""
+        """The cases of a top-k task: listwise answers all users, pointwise some, and on these the
+        two are compared.
+        """
         lists = lists[lists["split"] == "validation"]
         pointwise_users = set(self.scores.loc[self.scores["ranking"] == "pointwise", USER])
         compared = lists[lists[USER].isin(pointwise_users)]
@@ -132,7 +137,9 @@ class _CaseBuilder:
 def coefficients(
     histories: Histories, task: str, users: pd.Series
 ) -> tuple[np.ndarray, tuple[float, float]]:
-    """[U] eq. 4 of `users` from training interactions (LO21), and its range over all training users."""
+    """[U] eq. 4 of `users` from training interactions (LO21), and its range over all training
+    users.
+    """
     lengths = {user: len(past.items) for user, past in histories.training(task).items()}
     everyone = aggregation.long_tail_coefficient(np.array(list(lengths.values())))
     ell_U = aggregation.long_tail_coefficient(training_interactions(histories, task, users))
@@ -159,13 +166,17 @@ def decide(
     uniform: Sequence[float] = (),
     learned: bool = False,
 ) -> list[dict[str, Any]]:
-    """A line of chosen.json for each backbone: the ranking, then its best weights; equal values go to smaller weights.
+    """A line of chosen.json for each backbone: the ranking, then its best weights; equal values go
+    to smaller weights.
 
     Args:
         cases: those of a backbone stand together, one for each seed, ranking and scope.
-        grids: name of a case -> grid with the mean value over seeds; empty where the LLM alone decides.
-        uniform: weights for all users alike, of which the best for the chosen ranking is found too (L26).
-        learned: mix by the learned weights, not by the best of eq. 5; both are fitted and reported in any case.
+        grids: name of a case -> grid with the mean value over seeds; empty where the LLM alone
+            decides.
+        uniform: weights for all users alike, of which the best for the chosen ranking is found too
+            (L26).
+        learned: mix by the learned weights, not by the best of eq. 5; both are fitted and reported
+            in any case.
     """
     by_backbone: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
@@ -213,7 +224,7 @@ def _decide_one(
 
 
 def _best(cases: list[Case], grids: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """The best point of the grid, the smaller weights among equals; without a grid the LLM alone."""
+    """The best point of the grid, smaller weights among equals; without a grid the LLM alone."""
     if not grids:
         return {"alpha_1": None, "alpha_2": None, "value": _mean_quality(cases, None)}
     grid = grids[cases[0].name]
@@ -236,7 +247,8 @@ def _choose_ranking(
 ) -> Ranking:
     """Pointwise needs k' prompts for one of listwise and is compared on few users.
 
-    So it is chosen where it is better by more than CERTAIN standard errors of the difference; else listwise.
+    So it is chosen where it is better by more than CERTAIN standard errors of the difference; else
+    listwise.
     """
     if task == "rating" or set(compared) == {"pointwise"}:
         return "pointwise"
@@ -254,7 +266,9 @@ def _choose_ranking(
 def pointwise_test_prompts(
     ctx: Context, config: Llama4RecConfig, with_hints: bool
 ) -> dict[str, Any]:
-    """prompts/ for the test part of those backbones whose chosen ranking is pointwise; mostly there are none."""
+    """prompts/ for the test part of those backbones whose chosen ranking is pointwise; mostly there
+    are none.
+    """
     parts = []
     for choice in json.loads((ctx.input("chosen") / "chosen.json").read_text()):
         if choice["task"] != "rating" and choice["ranking"] == "pointwise":

@@ -35,7 +35,9 @@ class Llama4Rec(contract.Paper):
     example = "llm.tune.epochs=3"
 
     def settings(self, options: Mapping[str, str]) -> dict[str, Any]:
-        """As in the contract; backbones are sorted by task, and name the tasks where no task is named."""
+        """As in the contract; backbones are sorted by task, and name the tasks where no task is
+        named.
+        """
         from raypipe.backbones import registry
 
         settings: dict[str, Any] = super().settings(options)

@@ -84,7 +84,9 @@ def split_name(split: str, position: int) -> str:
 
 
 class Target(NamedTuple):
-    """A row that is asked about: whose it is, its place in the user's history, and the item's number."""
+    """A row that is asked about: whose it is, its place in the user's history, and the item's
+    number.
+    """
 
     user_id: str
     position: int
@@ -220,7 +222,8 @@ def rerank_requests(
     """Listwise requests of validation or test: one for each target row.
 
     Args:
-        ranked: the backbone's lists, see `InteractionMatrices.ranked`; the first k' items are the candidates.
+        ranked: the backbone's lists, see `InteractionMatrices.ranked`; the first k' items are the
+            candidates.
     """
     requests = []
     for target in builder.targets(task, split):
@@ -255,7 +258,8 @@ def pointwise_requests(
     count: int,
     users: set[str] | None = None,
 ) -> pd.DataFrame:
-    """Requests to rate the first `count` candidates of each list, one by one (L25); of some users or all.
+    """Requests to rate the first `count` candidates of each list, one by one (L25); of some users
+    or all.
 
     They hint no rating: a top-k backbone predicts none.
     """

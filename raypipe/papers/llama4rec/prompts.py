@@ -77,7 +77,8 @@ def _known(data: Path, split: Path) -> tuple[InteractionMatrices, Histories]:
 def request_builder(
     ctx: Context, config: Llama4RecConfig, part: Part, with_hints: bool
 ) -> RequestBuilder:
-    """The builder of a part's requests, from the inputs `data` and `split`, which each process reads once.
+    """The builder of a part's requests, from the inputs `data` and `split`, which each process
+    reads once.
 
     Args:
         with_hints: show the similar user that the part's backbone finds, and its hints.
@@ -108,7 +109,9 @@ def _model(ctx: Context, part: Part) -> Path:
 def rerank(
     ctx: Context, config: Llama4RecConfig, with_hints: bool, part: Part
 ) -> Iterator[pd.DataFrame]:
-    """The requests of validation and test: listwise for all users, and pointwise for some of the first seed."""
+    """The requests of validation and test: listwise for all users, and pointwise for some of the
+    first seed.
+    """
     builder = request_builder(ctx, config, part, with_hints)
     folder = _model(ctx, part)
     if part.task == "rating":
@@ -165,8 +168,8 @@ def guided_augment(
 ) -> Iterator[pd.DataFrame]:
     """The requests of a later round of data augmentation (L55), each backbone's own.
 
-    Items come from the top of its list, whose order the answers can change, and the similar user is the one that it
-    finds.
+    Items come from the top of its list, whose order the answers can change, and the similar user is
+    the one that it finds.
     """
     draw = draw_of(part.task, config.augment)
     if draw is None:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 
 class Recommendation(NamedTuple):
-    """One item of an answer. rank_llm is None for items below the re-ranked list, or where the LLM gave no answer."""
+    """One item of an answer. rank_llm is None for items below the re-ranked list, or where the LLM
+    gave no answer.
+    """
 
     item_id: str
     title: str

@@ -1,7 +1,10 @@
-"""The recommender of a bundle: retrieve candidates, ask the LLM about them, mix. Plain Python, no Ray.
+"""The recommender of a bundle: retrieve candidates, ask the LLM about them, mix. Plain Python, no
+Ray.
 
-Each step is the function that evaluation uses: candidate lists (backbones.py), requests (prompt_requests.py),
-prompts (rendering.py), scores (llm_scores.py) and mixing (mixing.py). So a served list is the list that was measured.
+Each step is the function that evaluation uses: candidate lists (backbones.py), requests
+    (prompt_requests.py),
+prompts (rendering.py), scores (llm_scores.py) and mixing (mixing.py). So a served list is the list
+that was measured.
 """
 
 from __future__ import annotations
@@ -114,7 +117,8 @@ class Recommender:
         """The k best items for a known user, or for a history of item ids, oldest first.
 
         Args:
-            as_of: "test" answers a known user with what was known before the test row, as evaluation did.
+            as_of: "test" answers a known user with what was known before the test row, as
+                evaluation did.
 
         Raises:
             UnknownError: user, item or task; or new items are given.
@@ -177,7 +181,9 @@ class Recommender:
     def _rank(
         self, task: str, choice: Choice, context: RequestContext, lists: pd.DataFrame
     ) -> tuple[pd.DataFrame, float, bool]:
-        """The re-ranked candidates, best first, the LLM's weight, and whether the LLM gave an answer."""
+        """The re-ranked candidates, best first, the LLM's weight, and whether the LLM gave an
+        answer.
+        """
         if self.llm is None:
             return mixing.backbone_lists(lists, self.config), 0.0, False
         scores = self._scores(self._requests(task, choice, context, lists))

@@ -1,4 +1,6 @@
-"""From prompt requests to prompts: the one place that turns item numbers into text, for tuning, evaluation and serving."""
+"""From prompt requests to prompts: the one place that turns item numbers into text, for tuning,
+evaluation and serving.
+"""
 
 from __future__ import annotations
 
@@ -129,8 +131,8 @@ def corpus(
     """Texts for language-modelling, in the sentences that the prompts use.
 
     Args:
-        sequences: item numbers per user, oldest first; cut into windows of `config.history` items and the answer
-            after them.
+        sequences: item numbers per user, oldest first; cut into windows of `config.history` items
+            and the answer after them.
         rated: rated items per user; cut into windows of `rating_history_length`.
     """
     items = Catalogue.of(dataset)
@@ -159,7 +161,8 @@ def _item_lines(dataset: Dataset) -> Iterator[str]:
 def window(
     items: Catalogue, sequence: np.ndarray, config: PromptConfig, style: Style = "title"
 ) -> str:
-    """The newest items of a sequence (numbers, oldest first) as a text: `config.history` of them, and the last as the answer.
+    """The newest items of a sequence (numbers, oldest first) as a text: `config.history` of them,
+    and the last as the answer.
 
     Where answers are labels, the last is one of the history, as a title would be no answer.
     """

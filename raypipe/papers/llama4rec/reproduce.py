@@ -1,7 +1,9 @@
-"""The paper's tables and figures as runs (L42 to L47): each run is a set of settings over those that the user gives.
+"""The paper's tables and figures as runs (L42 to L47): each run is a set of settings over those
+that the user gives.
 
-All runs of one output folder share their artifacts. Their LLM learns all three tasks, whichever task is measured (L28), so it is
-tuned once and serves all of them, unless the experiment is about the LLM itself.
+All runs of one output folder share their artifacts. Their LLM learns all three tasks, whichever
+task is measured (L28), so it is tuned once and serves all of them, unless the experiment is about
+the LLM itself.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Experiment(NamedTuple):
     """What is shown, and the runs that it takes.
 
     Attributes:
-        other: the setting of another LLM that is shown beside ours; the runs of other experiments ask none.
+        other: the setting of another LLM that is shown beside ours; the runs of other experiments
+            ask none.
         needs: whether there is nothing to show without it.
     """
 
@@ -105,7 +108,9 @@ def able(name: str, given: Llama4RecConfig) -> bool:
 
 
 def without_others(name: str, config: Llama4RecConfig) -> Llama4RecConfig:
-    """The configuration of a run of the experiment, without the LLMs that only other experiments show."""
+    """The configuration of a run of the experiment, without the LLMs that only other experiments
+    show.
+    """
     return config.model_copy(
         update={key: None for key in {"rival", "judge"} - {EXPERIMENTS[name].other}}
     )

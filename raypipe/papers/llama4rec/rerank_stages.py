@@ -23,7 +23,9 @@ DATA = both()
 
 
 def rerank_stages(config: Llama4RecConfig) -> list[Stage]:
-    """Each wave: prompts, completions and choice, then the test prompts of those whose chosen ranking is pointwise."""
+    """Each wave: prompts, completions and choice, then the test prompts of those whose chosen
+    ranking is pointwise.
+    """
     stages = []
     for name, wave in waves(config.variants).items():
         stages += _wave(config, name, wave)
@@ -74,7 +76,9 @@ def outcome_stages(config: Llama4RecConfig) -> list[Stage]:
 
 
 def _test_inputs(config: Llama4RecConfig) -> dict[str, str]:
-    """What the test set is evaluated from: the models, prompts, completions and choice of each wave."""
+    """What the test set is evaluated from: the models, prompts, completions and choice of each
+    wave.
+    """
     inputs = dict(DATA)
     for name, wave in waves(config.variants).items():
         for stage in (f"chosen/{name}", f"prompts/{name}", f"completions/{name}"):

@@ -34,19 +34,20 @@ def data_stages(config: Llama4RecConfig, at: str = "") -> list[Stage]:
 
 
 def _split(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    made = make_split(
+    split = make_split(
         Dataset.load(ctx.input("data")).interactions, config.data, config.llm.tune.holdout
     )
-    if not (made.topk["part"] == "test").any():
+    if not (split.topk["part"] == "test").any():
         raise DataError(
-            f"no user has a test row under the protocol {config.data.label!r}", f"dataset {config.data.name}",
+            f"no user has a test row under the protocol {config.data.label!r}",
+            f"dataset {config.data.name}",
             "give more data, or change data.protocol, data.split or data.temporal_cuts",
-        )  # fmt: skip
-    made.save(ctx.out)
-    findings = audit(made)
+        )
+    split.save(ctx.out)
+    findings = audit(split)
     session.post("    leakage audit")
     for name, value in findings.items():
         session.post(f"      {name}: {value:.1%}" if "share" in name else f"      {name}: {value}")
-    parts = made.topk["part"].value_counts().to_dict()
-    rated = made.rating["part"].value_counts().to_dict()
-    return {"rows": len(made.topk), "top-k rows": parts, "rating rows": rated, "audit": findings}
+    parts = split.topk["part"].value_counts().to_dict()
+    rated = split.rating["part"].value_counts().to_dict()
+    return {"rows": len(split.topk), "top-k rows": parts, "rating rows": rated, "audit": findings}

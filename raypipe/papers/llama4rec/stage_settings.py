@@ -30,7 +30,9 @@ def prompt_settings(
 
 
 def rerank_settings(config: Llama4RecConfig) -> list[Any]:
-    """The settings that decide what re-ranking and rating ask; where they alone change, the LLM is not tuned anew."""
+    """The settings that decide what re-ranking and rating ask; where they alone change, the LLM is
+    not tuned anew.
+    """
     prompts = prompt_settings(config, config.repetitions, run_pairs(config))
     return [*prompts, config.k_prime, config.rerank.model_dump()]
 

@@ -1,4 +1,6 @@
-"""Llama4Rec as a list of stages, in the order of the paper: base models, prompts, tuning, augmentation, aggregation, test."""
+"""Llama4Rec as a list of stages, in the order of the paper: base models, prompts, tuning,
+augmentation, aggregation, test.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ DATA = both()
 
 
 def plan(config: Llama4RecConfig) -> list[Stage]:
-    """All stages of a run: one LLM for all repetitions, and one start of the engine for all prompts that are ready."""
+    """All stages of a run: one LLM for all repetitions, and one start of the engine for all prompts
+    that are ready.
+    """
     check(config)
     return [
         *data_stages(config),
@@ -63,7 +67,9 @@ def _fits(
 
 
 def _hint_fits(config: Llama4RecConfig, prefix: str, inputs: Mapping[str, str]) -> list[Stage]:
-    """The backbones that give hints for tuning: fitted without the held rows, with deep lists (LO12)."""
+    """The backbones that give hints for tuning: fitted without the held rows, with deep lists
+    (LO12).
+    """
     stages = []
     for task, name in hint_pairs(config):
         options, k = config.backbone_options.get(name, {}), max(DEEP, config.k_prime)
@@ -84,7 +90,9 @@ def _fit(config: Llama4RecConfig, name: str, job: BackboneFit, inputs: dict[str,
 
 
 def _tuning(config: Llama4RecConfig) -> list[Stage]:
-    """The hint models, the untuned LLM, and an LLM tuned on each kind of prompts: once, with the first seed."""
+    """The hint models, the untuned LLM, and an LLM tuned on each kind of prompts: once, with the
+    first seed.
+    """
     stages: list[Stage] = []
     for prefix, dataset in config.sources:
         if prefix:
@@ -139,7 +147,7 @@ def _instructions(dataset: Llama4RecConfig, prefix: str, kind: str) -> Stage:
 
 
 def _augmentation(config: Llama4RecConfig) -> list[Stage]:
-    """The LLM's additions to the data, and the models fitted with and without them, for each seed."""
+    """The LLM's additions to the data, and the backbones with and without them, for each seed."""
     body = partial(augmentation_prompts, config=config)
     stages = [Stage("prompts/augment", body, DATA, _round_settings(config), "driver", "Ray Data")]
     for seed in config.repetitions:
@@ -170,7 +178,9 @@ def _round_suffix(config: Llama4RecConfig, number: int) -> str:
 
 
 def _round(config: Llama4RecConfig, wave: Wave, number: int) -> list[Stage]:
-    """A round of data augmentation by a wave's LLM (L55): after the first, the augmented models guide it."""
+    """A round of data augmentation by a wave's LLM (L55): after the first, the augmented models
+    guide it.
+    """
     stages: list[Stage] = []
     prompts, answers = "augment", f"augment{wave.suffix}"
     before = f"@{number - 1}"

@@ -1,7 +1,8 @@
-"""Hyper-parameter search for one backbone: many points with one seed, the best few with several, the winner by the mean.
+"""Hyper-parameter search for one backbone: many points with one seed, the best few with several,
+the winner by the mean.
 
-Everything is decided on validation. The fits of the last comparison are asked for test too, but those values are looked at for the
-winner alone, when it is known.
+Everything is decided on validation. The fits of the last comparison are asked for test too, but
+those values are looked at for the winner alone, when it is known.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 import yaml
 
 from raypipe.backbones import registry
-from raypipe.backbones.contract import Queries, RatingQueries
+from raypipe.backbones.contract import Queries, Ranker, Rater, RatingQueries
 from raypipe.backbones.fit import FitContext, fit
 from raypipe.backbones.interaction_matrices import InteractionMatrices
 from raypipe.backbones.scoring import predict, top_k
@@ -29,7 +30,8 @@ from raypipe.evaluation import metrics
 from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.seeding import derive, generator
 
-#: the shipped search spaces: one file for each backbone, found in a checkout and in an installed wheel
+#: the shipped search spaces: one file for each backbone, found in a checkout and in an installed
+#: wheel
 SPACES = Path(__file__).parents[2] / "tune_configs" / "backbones"
 KINDS = ("choice", "uniform", "log")
 #: validations that every point may make before it can be stopped
@@ -57,7 +59,8 @@ def read_space(file: Path, task: str, name: str) -> dict[str, tuple[str, list[An
     """The search space of a backbone: option -> (kind, values).
 
     Raises:
-        ConfigError: no such file, an unknown option or kind, or a value that the option does not allow.
+        ConfigError: no such file, an unknown option or kind, or a value that the option does not
+            allow.
     """
     if not file.is_file():
         raise ConfigError(
@@ -83,7 +86,9 @@ def read_space(file: Path, task: str, name: str) -> dict[str, tuple[str, list[An
 def draw(
     space: dict[str, tuple[str, list[Any]]], first: dict[str, Any], samples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """`first`, then points drawn by seed; numbers have three digits, as nobody wants a preset with seventeen."""
+    """`first`, then points drawn by seed; numbers have three digits, as nobody wants a preset with
+    seventeen.
+    """
     points = [first]
     for number in range(1, samples):
         rng, point = generator(seed, "point", number), {}
@@ -101,7 +106,9 @@ def draw(
 def measure(
     point: dict[str, Any], source: InteractionMatrices, task: str, name: str, seed: int
 ) -> dict[str, float]:
-    """Fit once and return the metrics of both parts, as "PART METRIC", and the value that validation decides by."""
+    """Fit once and return the metrics of both parts, as "PART METRIC", and the value that
+    validation decides by.
+    """
     options = registry.options(task, name, point)
     fitted = fit(
         registry.find(task, name).Model,
@@ -116,10 +123,11 @@ def measure(
     for part in ("validation", "test"):
         queries = source.queries(task, part)
         if isinstance(queries, RatingQueries):
-            got: dict[str, Any] = metrics.rating(predict(fitted.model, queries), queries.rating)  # type: ignore[arg-type]
+            assert isinstance(fitted.model, Rater)
+            got: dict[str, Any] = metrics.rating(predict(fitted.model, queries), queries.rating)
         else:
-            assert isinstance(queries, Queries)
-            got = metrics.ranking(top_k(fitted.model, queries, 1, seed).target_rank)  # type: ignore[arg-type]
+            assert isinstance(queries, Queries) and isinstance(fitted.model, Ranker)
+            got = metrics.ranking(top_k(fitted.model, queries, 1, seed).target_rank)
         found |= {f"{part} {metric}": float(np.mean(value)) for metric, value in got.items()}
     return found
 
@@ -137,7 +145,8 @@ def sweep(
     seed: int,
     say: Callable[[str], None],
 ) -> Found:
-    """Search, then compare the best points over `seeds` seeds, then read the test values of the winner.
+    """Search, then compare the best points over `seeds` seeds, then read the test values of the
+    winner.
 
     Args:
         base: options that stay as they are.
@@ -193,7 +202,9 @@ def run(
     samples: int,
     finalists: int,
 ) -> Found:
-    """Read the data and `sweep` in this process; meant for a Ray worker, so that the driver holds no data."""
+    """Read the data and `sweep` in this process; meant for a Ray worker, so that the driver holds
+    no data.
+    """
     dataset = read(config.data)
     source = InteractionMatrices(
         dataset, make_split(dataset.interactions, config.data, config.llm.tune.holdout)

@@ -20,7 +20,8 @@ from raypipe.papers.llama4rec.prompt_requests import (
 from raypipe.schema import RATING
 from raypipe.seeding import generator
 
-#: interactions before the target that a tuning row needs (L29: low-quality instructions are dropped)
+#: interactions before the target that a tuning row needs (L29: low-quality instructions are
+#: dropped)
 SHORTEST_HISTORY = 3
 
 
@@ -30,8 +31,10 @@ def rerank_tuning_requests(
     """Listwise requests of the held rows, for tuning.
 
     Args:
-        ranked: lists that are deeper than k'; the target is made sure to be a candidate, see `_tuning_candidates`.
-        limit: at most so many requests: those with the target in the top k' first, otherwise at random.
+        ranked: lists that are deeper than k'; the target is made sure to be a candidate, see
+            `_tuning_candidates`.
+        limit: at most so many requests: those with the target in the top k' first, otherwise at
+            random.
     """
     rng = generator(builder.seed, "listwise", task, "held")
     requests: list[PromptRequest] = []
@@ -55,7 +58,8 @@ def rerank_tuning_requests(
 def rating_tuning_requests(
     builder: RequestBuilder, predictions: pd.DataFrame | None, limit: int
 ) -> pd.DataFrame:
-    """Requests of the rating task for tuning: held rows that are not hidden, at most `limit` at random.
+    """Requests of the rating task for tuning: held rows that are not hidden, at most `limit` at
+    random.
 
     Half of them get no hint, because pointwise re-ranking of top-k lists has none.
     """
@@ -83,7 +87,9 @@ def rating_tuning_requests(
 def augmentation_tuning_requests(
     held: pd.DataFrame, n_items: int, draw: Draw, limit: int, seed: int
 ) -> pd.DataFrame:
-    """Tuning rows for P_1 and P_2 (LO16: a prompt that is used should be trained): the held item against random ones."""
+    """Tuning rows for P_1 and P_2 (LO16: a prompt that is used should be trained): the held item
+    against random ones.
+    """
     rng = generator(seed, "instructions", draw.template)
     chosen = held.iloc[np.sort(rng.permutation(len(held))[:limit])]
     requests = []
@@ -108,8 +114,9 @@ def _tuning_candidates(
 ) -> np.ndarray | None:
     """Candidates of a tuning row, in the backbone's order.
 
-    Where the target is among the top k', these are the candidates, as at inference. Where it stands deeper, it and
-    k' - 1 random others of the deeper list: then the hint is honest but uninformed. Where it is not in the list at
+    Where the target is among the top k', these are the candidates, as at inference. Where it stands
+    deeper, it and k' - 1 random others of the deeper list: then the hint is honest but uninformed.
+    Where it is not in the list at
     all the row is left out: a target that no hint supports would teach the LLM to ignore the hint.
     """
     places = np.flatnonzero(items == target)

@@ -20,7 +20,8 @@ class Case:
         scope: "all" users, or those on whom listwise and pointwise are "compared".
         ell: [U] long-tail coefficients (eq. 4); `ell_range` over all training users.
         llm, backbone_output: [U, K] utilities of the candidates, or [U] ratings.
-        target: [U] place of the true item among the candidates (1 = first, 0 = not there), or the true rating.
+        target: [U] place of the true item among the candidates (1 = first, 0 = not there), or the
+            true rating.
     """
 
     task: str

@@ -1,7 +1,7 @@
 """The variants that are compared (L38, L44), and what each is made of.
 
-A wave is one set of re-ranking prompts and their answers. `base` needs none; `wo_aa` mixes the answers of `llama4rec` with one
-weight for all users (L26).
+A wave is one set of re-ranking prompts and their answers. `base` needs none; `wo_aa` mixes the
+answers of `llama4rec` with one weight for all users (L26).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ class Wave(NamedTuple):
     """Where a variant's prompts and answers come from.
 
     Attributes:
-        llm: `augmented` was tuned on prompts with the similar user and the conventional prediction and reads such prompts,
-            `plain` on prompts without (L17).
-        models: the conventional models, as stages are called: `base`, or fitted on data that the LLM augmented.
-        mixed: whether answers are mixed with the conventional ones (eq. 6); else the LLM alone decides.
+        llm: `augmented` was tuned on prompts with the similar user and the conventional prediction
+            and reads such prompts, `plain` on prompts without (L17).
+        models: the conventional models, as stages are called: `base`, or fitted on data that the
+            LLM augmented.
+        mixed: whether answers are mixed with the conventional ones (eq. 6); else the LLM alone
+            decides.
     """
 
     llm: str
@@ -31,11 +33,14 @@ class Wave(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """What tells the plain LLM's data augmentation from that of the other in the names of stages."""
+        """What tells the plain LLM's data augmentation from that of the other in the names of
+        stages.
+        """
         return "_plain" if self.llm == "plain" else ""
 
 
-#: without prompt augmentation there is no LLM that was tuned with it, so `wo_pa` augments data with the plain one, too
+#: without prompt augmentation there is no LLM that was tuned with it, so `wo_pa` augments data with
+#: the plain one, too
 WAVES = {
     "ift": Wave("plain", "base", mixed=False),
     "wo_da": Wave("augmented", "base", mixed=True),

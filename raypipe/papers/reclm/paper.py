@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RecLM(contract.Paper):
-    """An LLM writes profiles of users and items; recommenders that read them rank cold-start items."""
+    """An LLM writes profiles, from which recommenders rank cold-start items."""
 
     name = "reclm"
     title = "RecLM: an LLM writes profiles, from which recommenders rank cold-start items"

@@ -1,6 +1,8 @@
-"""P_3, attributes by in-context examples (L10, LO19): worked examples, then the item whose value is asked for.
+"""P_3, attributes by in-context examples (L10, LO19): worked examples, then the item whose value is
+asked for.
 
-One categorical value is asked for, among the known values and "unknown"; the answer is written under that constraint.
+One categorical value is asked for, among the known values and "unknown"; the answer is written
+under that constraint.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The judge of generated attributes (Figure 8, L49): is the value right? The truth is told where it is known."""
+"""The judge of generated attributes (Figure 8, L49): is the value right? The truth is told where it
+is known.
+"""
 
 from __future__ import annotations
 

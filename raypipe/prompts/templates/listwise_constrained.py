@@ -1,7 +1,8 @@
-"""Listwise re-ranking in writing, as the paper has it (L16 to L18): the prompt of listwise_logprobs.py, and an answer that names candidates
-one after the other, best first.
+"""Listwise re-ranking in writing, as the paper has it (L16 to L18): the prompt of
+listwise_logprobs.py, and an answer that names candidates one after the other, best first.
 
-The answer is under a grammar, so that nothing but a candidate can be named, though one may be named again: its first place counts,
+The answer is under a grammar, so that nothing but a candidate can be named, though one may be named
+    again: its first place counts,
 and those that are not named follow in the conventional order (LO23).
 """
 
@@ -30,7 +31,9 @@ _SPECIAL = re.compile(r"([\\.^$*+?{}\[\]|()])")
 def render(
     words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
 ) -> Rendered:
-    """A prompt that asks for the best of `titles` in order, under the grammar of `pattern`; payload: their item ids."""
+    """A prompt that asks for the best of `titles` in order, under the grammar of `pattern`;
+    payload: their item ids.
+    """
     candidates = choices(titles, style)
     places = min(PLACES, len(titles))
     asked = f"{places} of the candidates" if candidates.text else f"{places} {words.nouns}"
@@ -46,7 +49,9 @@ def render(
 
 
 def named(answer: str, options: Sequence[str]) -> list[str]:
-    """The options that an answer names in its order, repeated ones as often; an end that was cut off names none."""
+    """The options that an answer names in its order, repeated ones as often; an end that was cut
+    off names none.
+    """
     known = sorted({option.strip() for option in options}, key=len, reverse=True)
     one = re.compile(rf"\s*({'|'.join(map(re.escape, known))})\s*(?:,|$)")
     found, at = [], 0

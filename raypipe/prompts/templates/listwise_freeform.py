@@ -1,5 +1,5 @@
-"""Listwise re-ranking in writing, for a model whose probabilities cannot be read: the prompt of listwise_logprobs.py by letter, and an
-answer that names all letters, best first (Figure 7).
+"""Listwise re-ranking in writing, for a model whose probabilities cannot be read: the prompt of
+listwise_logprobs.py by letter, and an answer that names all letters, best first (Figure 7).
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def parse(
 ) -> list[tuple[str, float]] | Rejected:
     """Item ids with minus their position, best first.
 
-    Rejected: no_answer; not_an_option, a letter that no candidate has; repeated; left_out, where candidates are not named.
+    Rejected: no_answer; not_an_option, a letter that no candidate has; repeated; left_out, where
+        candidates are not named.
     """
     lines = LINE.findall(completion.answer)
     if not lines:

@@ -1,10 +1,12 @@
 """Listwise re-ranking (L16 to L18, Figure 3): rank the candidates from the user's history.
 
-The parts of the paper's prompt in another order: what the recommender offers comes first and the history last, so that the most
-recent items stand next to the question. Where an engine can answer by nothing but a candidate's title, the candidates are not
-named: to the embedded LLM a list of them between the user's history and the question is so much noise. The ranking is read from
-the probabilities of the first answer token, as in FIRST (Reddy et al., EMNLP 2024): one step ranks all candidates, and no title
-can be left out, repeated or invented (LO23).
+The parts of the paper's prompt in another order: what the recommender offers comes first and the
+history last, so that the most recent items stand next to the question. Where an engine can answer
+by nothing but a candidate's title, the candidates are not
+named: to the embedded LLM a list of them between the user's history and the question is so much
+    noise. The ranking is read from
+the probabilities of the first answer token, as in FIRST (Reddy et al., EMNLP 2024): one step ranks
+all candidates, and no title can be left out, repeated or invented (LO23).
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def render(
 def parse(
     completion: Completion, options: Sequence[str], payload: Sequence[str]
 ) -> list[tuple[str, float]] | Rejected:
-    """Item ids with their log-probability, best first; equal ones keep the order of the candidates."""
+    """Item ids with their log-probability, best first; ties keep the order of the candidates."""
     values = log_probabilities(completion, options)
     if isinstance(values, Rejected):
         return values

@@ -1,4 +1,6 @@
-"""P_2, pick one of t (L8): which un-interacted item of the list would the user most probably prefer?"""
+"""P_2, pick one of t (L8): which un-interacted item of the list would the user most probably
+prefer?
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Rating prediction, and pointwise re-ranking (L16, L22, L25): predict the user's rating of one target.
+"""Rating prediction, and pointwise re-ranking (L16, L22, L25): predict the user's rating of one
+target.
 
-The answer is the mean of the rating levels under the model's probabilities, which is the prediction of least squared error;
-the target stands last, so that the prompts of one user share their beginning.
+The answer is the mean of the rating levels under the model's probabilities, which is the prediction
+of least squared error; the target stands last, so that the prompts of one user share their
+beginning.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def levels_of(low: float, high: float) -> tuple[int, ...]:
 
 
 def render(words: Words, person: Person, target: str, levels: Sequence[int]) -> Rendered:
-    """A prompt for the rating of `target` on the scale `levels`; two-digit scales are answered by letter."""
+    """A prompt for the rating of `target` on the scale `levels`; two-digit scales are answered by
+    letter.
+    """
     digits = all(0 <= level <= 9 for level in levels)
     answers = [str(level) for level in levels] if digits else list(LABELS[: len(levels)])
     parts = []

@@ -1,4 +1,6 @@
-"""Sample prompts and answers of the LLM for the report: data augmentation, and the users whom mixing moved most."""
+"""Sample prompts and answers of the LLM for the report: data augmentation, and the users whom
+mixing moved most.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,11 @@ def samples(
     chosen: Sequence[Choice],
     each: int = 2,
 ) -> list[dict[str, Any]]:
-    """Some prompts of each template of data augmentation, and of each backbone's re-ranking or rating.
+    """Some prompts of each template of data augmentation, and of each backbone's re-ranking or
+    rating.
 
-    Of re-ranking they are about the test users of the first seed whose target the mixing moved most up and most down,
-    of rating about those whose error it made smaller and larger.
+    Of re-ranking they are about the test users of the first seed whose target the mixing moved most
+    up and most down, of rating about those whose error it made smaller and larger.
 
     Args:
         artifact: name of a stage -> its output.
@@ -56,8 +59,9 @@ def samples(
         each: prompts of a template of data augmentation.
 
     Returns:
-        for each its id, `about` (why it is shown), prompt, options (text, and log-probability or None) best first, the
-        columns of a table of the candidates in final order, and its lines (first: whether it is the target).
+        for each its id, `about` (why it is shown), prompt, options (text, and log-probability or
+        None) best first, the columns of a table of the candidates in final order, and its lines
+        (first: whether it is the target).
     """
     augmentation = _read_wave(artifact, "augment")
     shown = []
