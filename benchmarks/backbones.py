@@ -277,7 +277,7 @@ def main() -> None:
     p.add_argument(
         "--rows",
         default="",
-        help="synthetic logs of so many rows, comma-separated, in place of --data",
+        help="synthetic logs of so many rows, comma-separated, instead of --data",
     )
     p.add_argument("--backbones", default="", help="comma-separated; all where empty")
     p.add_argument(

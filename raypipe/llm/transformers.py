@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from raypipe import extras
 from raypipe.llm.config import EngineConfig
@@ -42,6 +43,7 @@ class Scorer:
     def __init__(self, model: str) -> None:
         self.source = model
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        transformers_logging.disable_progress_bar()  # a small LLM loads at once
         loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
         self.model = loaded.to(self.device).eval()
         self.context = int(self.model.config.max_position_embeddings)
