@@ -298,7 +298,7 @@ def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(
         {"url": endpoint.url, "model": "other", "requests_per_minute": 6000, "dollars_in": 100_000}
     )
     llm = undisturbed[0] / "bundle" / "llm"
-    own = ("llm.embedded", "llm.tune.zero_stage", "llm.tune.workers")
+    own = ("llm.embedded", "llm.tune.zero_stage", "llm.tune.workers", "variants")
     settings = [part for s in SETTINGS if not s.startswith(own) for part in ("--set", s)]
     done = run_job(
         tmp_path,
@@ -333,8 +333,8 @@ def test_a_given_llm_folder_the_transformers_engine_every_variant_and_a_rival(
         pd.read_parquet(f)
         for f in (tmp_path / "run" / "stages").glob("prompts.llama4rec-*/prompts/*.parquet")
     )
-    listwise = prompts[prompts["template"] == "listwise"].iloc[0]
-    assert {p.split("/")[0] for p in prompts["prompt_id"]} == {"0", "1"}
+    listwise = prompts[prompts["template"] == "listwise_logprobs"].iloc[0]
+    assert set(prompts["seed"]) == {0, 1}
     (ours, alone), asked = report["rival"]["lines"], report["rival"]["rows"]
     assert 1 <= asked <= 5 and report["rival"]["dollars"] == pytest.approx(asked)
     assert all(
