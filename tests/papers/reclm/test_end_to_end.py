@@ -46,7 +46,8 @@ FORM = ProfileForm(2, 12).pattern
 
 
 def command(out, more=()):
-    options = [part for s in (*SETTINGS, *more) for part in ("--set", s)]
+    settings = {s.partition("=")[0]: s for s in (*SETTINGS, *more)}  # one value for each
+    options = [part for s in settings.values() for part in ("--set", s)]
     return [sys.executable, str(ROOT / "jobs" / "reclm_pipeline.py"), "--out", str(out), *options]
 
 
