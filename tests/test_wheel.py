@@ -142,7 +142,7 @@ def test_the_snippet_of_the_readme_runs_as_printed(python, tmp_path):
     """A run from frames to recommendations, in an empty folder, with the transformers engine."""
     (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert len(snippet.splitlines()) <= 10
-    options = validate(toy.Options, {"users": 40, "items": 48, "mean_length": 8}, "this test")
+    options = validate(toy.Options, {"users": 40, "items": 60, "mean_length": 8}, "this test")
     raw = toy.read(None, options)
     raw.interactions.to_pandas().to_csv(tmp_path / "interactions.csv", index=False)
     raw.items.to_pandas().to_csv(tmp_path / "items.csv", index=False)
