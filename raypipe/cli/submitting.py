@@ -138,11 +138,22 @@ async def follow(client: object, job: str) -> None:
 def environment(remote: bool) -> dict[str, Any]:
     """How a job finds the package: uploaded to another cluster, or where it is on this machine."""
     if not remote:
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        return {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}
+        return {}
     if (ROOT / "pyproject.toml").is_file():
         return {"working_dir": str(ROOT), "excludes": EXCLUDED}
     return {"py_modules": [str(ROOT / "raypipe")]}
+
+
+def entrypoint(words: Sequence[str], remote: bool) -> str:
+    """The command line of the job.
+
+    On this machine it names the package's folder itself: a PYTHONPATH of the job's runtime
+    environment would clash with that of the run, and Ray refuses to merge the two.
+    """
+    if remote:
+        return shlex.join(["python", "-m", "raypipe", *words])
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return shlex.join(["env", f"PYTHONPATH={path}", sys.executable, "-m", "raypipe", *words])
 
 
 def submit_and_follow(words: Sequence[str]) -> int:
@@ -161,11 +172,10 @@ def submit_and_follow(words: Sequence[str]) -> int:
 
     # it announces that a log has ended
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    python = "python" if remote else sys.executable
-    entrypoint = shlex.join([python, "-m", "raypipe", *words])
+    command = entrypoint(words, bool(remote))
     patience = 0 if remote else PATIENCE
     try:
-        client, job = submit(remote or LOCAL, entrypoint, environment(bool(remote)), patience)
+        client, job = submit(remote or LOCAL, command, environment(bool(remote)), patience)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         hint = "" if remote else "; `make stop` ends all of Ray on this machine, then try again"
         print(f"{remote or LOCAL} took no job: {error}{hint}", file=sys.stderr)

@@ -99,8 +99,11 @@ def test_what_the_run_would_refuse_is_refused_before_it_is_submitted(
 
 
 def test_the_package_is_found_by_the_job(monkeypatch, tmp_path):
-    here = environment(remote=False)["env_vars"]["PYTHONPATH"]
-    assert here.split(":")[0] == str(submitting.ROOT)
+    assert environment(remote=False) == {}, "the run sets the workers' PYTHONPATH itself"
+    here = submitting.entrypoint(["run", "llama4rec"], remote=False).split()
+    assert here[0] == "env" and here[1].split("=")[1].split(":")[0] == str(submitting.ROOT)
+    away = submitting.entrypoint(["run", "llama4rec"], remote=True)
+    assert away == "python -m raypipe run llama4rec"
     upload = environment(remote=True)
     assert upload["working_dir"] == str(submitting.ROOT) and ".venv" in upload["excludes"]
     monkeypatch.setattr(submitting, "ROOT", tmp_path)
