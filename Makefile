@@ -11,6 +11,9 @@ DATA_DIR ?=
 ARGS ?=
 OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
+# on all cores; the tests of a module share what its fixtures made
+QUICK_TESTS = $(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadscope
+
 export RAY_AUTH_MODE ?= token
 
 .PHONY: help setup pipeline serve test fast lint docs stop clean
@@ -44,12 +47,12 @@ serve: setup ## open the newest bundle on http://127.0.0.1:8000 (or RAYPIPE_BUND
 	@$(BIN)/python -m raypipe serve
 
 test: setup lint ## all checks: lint, types, every test, coverage of each room
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=json:.coverage.json
+	$(QUICK_TESTS) --cov --cov-report=json:.coverage.json
 	$(BIN)/python tests/support/room_coverage.py .coverage.json
 	$(BIN)/python -m pytest -m slow
 
 fast: setup ## the quick tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(QUICK_TESTS)
 
 lint: setup ## ruff, mypy and the figures of style
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ import psutil
 
 import raypipe
 from raypipe.cli.exit_codes import DONE, FAILED, INTERRUPTED, REFUSED, RESUME
-from raypipe.cluster.session import listens
+from raypipe.cluster.session import KEEP_IDLE_WORKERS, listens
 from raypipe.errors import ConfigError
 
 LOCAL = "http://127.0.0.1:8265"
@@ -47,7 +47,8 @@ def head_answers() -> bool:
 def _ray(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command of Ray, whose output is kept from the screen."""
     ray = Path(sys.executable).with_name("ray")
-    return subprocess.run([str(ray), *arguments], capture_output=True, text=True)
+    env = {**KEEP_IDLE_WORKERS, **os.environ}
+    return subprocess.run([str(ray), *arguments], capture_output=True, text=True, env=env)
 
 
 def make_token() -> None:

@@ -29,6 +29,16 @@ QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "RAY_TRAIN_V2_ENABLED": "1",
+    # seconds between two looks at the workers of a training; a training ends at such a look
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+
+#: For a head that starts here. An idle worker has its imports done, and the next task that it takes
+#: starts at once; by default Ray ends it after a second if there are as many workers as CPUs, and
+#: the actors of a training count.
+KEEP_IDLE_WORKERS = {
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    "RAY_num_workers_soft_limit": str((os.cpu_count() or 1) + 6),
 }
 
 
@@ -133,6 +143,8 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
     os.environ.update(QUIET)
     # Ray's C++ core would write its hints to the terminal
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in KEEP_IDLE_WORKERS.items():
+        os.environ.setdefault(name, value)
     head = address()
     try:
         ray.init(

@@ -88,7 +88,8 @@ class Runner:
         store: where artifacts live.
         submit: runs `perform` for stages whose place is "worker".
         train: `train(jobs, total)` performs the jobs of stages whose place is "trainer", in
-            parallel; the longest come first. `total`: such stages of the whole run.
+            parallel, each after those of its inputs that are among them. The longest come first.
+            `total`: such stages of the whole run.
         say: prints a line.
     """
 
@@ -178,17 +179,18 @@ class Runner:
     def _runnable(
         self, stage: Stage, chosen: set[str], manifests: Mapping[str, dict[str, Any]]
     ) -> list[Stage]:
-        """A missing stage; with a trainer, all trainers whose inputs exist."""
+        """A missing stage; with a trainer, all trainers whose other inputs exist."""
         if stage.name in manifests:
             return []
         runnable = [stage]
         if stage.place != "trainer":
             return runnable
+        made = {*manifests, stage.name}
         for later in self.stages[self.stages.index(stage) + 1 :]:
             is_missing = later.name in chosen and later.name not in manifests
-            is_ready = set(later.inputs.values()) <= set(manifests)
-            if later.place == "trainer" and is_missing and is_ready:
+            if later.place == "trainer" and is_missing and made.issuperset(later.inputs.values()):
                 runnable.append(later)
+                made.add(later.name)
         return runnable
 
     def _perform(
@@ -199,7 +201,7 @@ class Runner:
             self.say(f"{self._label(stage)} ...")
         if stages and stages[0].place == "trainer":
             started = time.monotonic()
-            order = remaining.longest_first(stages, self._seconds(manifests))
+            order = _inputs_first(remaining.longest_first(stages, self._seconds(manifests)))
             total = sum(stage.place == "trainer" for stage in self.stages)
             self.train([self._job(stage) for stage in order], total)
             clock.passed += time.monotonic() - started
@@ -245,6 +247,17 @@ class Runner:
 
     def _label(self, stage: Stage) -> str:
         return f"[{self.stages.index(stage) + 1:2d}/{len(self.stages)}] {stage.name}"
+
+
+def _inputs_first(stages: Sequence[Stage]) -> list[Stage]:
+    """The same stages, each after those of its inputs that are among them."""
+    left, order = list(stages), list[Stage]()
+    while left:
+        names = {stage.name for stage in left}
+        ready = next(stage for stage in left if names.isdisjoint(stage.inputs.values()))
+        left.remove(ready)
+        order.append(ready)
+    return order
 
 
 @dataclass

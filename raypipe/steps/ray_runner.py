@@ -15,7 +15,7 @@ from raypipe.pipeline.store import Store
 
 
 def runner(stages: Sequence[Stage], store: Store, say: Callable[[str], None]) -> Runner:
-    """A runner that performs stages in Ray workers, and trains ready ones in parallel."""
+    """A runner that performs stages in Ray workers, and trains them in parallel."""
     return Runner(stages, store, functools.partial(session.in_worker, perform), _train, say)
 
 
@@ -24,5 +24,9 @@ def _train(jobs: Sequence[Job], total: int) -> None:
     scratch = f"{store.uri}/scratch/trainers-{key[:12]}"
     # left by an interrupted run; the trainings keep their checkpoints elsewhere
     store.remove(scratch)
-    side_by_side.run(perform_missing, jobs, total, scratch)
+    number_of = {stage.name: number for number, (_, stage, _, _) in enumerate(jobs)}
+    after = []
+    for _, stage, _, _ in jobs:
+        after.append([number_of[name] for name in stage.inputs.values() if name in number_of])
+    side_by_side.run(perform_missing, jobs, after, total, scratch)
     store.remove(scratch)

@@ -111,7 +111,7 @@ def test_an_unwritable_output_is_refused_at_the_start():
         Store("/proc/raypipe").check_writable()
 
 
-def test_trainers_that_are_ready_run_side_by_side(tmp_path):
+def test_trainers_that_need_nothing_else_run_side_by_side(tmp_path):
     groups, lines = [], []
 
     def train(jobs, of):
@@ -119,7 +119,7 @@ def test_trainers_that_are_ready_run_side_by_side(tmp_path):
         for job in jobs:
             perform_missing(*job)
 
-    bodies = {name: Body() for name in ("data", "base/a", "answers", "late/b")}
+    bodies = {name: Body() for name in ("data", "base/a", "answers", "again/b", "late/b")}
     bodies["base/b"] = Body(
         seconds=0.5
     )  # so that late/b, which is like it, is expected to take longest
@@ -130,22 +130,45 @@ def test_trainers_that_are_ready_run_side_by_side(tmp_path):
         Stage("answers", bodies["answers"], {"a": "data"}),
         Stage("late/a", late, {"a": "answers"}, place="trainer"),
         Stage("base/b", bodies["base/b"], {"a": "data"}, place="trainer"),
-        Stage("late/b", bodies["late/b"], {"a": "base/b"}, place="trainer"),
+        Stage("again/b", bodies["again/b"], {"a": "base/b"}, place="trainer"),
+        Stage("late/b", bodies["late/b"], {"a": "answers"}, place="trainer"),
     ]
     runner = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append)
     with pytest.raises(RuntimeError, match="cut off"):
         runner.run()
-    assert groups == [(["base/a", "base/b"], 4), (["late/b", "late/a"], 4)]
-    assert lines.count("[ 5/6] base/b ...") == 1
+    assert groups == [(["base/a", "base/b", "again/b"], 5), (["late/b", "late/a"], 5)]
+    assert lines.count("[ 5/7] base/b ...") == 1
     late.fail = False
     record = Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run()
     assert (
-        groups[2:] == [(["late/a"], 4)]
-        and [d.cached for d in record] == [True] * 3 + [False] + [True] * 2
+        groups[2:] == [(["late/a"], 5)]
+        and [d.cached for d in record] == [True] * 3 + [False] + [True] * 3
     )
-    assert [b.calls for b in bodies.values()] == [1] * 5, "what a group had finished is kept"
+    assert [b.calls for b in bodies.values()] == [1] * 6, "what a group had finished is kept"
     Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run(only="base/a")
-    assert groups[3:] == [(["base/a"], 4)] and bodies["base/a"].calls == 2
+    assert groups[3:] == [(["base/a"], 5)] and bodies["base/a"].calls == 2
+
+
+def test_a_training_comes_after_the_one_that_it_needs(tmp_path):
+    groups = []
+
+    def train(jobs, of):
+        groups.append([stage.name for _, stage, _, _ in jobs])
+        for job in jobs:
+            perform_missing(*job)
+
+    stages = [
+        Stage("short", Body(), place="trainer"),
+        Stage("needed", Body(), place="trainer"),
+        Stage("seed1/long", Body(seconds=0.5), {"a": "needed"}, place="trainer"),
+    ]
+    Runner(stages, Store(str(tmp_path)), train=train, say=lambda line: None).run()
+    stages += [
+        Stage("other", Body(), place="trainer"),
+        Stage("seed2/long", Body(), {"a": "other"}, place="trainer"),
+    ]
+    Runner(stages, Store(str(tmp_path)), train=train, say=lambda line: None).run()
+    assert groups == [["short", "needed", "seed1/long"], ["other", "seed2/long"]]
 
 
 def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,22 +72,24 @@ def kill_when(out, log, ready, what, command, sent=signal.SIGKILL):
 
 
 @contextmanager
-def serving(bundle, log):
-    """A client of `serve run serve_app:app` with a bundle."""
-    env = {**environment(), "RAYPIPE_BUNDLE": str(bundle)}
-    serve = Path(sys.executable).with_name("serve")
+def serving(command, port, bundle, log):
+    """A client of a server of a bundle.
+
+    Args:
+        command: starts the server; RAYPIPE_BUNDLE names the bundle.
+    """
     with open(log, "w") as stream:
         process = subprocess.Popen(
-            [str(serve), "run", "serve_app:app"],
+            command,
             cwd=ROOT,
-            env=env,
+            env={**environment(), "RAYPIPE_BUNDLE": str(bundle)},
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        client = httpx.Client(base_url="http://127.0.0.1:8000", timeout=60)
-        for _ in range(120):
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        for _ in range(180):
             assert process.poll() is None, log.read_text()[-4000:]
             try:
                 if client.get("/healthz").status_code == 200:

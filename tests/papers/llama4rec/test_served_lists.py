@@ -1,5 +1,6 @@
 """A served list is the list that was measured: for every test user, task and variant of a small run."""
 
+import json
 import sys
 
 import numpy as np
@@ -54,6 +55,22 @@ def recommender(run, variant, folder):
     _, config, artifact = run
     write_bundle(folder, config, variant, artifact)
     return Recommender(folder)
+
+
+def test_the_report_has_every_variant(run):
+    report = json.loads((run[0] / "report.json").read_text())
+    assert list(dict.fromkeys(row["variant"] for row in report["results"])) == list(VARIANTS)
+
+
+def test_without_adaptive_aggregation_all_users_have_one_weight(run):
+    for task, backbone in (("direct", "light_gcn"), ("sequential", "sasrec")):
+        weights = {}
+        for variant in ("wo_aa", "wo_da"):
+            file = run[0] / "predictions" / f"{task}.{backbone}.{variant}.parquet"
+            weights[variant] = pd.read_parquet(file)["alpha"].nunique()
+        assert weights["wo_aa"] == 1 < weights["wo_da"], (
+            "otherwise the weight depends on the length of the history"
+        )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -17,6 +17,7 @@ from raypipe.errors import UnknownError
 from raypipe.prompts.profiles import ProfileForm
 from tests.support.jobs import finish, kill_when, serving
 from tests.support.paths import ROOT
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.slow
 SETTINGS_OF_TEST = ("full-shot", "zero-shot")
@@ -237,7 +238,9 @@ def test_the_endpoint_answers_new_users_and_new_items_over_http(run):
         "text": "genre: Horror",
         "features": ["Horror", "2020s"],
     }
-    with serving(out / "bundle", out.parent / "serve.log") as client:
+    port = free_port()
+    raypipe_serve = [sys.executable, "-m", "raypipe", "serve", "--port", str(port)]
+    with serving(raypipe_serve, port, out / "bundle", out.parent / "serve.log") as client:
         got = client.post(
             "/recommend", json={"history": ["m0000", "m0001"], "k": 59, "new_items": [new]}
         ).json()
