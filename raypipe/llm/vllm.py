@@ -5,7 +5,7 @@ which costs one generated token. In mode "choose" a structured output restricts 
 options, in mode "form" to the regular expression.
 
 An actor holds vLLM's engine directly. ray.data.llm passes each row through more stages and an
-asynchronous front end, which halves the speed of a small LLM (docs/results.md).
+asynchronous front end, which halves the speed of a small LLM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pages of docs/results/: dated experiments, written from report.json."""
+"""Pages of docs/experiments/: dated experiments, written from report.json."""
 
 from __future__ import annotations
 

@@ -8,8 +8,6 @@ import pytest
 
 from tests.support.paths import ROOT
 
-pytest.importorskip("raypipe.cli.main")
-
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:bash|sh|console|shell)\n(.*?)^ *```", re.M | re.S)
 MAKEFILE = (ROOT / "Makefile").read_text()
