@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -29,26 +29,7 @@ from raypipe.reports import environment, run_folder
 INTERNAL = ["held", "hidden", "part"]
 
 
-class Run(NamedTuple):
-    """A finished run: what publishing reads."""
-
-    config: Llama4RecConfig
-    store: Store
-    record: list[Done]
-    began: float
-    machine: dict[str, Any]
-
-    @property
-    def by_name(self) -> dict[str, Done]:
-        return {done.name: done for done in self.record}
-
-    def artifact(self, stage: str) -> Path:
-        """Local folder with the output of a stage."""
-        return self.store.local(stage, self.by_name[stage].key)
-
-    def read(self, stage: str, file: str) -> Any:
-        """A JSON file from the output of a stage."""
-        return json.loads((self.artifact(stage) / file).read_text())
+Run = run_folder.FinishedRun[Llama4RecConfig]
 
 
 def publish(

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from raypipe.cluster import session
 from raypipe.papers.reclm.config import FOLDERS, ReclmConfig
@@ -24,22 +23,7 @@ from raypipe.reports import environment, run_folder
 SCHEMA = "raypipe-reclm/1"
 
 
-class Run(NamedTuple):
-    """A finished run: what publishing reads."""
-
-    config: ReclmConfig
-    store: Store
-    record: list[Done]
-    began: float
-    machine: dict[str, Any]
-
-    @property
-    def by_name(self) -> dict[str, Done]:
-        return {done.name: done for done in self.record}
-
-    def artifact(self, stage: str) -> Path:
-        """Local folder with the output of a stage."""
-        return self.store.local(stage, self.by_name[stage].key)
+Run = run_folder.FinishedRun[ReclmConfig]
 
 
 def publish(config: ReclmConfig, store: Store, record: Sequence[Done], began: float) -> str:
@@ -75,7 +59,7 @@ def _publish(run: Run) -> tuple[str, str]:
 def _report(run: Run) -> dict[str, Any]:
     """report.json."""
     config, by_name = run.config, run.by_name
-    measured = json.loads((run.artifact("evaluate") / "metrics.json").read_text())
+    measured = run.read("evaluate", "metrics.json")
     titles = by_name["evaluate"].facts["titles"]
     data = by_name["data"].facts
     settings = config.model_dump(mode="json", exclude=FOLDERS)
