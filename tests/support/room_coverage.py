@@ -18,12 +18,11 @@ LEAST = 85.0
 #: rooms that the quick tests cover less so far, and their limits: raise them, never lower them
 SHORT = {
     "cli": 82.0,
-    "cluster": 54.0,
+    "cluster": 55.0,
     "llm": 76.0,
-    "papers": 73.0,
-    "reports": 78.0,
+    "papers": 74.0,
     "serving": 62.0,
-    "steps": 72.0,
+    "steps": 74.0,
     "tuning": 67.0,
 }
 
