@@ -35,11 +35,20 @@ QUIET = {
 
 #: For a head that starts here. An idle worker has its imports done, and the next task that it takes
 #: starts at once; by default Ray ends it after a second if there are as many workers as CPUs, and
-#: the actors of a training count.
+#: all actors count, also those of a waiting group of trainers.
 KEEP_IDLE_WORKERS = {
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
-    "RAY_num_workers_soft_limit": str((os.cpu_count() or 1) + 6),
+    "RAY_num_workers_soft_limit": str((os.cpu_count() or 1) + 12),
 }
+
+
+#: what to do before disconnecting
+_at_end: list[Callable[[], None]] = []
+
+
+def at_end(callback: Callable[[], None]) -> None:
+    """Call a function before each disconnection."""
+    _at_end.append(callback)
 
 
 class Board:
@@ -189,6 +198,9 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
     try:
         yield
     finally:
+        for callback in _at_end:
+            with suppress(Exception):  # the cluster may be lost
+                callback()
         stop.set()
         thread.join(timeout=5)
         ray.shutdown()

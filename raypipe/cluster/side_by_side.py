@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import ray
-import torch
 from ray.train.collective import broadcast_from_rank_zero
 
 from raypipe.cluster import session, train
@@ -51,25 +50,25 @@ def run(
     jobs: Sequence[tuple[Any, ...]],
     after: Sequence[Collection[int]],
     total: int,
-    scratch: str,
+    storage: str,
 ) -> None:
     """Call `function(*job)` for each job in Ray Train workers: at most one per GPU or CPU.
 
-    All jobs together cost one start of processes. A worker that finishes a job takes the next one,
-    so list the longest jobs first: then all workers end at about the same time.
+    All jobs together cost at most one start of processes. A worker that finishes a job takes the
+    next one, so list the longest jobs first: then all workers end at about the same time.
 
     Args:
         function: gets a job again if a worker is lost, and must notice that it is done.
         after: see `Assignments`.
         total: jobs of the whole run. It decides the threads of each worker, so that the rest of an
             interrupted run rounds in the same way.
+        storage: folder or URI in which Ray Train may write.
     """
     planned = train.workers(min(total, session.capacity()), 1)
     workers = planned._replace(number=min(len(jobs), planned.number))
     assignments: Any = ray.remote(num_cpus=0)(Assignments).remote(after)
 
-    def body(settings: dict[str, Any]) -> None:
-        torch.set_num_threads(int(workers.cpus))
+    def body() -> None:
         # if one worker is lost, all start again, as a new group to which nothing was handed out
         group = broadcast_from_rank_zero(uuid.uuid4().hex)
         while (number := ray.get(assignments.take.remote(group))) is not None:
@@ -79,4 +78,4 @@ def run(
             function(*jobs[number])
             ray.get(assignments.finish.remote(group, number))
 
-    train.on_workers(body, {}, scratch, workers)
+    train.on_workers(body, workers, storage, more_may_help=True)

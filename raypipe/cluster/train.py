@@ -6,41 +6,26 @@ folder: after the loss of a worker, the driver or the cluster, it continues from
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import functools
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from ray.train import (
-    Checkpoint,
-    CheckpointConfig,
-    FailureConfig,
-    RunConfig,
-    ScalingConfig,
-    UserCallback,
-)
-from ray.train.torch import TorchConfig, TorchTrainer
+import ray
+from pyarrow import fs
 
 from raypipe.cluster import session
-from raypipe.cluster.training_session import FINAL, Session
+from raypipe.cluster.ray_data import resolve
+from raypipe.cluster.training_session import FINAL, CheckpointFolder, Session
+from raypipe.cluster.worker_group import WorkerGroup, Workers
 from raypipe.errors import ConfigError
 
-
-class Workers(NamedTuple):
-    """The workers of a training.
-
-    Args:
-        number: how many.
-        cpus: CPUs of each.
-        gpu: each has a GPU.
-    """
-
-    number: int
-    cpus: float
-    gpu: bool
+#: what the names of the folders begin with in which Ray Train writes
+STORAGE = "workers-"
+#: the groups of workers that wait for the next training
+_groups: list[WorkerGroup] = []
 
 
 def workers(count: int | None, on_cpu: int, setting: str = "llm.tune.workers") -> Workers:
@@ -69,7 +54,7 @@ def run(
     scratch: str,
     workers: Workers,
     every_seconds: float = 15.0,
-) -> Checkpoint:
+) -> AbstractContextManager[Path]:
     """Run `loop(session, config)` on Ray Train.
 
     An interrupted run with the same `scratch` continues from its last checkpoint.
@@ -78,80 +63,92 @@ def run(
         every_seconds: least time between two checkpoints.
 
     Returns:
-        The checkpoint whose folder FINAL holds the result; see `final`.
+        A context with a local folder that holds the result.
     """
-
-    def body(settings: dict[str, Any]) -> None:
-        torch.set_num_threads(int(workers.cpus))
-        worker = Session(every_seconds)
-        if not worker.resume_finished():
-            loop(worker, settings)
-
-    checkpoint = on_workers(body, config, scratch, workers)
-    assert checkpoint is not None
-    return checkpoint
+    checkpoints = CheckpointFolder(scratch)
+    if checkpoints.latest() == FINAL:
+        session.post("    continuing from a checkpoint: the training itself was done")
+    else:
+        on_workers(
+            functools.partial(_train, loop, config, scratch, every_seconds), workers, scratch
+        )
+    return checkpoints.reading(FINAL)
 
 
-class _Failures(UserCallback):
-    """Shows why workers start again; Ray Train itself is silent."""
-
-    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-        for rank, error in sorted(worker_exceptions.items()):
-            lines = str(error).strip().splitlines() or [""]
-            session.post(f"    worker {rank} failed: {type(error).__name__}: {lines[-1]}")
+def _train(
+    loop: Callable[[Session, dict[str, Any]], None],
+    config: dict[str, Any],
+    scratch: str,
+    every_seconds: float,
+) -> None:
+    worker = Session(scratch, every_seconds)
+    if not worker.is_finished:
+        loop(worker, config)
 
 
 def on_workers(
-    body: Callable[[dict[str, Any]], None],
-    config: dict[str, Any],
-    scratch: str,
-    workers: Workers,
-) -> Checkpoint | None:
-    """Run `body(config)` on each worker; returns the last checkpoint that it reported.
+    body: Callable[[], None], workers: Workers, storage: str, more_may_help: bool = False
+) -> None:
+    """Run `body()` on each of some Ray Train workers.
 
-    If a worker fails, all of them start again from that checkpoint, twice at most.
+    If a worker is lost, all of them start again, twice at most.
+
+    Args:
+        storage: folder or URI in which Ray Train may write.
+        more_may_help: a waiting group with more workers will do.
     """
-    parent, _, name = scratch.rpartition("/")
-    gpu: dict[str, float] = {"GPU": 1} if workers.gpu else {}
-    trainer = TorchTrainer(
-        body,
-        train_loop_config=config,
-        torch_config=TorchConfig(backend="nccl" if workers.gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=workers.number,
-            use_gpu=workers.gpu,
-            resources_per_worker={"CPU": workers.cpus, **gpu},
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=parent,
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            failure_config=FailureConfig(max_failures=2),
-            callbacks=[_Failures()],  # type: ignore[list-item]
-            worker_runtime_env={"env_vars": _environment(workers)},  # type: ignore[call-arg]
-        ),
-    )
-    with session.interruptible():
-        result = trainer.fit()
-    if result.error is not None:
-        raise result.error
-    return result.checkpoint
+    for group in _waiting(workers, more_may_help):
+        if group.perform(body):
+            return
+        _end(group)
+    _remove_leftovers(storage)
+    group = WorkerGroup(workers, f"{storage}/{STORAGE}{uuid.uuid4().hex[:8]}", _may_stay())
+    _groups.append(group)
+    try:
+        group.perform(body)
+    finally:
+        if not group.stays:
+            _end(group)
 
 
-def _environment(workers: Workers) -> dict[str, str]:
-    """Environment variables of the worker processes."""
-    scripts = str(Path(sys.executable).parent)
-    variables = {
-        "OMP_NUM_THREADS": str(int(workers.cpus)),
-        # waiting threads must sleep: spinning ones slow down a machine whose cores are shared
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
-    }
-    return variables if workers.gpu else {**variables, "DS_ACCELERATOR": "cpu"}
+def _waiting(workers: Workers, more_may_help: bool) -> list[WorkerGroup]:
+    """The waiting groups that have such workers."""
+    groups = []
+    for group in _groups:
+        number = group.workers.number
+        enough = number >= workers.number if more_may_help else number == workers.number
+        if enough and group.workers[1:] == workers[1:]:
+            groups.append(group)
+    return groups
 
 
-@contextmanager
-def final(checkpoint: Checkpoint) -> Iterator[Path]:
-    """The local folder of a training's result."""
-    with checkpoint.as_directory() as folder:
-        yield Path(folder) / FINAL
+def _may_stay() -> bool:
+    """Whether waiting workers take nothing from others: one machine without GPUs."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return len(alive) == 1 and not session.gpus()
+
+
+def _remove_leftovers(storage: str) -> None:
+    """Remove what the groups of a killed driver left behind."""
+    filesystem, folder = resolve(storage)
+    in_use = {group.storage.rpartition("/")[2] for group in _groups}
+    for entry in filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+        if entry.base_name.startswith(STORAGE) and entry.base_name not in in_use:
+            filesystem.delete_dir(entry.path)
+
+
+def end_groups() -> None:
+    """End all waiting workers."""
+    for group in list(_groups):
+        _end(group)
+
+
+def _end(group: WorkerGroup) -> None:
+    _groups.remove(group)
+    group.close()
+    filesystem, folder = resolve(group.storage)
+    with suppress(FileNotFoundError):
+        filesystem.delete_dir(folder)
+
+
+session.at_end(end_groups)

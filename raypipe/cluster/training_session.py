@@ -1,12 +1,11 @@
 """What a training loop sees of the cluster: its rank, its device, and where checkpoints go.
 
-`Session` is one of several Ray Train workers; `LocalSession` trains alone and keeps its own
-checkpoints. Both have the same methods.
+`Session` is one of several Ray Train workers that train together; `LocalSession` trains alone.
+Both keep their own checkpoints, so that one start of workers serves many trainings.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,30 +17,127 @@ import ray.train
 import ray.train.torch
 import torch
 from pyarrow import fs
-from ray.train import Checkpoint
 
 from raypipe.cluster import session
 from raypipe.cluster.ray_data import resolve
 
-#: folder of the last checkpoint that holds the result
+#: folder of the result, beside the checkpoints of a training
 FINAL = "final"
+#: file that names the newest whole checkpoint, or FINAL
+LATEST = "latest"
 
 #: writes a checkpoint or a result to a folder
 Write = Callable[[Path], object]
 
 
-class Session:
-    """A Ray Train worker among the others.
+class CheckpointFolder:
+    """The checkpoints of one training, in a folder of any file system.
+
+    A checkpoint is a folder of its own, into which every worker writes. It counts once LATEST names
+    it; then the one before it is removed.
 
     Args:
+        folder: folder or URI.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._filesystem, self._root = resolve(folder)
+
+    @property
+    def name(self) -> str:
+        """The last part of the folder's path."""
+        return self._root.rpartition("/")[2]
+
+    def latest(self) -> str | None:
+        """The newest whole checkpoint, or FINAL; None if there is none."""
+        path = f"{self._root}/{LATEST}"
+        if self._filesystem.get_file_info(path).type != fs.FileType.File:
+            return None
+        with self._filesystem.open_input_stream(path) as stream:
+            return stream.read().decode()
+
+    def remove_incomplete(self) -> None:
+        """Remove what an interrupted training wrote after its last whole checkpoint."""
+        latest = self.latest()
+        selector = fs.FileSelector(self._root, allow_not_found=True)
+        for entry in self._filesystem.get_file_info(selector):
+            if entry.type == fs.FileType.Directory and entry.base_name != latest:
+                self._filesystem.delete_dir(entry.path)
+
+    def write(self, name: str, write: Write) -> None:
+        """Let `write` fill the folder of a checkpoint."""
+        target = f"{self._root}/{name}"
+        self._filesystem.create_dir(target, recursive=True)
+        if isinstance(self._filesystem, fs.LocalFileSystem):
+            write(Path(target))
+            return
+        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
+            write(Path(folder))
+            fs.copy_files(
+                folder,
+                target,
+                source_filesystem=fs.LocalFileSystem(),
+                destination_filesystem=self._filesystem,
+            )
+
+    def publish(self, name: str) -> None:
+        """Let a checkpoint that is whole replace the one before it."""
+        previous = self.latest()
+        new = f"{self._root}/{LATEST}.new"
+        with self._filesystem.open_output_stream(new) as stream:
+            stream.write(name.encode())
+        self._filesystem.move(new, f"{self._root}/{LATEST}")
+        if previous and previous != name:
+            self._filesystem.delete_dir(f"{self._root}/{previous}")
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """A local folder with the files of a checkpoint."""
+        source = f"{self._root}/{name}"
+        if isinstance(self._filesystem, fs.LocalFileSystem):
+            yield Path(source)
+            return
+        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
+            fs.copy_files(
+                source,
+                folder,
+                source_filesystem=self._filesystem,
+                destination_filesystem=fs.LocalFileSystem(),
+            )
+            yield Path(folder)
+
+
+class Session:
+    """One of the workers that train together.
+
+    Args:
+        scratch: folder or URI of the checkpoints.
         every_seconds: least time between two checkpoints.
     """
 
-    def __init__(self, every_seconds: float) -> None:
-        context = ray.train.get_context()
-        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+    rank, world = 0, 1
+
+    def __init__(self, scratch: str, every_seconds: float) -> None:
+        self._join()
         self.device = ray.train.torch.get_device()
         self._every, self._last = every_seconds, time.monotonic()
+        self._folder = CheckpointFolder(scratch)
+        if self.rank == 0:
+            self._folder.remove_incomplete()
+        self._barrier()
+        latest = self._folder.latest()
+        #: whether an interrupted training had handed over its result already
+        self.is_finished = latest == FINAL
+        self._number = 0 if latest in (None, FINAL) else int(latest.rpartition("_")[2]) + 1
+
+    def _join(self) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+
+    def _barrier(self) -> None:
+        """Wait for all workers."""
+        if self.world > 1:
+            self.all_reduce(torch.zeros(1, device=self.device))
 
     def save(self, write: Write, step: int = 0) -> None:
         """Write a checkpoint if the last one is old enough: worker 0 decides for all workers."""
@@ -61,7 +157,10 @@ class Session:
 
     def checkpoint(self, write: Write) -> None:
         """Write a checkpoint; every worker writes its part."""
-        self._report(write)
+        name = f"checkpoint_{self._number:06d}"
+        self._folder.write(name, write)
+        self._publish(name)
+        self._number += 1
         self._last = time.monotonic()
 
     def finish(self, write: Write, together: bool = False) -> None:
@@ -70,13 +169,14 @@ class Session:
         Args:
             together: the files of all workers are the result; else those of worker 0 alone.
         """
+        if self.rank == 0 or together:
+            self._folder.write(FINAL, write)
+        self._publish(FINAL)
 
-        def write_result(folder: Path) -> None:
-            (folder / FINAL).mkdir()
-            if self.rank == 0 or together:
-                write(folder / FINAL)
-
-        self._report(write_result)
+    def _publish(self, name: str) -> None:
+        self._barrier()  # until every worker has written its part
+        if self.rank == 0:
+            self._folder.publish(name)
 
     def all_reduce(self, tensor: torch.Tensor) -> None:
         """Sum a tensor over all workers, in place."""
@@ -109,102 +209,32 @@ class Session:
 
     @contextmanager
     def resume(self) -> Iterator[Path | None]:
-        """The folder of the last checkpoint, or None."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
+        """The folder of the checkpoint from which this training continues, or None."""
+        latest = self._folder.latest()
+        if latest is None:
             yield None
             return
-        with checkpoint.as_directory() as folder:
-            name = ray.train.get_context().get_experiment_name()
-            session.post(f"    continuing from a checkpoint ({name})")
-            yield Path(folder)
-
-    def resume_finished(self) -> bool:
-        """Hand over the result of a run that was interrupted after `finish`, if there is one."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return False
-        with checkpoint.as_directory() as folder:
-            result = Path(folder) / FINAL
-            if not result.is_dir() or not any(result.iterdir()):
-                return False
-            session.post("    continuing from a checkpoint: the training itself was done")
-            self.finish(lambda target: shutil.copytree(result, target, dirs_exist_ok=True))
-            return True
-
-    def _report(self, write: Write) -> None:
-        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
-            write(Path(folder))
-            ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
+        with self._folder.reading(latest) as folder:
+            session.post(f"    continuing from a checkpoint ({self._folder.name})")
+            yield folder
 
 
-class LocalSession:
-    """The only worker of a training: like `Session`, with checkpoints of its own.
+class LocalSession(Session):
+    """The only worker of a training, beside others that train something else.
 
     Args:
-        scratch: folder or URI of the checkpoints; the file `latest` names the newest.
+        scratch: folder or URI of the checkpoints.
         out: where the result goes.
         every_seconds: least time between two checkpoints.
     """
 
-    rank, world = 0, 1
-
     def __init__(self, scratch: str, out: Path, every_seconds: float) -> None:
-        self.device = ray.train.torch.get_device()
-        self._out, self._every, self._last = out, every_seconds, time.monotonic()
-        self._filesystem, self._root = resolve(scratch)
+        super().__init__(scratch, every_seconds)
+        self._out = out
 
-    def save(self, write: Write, step: int = 0) -> None:
-        """Write a checkpoint if the last one is old enough; it counts once `latest` names it."""
-        if time.monotonic() - self._last < self._every:
-            return
-        previous = self._latest()
-        number = int(previous.rpartition("_")[2]) + 1 if previous else 0
-        name = f"checkpoint_{number:06d}"
-        target = f"{self._root}/{name}"
-        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
-            write(Path(folder))
-            self._filesystem.create_dir(target, recursive=True)
-            fs.copy_files(
-                folder,
-                target,
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=self._filesystem,
-            )
-        with self._filesystem.open_output_stream(f"{self._root}/latest.new") as stream:
-            stream.write(name.encode())
-        self._filesystem.move(f"{self._root}/latest.new", f"{self._root}/latest")
-        if previous:
-            self._filesystem.delete_dir(f"{self._root}/{previous}")
-        self._last = time.monotonic()
+    def _join(self) -> None:
+        """Others may train beside this one; they are no part of it."""
 
     def finish(self, write: Write, together: bool = False) -> None:
         """Hand over the result."""
         write(self._out)
-
-    def all_reduce(self, tensor: torch.Tensor) -> None:
-        """Nothing to sum: there is one worker."""
-
-    @contextmanager
-    def resume(self) -> Iterator[Path | None]:
-        """The folder of the last checkpoint, or None."""
-        latest = self._latest()
-        if latest is None:
-            yield None
-            return
-        with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
-            fs.copy_files(
-                f"{self._root}/{latest}",
-                folder,
-                source_filesystem=self._filesystem,
-                destination_filesystem=fs.LocalFileSystem(),
-            )
-            session.post(f"    continuing from a checkpoint ({self._root.rpartition('/')[2]})")
-            yield Path(folder)
-
-    def _latest(self) -> str | None:
-        path = f"{self._root}/latest"
-        if self._filesystem.get_file_info(path).type != fs.FileType.File:
-            return None
-        with self._filesystem.open_input_stream(path) as stream:
-            return stream.read().decode()

@@ -20,13 +20,9 @@ def runner(stages: Sequence[Stage], store: Store, say: Callable[[str], None]) ->
 
 
 def _train(jobs: Sequence[Job], total: int) -> None:
-    store, _, key, _ = jobs[0]
-    scratch = f"{store.uri}/scratch/trainers-{key[:12]}"
-    # left by an interrupted run; the trainings keep their checkpoints elsewhere
-    store.remove(scratch)
+    store = jobs[0][0]
     number_of = {stage.name: number for number, (_, stage, _, _) in enumerate(jobs)}
     after = []
     for _, stage, _, _ in jobs:
         after.append([number_of[name] for name in stage.inputs.values() if name in number_of])
-    side_by_side.run(perform_missing, jobs, after, total, scratch)
-    store.remove(scratch)
+    side_by_side.run(perform_missing, jobs, after, total, f"{store.uri}/scratch")

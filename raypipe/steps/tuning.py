@@ -77,8 +77,8 @@ def train_model(
         every_seconds: least time between two checkpoints.
     """
     loop_settings = {**settings, "label": f"    {ctx.name}", "seed": derive(seed, ctx.name)}
-    checkpoint = train.run(loop, loop_settings, ctx.scratch, workers, every_seconds)
-    with train.final(checkpoint) as folder:
+    result = train.run(loop, loop_settings, ctx.scratch, workers, every_seconds)
+    with result as folder:
         (ctx.out / "model").mkdir()
         for file in folder.iterdir():
             (ctx.out / "model" / file.name).write_bytes(file.read_bytes())

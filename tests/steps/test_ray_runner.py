@@ -13,7 +13,7 @@ def fit(ctx):
 def test_a_training_waits_for_those_of_its_group_that_it_reads(tmp_path, monkeypatch):
     groups = []
 
-    def perform_in_order(function, jobs, after, total, scratch):
+    def perform_in_order(function, jobs, after, total, storage):
         names = [stage.name for _, stage, _, _ in jobs]
         groups.append((names, [sorted(needed) for needed in after], total))
         for job in jobs:

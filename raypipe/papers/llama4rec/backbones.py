@@ -79,8 +79,8 @@ def fit_backbone(ctx: Context, config: Llama4RecConfig, job: BackboneFit) -> dic
         _fit_loop(LocalSession(ctx.scratch, ctx.out, config.checkpoint_seconds), settings)
     else:
         crew = train.workers(config.backbone_workers, 1)
-        checkpoint = train.run(_fit_loop, settings, ctx.scratch, crew, config.checkpoint_seconds)
-        with train.final(checkpoint) as folder:
+        result = train.run(_fit_loop, settings, ctx.scratch, crew, config.checkpoint_seconds)
+        with result as folder:
             shutil.copytree(folder, ctx.out, dirs_exist_ok=True)
     curve = json.loads((ctx.out / "curve.json").read_text())
     best = max(curve, key=lambda line: line["validation"])
