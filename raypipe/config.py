@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -61,32 +61,52 @@ C = TypeVar("C", bound=Config)
 HEADER = "# raypipe {}: effective configuration"
 
 
-def with_new_names(section: type[Config], tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+def with_new_names(
+    section: type[Config],
+    tree: dict[str, Any],
+    path: str = "",
+    announce: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """The settings of a section under their present names; each old name costs one line on stderr.
 
     Args:
         path: where the section stands in the whole configuration, ends with a dot; "" at the top.
+        announce: receives the line of each old name instead of stderr.
 
     Raises:
         ValueError: the old and the new name of one setting are both given.
     """
+    announce = announce or warn_once
     renamed: dict[str, Any] = {}
     for key, value in tree.items():
-        if key in section.renamed_keys:
-            new_name = section.renamed_keys[key]
-            if holds(tree, new_name):
-                raise ValueError(f"{path}{key} is now {path}{new_name}; give the new name only")
-            warn_once(f"{path}{key} is now {path}{new_name}; the old name works for one release")
-            put(renamed, new_name, value)
-            continue
-        field = section.model_fields.get(key)
-        inner = section_of(field.annotation) if field else None
+        name = section.renamed_keys.get(key, key)
+        if name != key:
+            if holds(tree, name):
+                raise ValueError(_both_names(path + key, path + name))
+            announce(f"{path}{key} is now {path}{name}; the old name works for one release")
+        inner = _section_at(section, name)
         if inner and issubclass(inner, Config) and isinstance(value, dict):
-            value = with_new_names(inner, value, f"{path}{key}.")
-        if isinstance(value, dict) and isinstance(renamed.get(key), dict):
-            value = over(renamed[key], value)
-        renamed[key] = value
+            value = with_new_names(inner, value, f"{path}{name}.", announce)
+        if name != key:
+            put(renamed, name, value)
+        elif isinstance(value, dict) and isinstance(renamed.get(key), dict):
+            renamed[key] = over(renamed[key], value)
+        else:
+            renamed[key] = value
     return renamed
+
+
+def _both_names(old_name: str, new_name: str) -> str:
+    return f"{old_name} is now {new_name}; give the new name only"
+
+
+def _section_at(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The section class at a dotted key below a section; None where a value stands there."""
+    found: type[BaseModel] | None = section
+    for name in key.split("."):
+        field = found.model_fields.get(name) if found else None
+        found = section_of(field.annotation) if field else None
+    return found
 
 
 @cache
@@ -183,8 +203,7 @@ def load_layers(cls: type[C], layers: Sequence[Layer]) -> Loaded[C]:
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in layers:
-        for key, value in layer.settings.items():
-            key, value = _renamed(cls, key, value)
+        for key, value in _present_settings(cls, layer).items():
             put(tree, key, value)
             for known in [k for k in sources if k == key or k.startswith(f"{key}.")]:
                 del sources[known]
@@ -205,6 +224,32 @@ def load_layers(cls: type[C], layers: Sequence[Layer]) -> Loaded[C]:
             ", ".join(layer.source for layer in guilty),
             f"{age}`raypipe config list` shows all settings",
         ) from error
+
+
+def _present_settings(cls: type[Config], layer: Layer) -> dict[str, Any]:
+    """The settings of a layer under their present names; the same settings where none is old.
+
+    Raises:
+        ConfigError: the layer gives one setting under its old and its new name.
+    """
+    settings: dict[str, Any] = {}
+    old_names: dict[str, str] = {}
+    for key, value in layer.settings.items():
+        name, value = _renamed(cls, key, value)
+        if name in settings:
+            raise ConfigError(_both_names(old_names.get(name, key), name), layer.source)
+        settings[name] = value
+        if name != key:
+            old_names[name] = key
+    for name, old_name in old_names.items():
+        values = set(leaves(settings[name], name))
+        for other in settings:
+            if other != name and values & set(leaves(settings[other], other)):
+                raise ConfigError(_both_names(old_name, name), layer.source)
+    if not old_names:
+        return settings
+    # a section comes before a value below it, which it would replace
+    return dict(sorted(settings.items(), key=lambda setting: setting[0].count(".")))
 
 
 def _renamed(cls: type[Config], key: str, value: Any) -> tuple[str, Any]:

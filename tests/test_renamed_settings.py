@@ -19,7 +19,11 @@ class Inner(Config):
 
 
 class Outer(Config):
-    renamed_keys: ClassVar[dict[str, str]] = {"depth": "inner.other", "count": "number"}
+    renamed_keys: ClassVar[dict[str, str]] = {
+        "depth": "inner.other",
+        "count": "number",
+        "before": "inner",
+    }
     inner: Inner = Inner(fresh=7)
     number: int = 0
 
@@ -46,6 +50,15 @@ def test_an_override_may_use_an_old_name(tmp_path, capsys):
     assert "inner.fresh" in capsys.readouterr().err
 
 
+def test_an_old_name_below_a_renamed_section_works(tmp_path, capsys):
+    assert config.load(Outer, tmp_path, None, {"before": {"old": 3}}).inner.fresh == 3
+    assert config.load(Outer, tmp_path, None, {"before.old": 9}).inner.fresh == 9
+    assert capsys.readouterr().err.splitlines() == [
+        "before is now inner; the old name works for one release",
+        "inner.old is now inner.fresh; the old name works for one release",
+    ]
+
+
 def test_present_names_stay_as_they_are_and_nothing_is_said(capsys):
     tree = {"inner": {"fresh": 1}, "number": 2}
     assert with_new_names(Outer, tree) == tree
@@ -57,3 +70,34 @@ def test_present_names_stay_as_they_are_and_nothing_is_said(capsys):
 def test_old_and_new_name_together_are_refused(tmp_path, tree):
     with pytest.raises(ConfigError, match=r"is now .*; give the new name only"):
         config.validate(Outer, tree, "here")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"count": 1, "number": 2},
+        {"number": 2, "count": 1},
+        {"depth": 1, "inner.other": 2},
+        {"before": {"fresh": 1}, "inner.fresh": 2},
+    ],
+)
+def test_old_and_new_name_on_one_command_line_are_refused(tmp_path, settings):
+    with pytest.raises(ConfigError, match=r"is now .*; give the new name only"):
+        config.load(Outer, tmp_path, None, settings)
+
+
+def test_old_and_new_name_at_the_top_of_one_preset_are_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("number: 2\ncount: 1\n")
+    with pytest.raises(ConfigError, match="count is now number; give the new name only"):
+        config.load(Outer, tmp_path, "mine")
+
+
+@pytest.mark.parametrize("text", ["depth: 4\ninner: {fresh: 3}", "inner: {fresh: 3}\ndepth: 4"])
+def test_a_setting_that_moved_into_a_section_keeps_the_rest_of_it(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    assert config.load(Outer, tmp_path, "mine").inner == Inner(fresh=3, other=4)
+
+
+def test_the_command_line_overrides_an_old_name_of_the_preset(tmp_path):
+    (tmp_path / "mine.yaml").write_text("count: 5\n")
+    assert config.load(Outer, tmp_path, "mine", {"number": 6}).number == 6

@@ -55,7 +55,7 @@ def test_the_effective_configuration_is_a_preset_that_gives_it_back(
     paper, preset, comments, tmp_path
 ):
     endpoint = {"url": "http://127.0.0.1:9/v1", "model": "a: b # c"}
-    extra = {"rival": endpoint} if paper.name == "llama4rec" else {"case": "17"}
+    extra = {"external_llm": endpoint} if paper.name == "llama4rec" else {"case": "17"}
     layers = [*read_preset(paper.presets, preset), Layer("command line", {"seeds": 3, **extra})]
     result = load_layers(paper.Config, layers)
     text = as_yaml(result.config.model_dump(mode="json"), result.sources)
@@ -106,7 +106,7 @@ def test_every_setting_is_listed_with_its_type_and_default(name, paper):
     settings = {setting.key: setting for setting in describe(paper.Config)}
     assert settings["seeds"].type == "int >= 1" and settings["seeds"].default == "1"
     assert all(setting.type and setting.default for setting in settings.values())
-    assert "teacher.endpoint.url" in settings or "rival.url" in settings
+    assert "teacher.endpoint.url" in settings or "external_llm.url" in settings
 
 
 def test_types_and_defaults_are_in_words():
@@ -114,4 +114,4 @@ def test_types_and_defaults_are_in_words():
     assert settings["rerank.k_prime"].type == "int >= 5, or none"
     assert settings["data.protocol"][1:3] == ("all | liked", "all")
     assert settings["aggregation.alpha_1"][1:3] == ("list of float", "[0.1, 0.3, 0.5, 0.7, 0.9]")
-    assert settings["rival.url"].default == "must be given"
+    assert settings["external_llm.url"].default == "must be given"

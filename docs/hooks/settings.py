@@ -78,7 +78,20 @@ def reference(config: type[Config]) -> str:
     for section, settings in by_section.items():
         heading = f"## `{section}`" if section else "## Top level"
         parts.append(f"{heading}\n\n{summary(class_of(config, section))}\n\n{table(settings)}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *renamed(config, list(by_section))])
+
+
+def renamed(config: type[Config], sections: Sequence[str]) -> list[str]:
+    """A heading and a table of the old names that still work; nothing where there are none."""
+    lines = []
+    for section in sections:
+        prefix = f"{section}." if section else ""
+        for old_name, new_name in getattr(class_of(config, section), "renamed_keys", {}).items():
+            lines.append(f"| `{prefix}{old_name}` | `{prefix}{new_name}` |")
+    if not lines:
+        return []
+    heading = "## Renamed settings\n\nThe old names work for one release."
+    return [heading, "\n".join(["| old name | new name |", "|---|---|", *lines])]
 
 
 def backbones() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -62,6 +62,7 @@ class EngineConfig(Config):
 class EndpointConfig(Config):
     """An OpenAI-compatible endpoint."""
 
+    renamed_keys: ClassVar[dict[str, str]] = {"at_once": "max_concurrent_requests"}
     url: str = Field(description="base address, e.g. https://api.openai.com/v1")
     model: str = Field(description="name of the model at the endpoint")
     key_variable: str = Field(
@@ -71,7 +72,9 @@ class EndpointConfig(Config):
     requests_per_minute: float = Field(
         60, gt=0, description="largest number of requests per minute"
     )
-    at_once: int = Field(8, ge=1, description="concurrent requests")
+    max_concurrent_requests: int = Field(
+        8, ge=1, description="requests that wait for their answer at the same time"
+    )
     retries: int = Field(5, ge=0, description="repetitions of a request that failed temporarily")
     timeout_seconds: float = Field(60, gt=0, description="time limit of a request")
     max_tokens: int = Field(64, ge=1, description="length of an answer")

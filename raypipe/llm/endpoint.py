@@ -40,7 +40,7 @@ class _Actor:
         from openai import AsyncOpenAI
 
         config = self.config
-        concurrent = asyncio.Semaphore(config.at_once)
+        concurrent = asyncio.Semaphore(config.max_concurrent_requests)
         async with AsyncOpenAI(
             base_url=config.url,
             api_key=self.key.get_secret_value(),
@@ -113,7 +113,7 @@ class Engine:
             _Actor,
             fn_constructor_args=(self.config, key),
             batch_format="pandas",
-            batch_size=max(16, 4 * self.config.at_once),
+            batch_size=max(16, 4 * self.config.max_concurrent_requests),
             compute=ActorPoolStrategy(size=1),
             num_cpus=0.5,
         )

@@ -46,7 +46,7 @@ def test_two_datasets_share_an_experiment(reproduce):
 
 
 def test_all_plans_every_experiment(reproduce):
-    others = ["--set", f"rival={OTHER}", "--set", f"judge={OTHER}"]
+    others = ["--set", f"external_llm={OTHER}", "--set", f"judge={OTHER}"]
     code, output, errors = reproduce("all", *SMALL, *others)
     assert code == 0 and all(name in output for name in EXPERIMENTS), output + errors
 
@@ -55,4 +55,4 @@ def test_all_leaves_out_what_has_nothing_to_show(reproduce):
     code, output, _ = reproduce("all", *SMALL, "--backbones", "mf,cl4srec")
     assert code == 0 and "table2" in output and "table4" in output
     assert "table5 is left out (--backbones, --tasks; to show it, choose among deepfm" in output
-    assert "figure7 is left out (rival; to show it, give an endpoint" in output
+    assert "figure7 is left out (external_llm; to show it, give an endpoint" in output

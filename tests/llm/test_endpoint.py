@@ -60,4 +60,4 @@ def test_requests_keep_the_pace(endpoint):
 
 def test_an_address_with_a_password_is_refused():
     with pytest.raises(ConfigError, match="without a password"):
-        load("toy", {"rival": {"url": "https://me:secret@host/v1", "model": "m"}})
+        load("toy", {"external_llm": {"url": "https://me:secret@host/v1", "model": "m"}})

@@ -35,6 +35,7 @@ def _drawn_values(ctx: Context, config: Llama4RecConfig) -> pd.DataFrame:
     rows: list[tuple[str, str, str, str | None]] = []
     for name in values.columns.drop(ITEM):
         answered = values[values[name].notna()]
+        # the stream has the stage's first name, so that the same values are drawn as before
         order = generator(config.seed, "judged", name).permutation(len(answered))
         drawn = answered.iloc[np.sort(order[: config.judged_items])]
         known = truth.get(name, {})
@@ -66,7 +67,7 @@ def judge_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
 
 
 def attribute_accuracy(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """judged.json: for each attribute how many values are right by the truth, and by the judge."""
+    """attribute_accuracy.json: for each attribute how many values are right by the truth, and by the judge."""
     drawn = _drawn_values(ctx, config)
     verdicts: dict[tuple[str, str], str | Rejected] | None = None
     rejected: Counter[str] = Counter()
@@ -86,7 +87,7 @@ def attribute_accuracy(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
         if verdicts is not None:
             line |= _by_judge(answered, verdicts)
         lines.append(line)
-    (ctx.out / "judged.json").write_text(json.dumps(lines, indent=1))
+    (ctx.out / "attribute_accuracy.json").write_text(json.dumps(lines, indent=1))
     return {"rows": len(drawn), "lines": lines, "rejected": dict(rejected)}
 
 

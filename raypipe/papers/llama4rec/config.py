@@ -8,7 +8,7 @@ dataset's own file, when a run is planned and before anything heavy starts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -39,6 +39,11 @@ Variant = Literal["base", "ift", "wo_da", "wo_pa", "wo_aa", "llama4rec"]
 class Llama4RecConfig(Config):
     """Everything that decides the numbers of a run."""
 
+    renamed_keys: ClassVar[dict[str, str]] = {
+        "rival": "external_llm",
+        "rival_tasks": "external_llm_prompts",
+        "rival_k": "external_llm_candidates",
+    }
     data: DataConfig = DataConfig()
     tasks: tuple[Task, ...] = Field(
         ("direct", "sequential", "rating"), description="tasks of the run, each once"
@@ -65,17 +70,14 @@ class Llama4RecConfig(Config):
         ("base", "ift", "llama4rec"),
         description="what is compared; base and llama4rec always are (L38, L44)",
     )
-    rival: EndpointConfig | None = Field(
+    external_llm: EndpointConfig | None = Field(
         None, description="another LLM that ranks the same lists, for comparison (Figure 7)"
     )
-    rival_tasks: int = Field(
-        100, ge=1, description="test lists of each top-k backbone that the other LLM ranks"
+    external_llm_prompts: int = Field(
+        100, ge=1, description="test prompts of each top-k backbone that the external LLM answers"
     )
-    rival_k: int = Field(
-        20,
-        ge=2,
-        le=26,
-        description="candidates of such a list, each named by a letter",
+    external_llm_candidates: int = Field(
+        20, ge=2, le=26, description="candidates of such a prompt, each named by a letter"
     )
     judge: EndpointConfig | None = Field(
         None, description="an LLM that judges generated attributes (Figure 8)"
@@ -120,7 +122,7 @@ class Llama4RecConfig(Config):
     def rating_history_length(self) -> int:
         """Items of the history in prompts about a rating (LO13)."""
         usual = 50 if self.llm.source == "embedded" else self.prompts.history
-        return self.prompts.rated or usual
+        return self.prompts.rating_history_length or usual
 
     @property
     def k_prime(self) -> int:
@@ -130,14 +132,14 @@ class Llama4RecConfig(Config):
     @property
     def listwise_template(self) -> Literal["listwise_logprobs", "listwise_constrained"]:
         """The template that asks for an order of candidates."""
-        return "listwise_constrained" if self.rerank.written else "listwise_logprobs"
+        return "listwise_constrained" if self.rerank.generate_ranking else "listwise_logprobs"
 
     @property
     def utilities_are_positions(self) -> bool:
-        """Whether utilities of lists are positions (L23): by choice, or because a written order
-        gives nothing else.
+        """Whether utilities of lists are positions (L23): by choice, or because a
+        generated ranking gives nothing else.
         """
-        return self.aggregation.utility == "position" or self.rerank.written
+        return self.aggregation.utility == "position" or self.rerank.generate_ranking
 
     @property
     def candidates_per_prompt(self) -> int:

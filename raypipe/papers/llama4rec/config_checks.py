@@ -52,30 +52,33 @@ def check(config: Llama4RecConfig) -> None:
         )
     check_source(config.llm.source)
     check_installed(config.llm.engine)
-    if config.judge or config.rival:
-        extras.need("endpoint", "judge, rival")
+    if config.judge or config.external_llm:
+        extras.need("endpoint", "judge, external_llm")
     if config.judge and not ("rating" in config.tasks and config.augment.attributes):
         raise ConfigError(
-            "a judge judges attributes, and the run makes none", "judge", "add the task rating"
+            "the judge checks generated attributes, and the run generates none",
+            "judge",
+            "add the task rating",
         )
-    if config.rival and not {"direct", "sequential"} & set(config.tasks):
+    if config.external_llm and not {"direct", "sequential"} & set(config.tasks):
         raise ConfigError(
-            "a rival ranks lists, and the run has none",
-            "rival",
+            "the external LLM ranks lists, and the run has none",
+            "external_llm",
             "add the task direct or sequential",
         )
-    if config.rival and config.candidates_per_prompt < config.k_prime:
+    if config.external_llm and config.candidates_per_prompt < config.k_prime:
         raise ConfigError(
-            "another LLM ranks whole lists",
+            "the external LLM ranks whole lists",
             "rerank.chunk, rerank.k_prime",
-            f"leave the first at 0 and the second at {MOST_OPTIONS} at most, or leave rival out",
+            f"leave the first at 0 and the second at {MOST_OPTIONS} at most, "
+            "or leave external_llm out",
         )
-    if config.rerank.written and config.candidates_per_prompt < config.k_prime:
+    if config.rerank.generate_ranking and config.candidates_per_prompt < config.k_prime:
         raise ConfigError(
-            "the order of a list is written at once",
-            "rerank.written, rerank.chunk, rerank.k_prime",
+            "one answer holds the generated ranking of a whole list",
+            "rerank.generate_ranking, rerank.chunk, rerank.k_prime",
             f"leave the second at 0 and the third at {MOST_OPTIONS} at most, "
-            "or set rerank.written=false",
+            "or set rerank.generate_ranking=false",
         )
     most = max(config.candidates_per_prompt, config.augment.pick_from)
     if config.style == "label" and most > len(LABELS):

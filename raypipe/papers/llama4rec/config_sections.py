@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,8 +16,9 @@ from raypipe.tuning.config import TrainingConfig
 class PromptConfig(Config):
     """Lengths of the lists in a prompt (LO13) and its style."""
 
+    renamed_keys: ClassVar[dict[str, str]] = {"rated": "rating_history_length"}
     history: int = Field(20, ge=1, description="most recent items of the user")
-    rated: int | None = Field(
+    rating_history_length: int | None = Field(
         None,
         ge=1,
         description="most recent rated items in prompts about a rating; none: 50 for the embedded "
@@ -110,6 +111,7 @@ class AugmentConfig(Config):
 class RerankConfig(Config):
     """Re-ranking of the conventional model's output."""
 
+    renamed_keys: ClassVar[dict[str, str]] = {"written": "generate_ranking"}
     k_prime: int | None = Field(
         None,
         ge=5,
@@ -122,10 +124,10 @@ class RerankConfig(Config):
         description="experimental: most candidates of a prompt; longer lists take several prompts "
         "(L51); 0: up to 128",
     )
-    written: bool = Field(
+    generate_ranking: bool = Field(
         False,
-        description="true: the LLM writes the order of the ten best, as in the paper; false: the "
-        "order follows its log-probabilities of all candidates",
+        description="true: the LLM generates the ranking of the ten best, as in the paper; false: "
+        "its log-probabilities rank all candidates",
     )
     pointwise: bool = Field(
         True, description="also rate candidates, and choose the better way on validation"

@@ -1,6 +1,6 @@
 """Against another LLM (Figure 7, L48): the same listwise tasks for any OpenAI-compatible endpoint.
 
-Tasks are drawn among the test users whose first `rival_k` candidates hold the target: on the others
+Tasks are drawn among the test users whose first `external_llm_candidates` hold the target: on the others
 nobody can win. The other LLM reads the prompt of Llama4Rec, similar user and hint included, and
 ranks these candidates in writing; Llama4Rec's own order of the same candidates is its answer.
 """
@@ -31,7 +31,7 @@ OURS = {"rank": "Llama4Rec", "rank_llm": "its LLM alone"}
 
 
 def external_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """prompts/: `rival_tasks` test tasks of each top-k backbone, of the first seed."""
+    """prompts/: `external_llm_prompts` test tasks of each top-k backbone, of the first seed."""
     requests = functools.partial(_drawn_requests, ctx, config)
     return render_requests(ctx, config, _parts(config), requests)
 
@@ -56,23 +56,25 @@ def _drawn_requests(ctx: Context, config: Llama4RecConfig, part: Part) -> Iterat
     for user, candidates in zip(requests[USER], requests["candidates"], strict=True):
         kept.append([number for number in candidates if catalogue.ids[number] in first[user]])
     requests = requests.assign(candidates=kept, template="listwise_freeform")
-    order = generator(config.seed, "rival", part.task, part.backbone).permutation(len(requests))
-    yield requests.iloc[np.sort(order[: config.rival_tasks])]
+    # the stream has the setting's first name, so that the same tasks are drawn as before
+    stream = generator(config.seed, "rival", part.task, part.backbone)
+    drawn = stream.permutation(len(requests))[: config.external_llm_prompts]
+    yield requests.iloc[np.sort(drawn)]
 
 
 def _first_candidates(ctx: Context, config: Llama4RecConfig, part: Part) -> pd.DataFrame:
-    """Test predictions of the first `rival_k` candidates, of the users whose target is among them;
+    """Test predictions of the first `external_llm_candidates`, of the users whose target is among them;
     ranks are among these.
     """
     file = f"{part.task}.{part.backbone}.llama4rec.parquet"
     frame = pd.read_parquet(ctx.input("evaluate") / f"seed{part.seed}" / file)
-    frame = frame[frame["rank_rec"] <= config.rival_k]
+    frame = frame[frame["rank_rec"] <= config.external_llm_candidates]
     frame = frame[frame[USER].isin(frame.loc[frame[ITEM] == frame["target"], USER])]
     return frame.assign(**{column: frame.groupby(USER)[column].rank() for column in OURS})
 
 
 def compare_with_external(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """rival.json: for each top-k backbone how often Llama4Rec, and its LLM alone, ranked the target
+    """external_llm.json: for each top-k backbone how often Llama4Rec, and its LLM alone, ranked the target
     above the other LLM.
     """
     answered = answers(ctx, "prompts", "completions")
@@ -101,7 +103,7 @@ def compare_with_external(ctx: Context, config: Llama4RecConfig) -> dict[str, An
             for outcome in ("wins", "ties", "losses", "rejected"):
                 line[outcome] = outcomes[outcome]
             lines.append(line)
-    (ctx.out / "rival.json").write_text(json.dumps(lines, indent=1))
+    (ctx.out / "external_llm.json").write_text(json.dumps(lines, indent=1))
     return {"rows": len(answered), "rejected": dict(rejected), "lines": lines}
 
 

@@ -91,7 +91,7 @@ EXPERIMENTS = {
     "figure7": Experiment(
         "Figure 7: the same tasks put to another LLM",
         (Run("", _of("sequential", ["cl4srec"], ("base", "llama4rec"))),),
-        other="rival",
+        other="external_llm",
         needs=True,
     ),
     "figure8": Experiment(
@@ -112,7 +112,7 @@ def without_others(name: str, config: Llama4RecConfig) -> Llama4RecConfig:
     show.
     """
     return config.model_copy(
-        update={key: None for key in {"rival", "judge"} - {EXPERIMENTS[name].other}}
+        update={key: None for key in {"external_llm", "judge"} - {EXPERIMENTS[name].other}}
     )
 
 

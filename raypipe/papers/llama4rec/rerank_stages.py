@@ -68,8 +68,8 @@ def outcome_stages(config: Llama4RecConfig) -> list[Stage]:
             config.model_dump(mode="json"),
         ),
     ]
-    if config.rival:
-        stages += _external_llm(config, config.rival)
+    if config.external_llm:
+        stages += _external_llm(config, config.external_llm)
     if "rating" in config.tasks and config.augment.attributes:
         stages += _attribute_accuracy(config)
     return stages
@@ -97,27 +97,32 @@ def _attribute_accuracy(config: Llama4RecConfig) -> list[Stage]:
     settings = [config.judged_items, config.seed]
     body = partial(attribute_accuracy, config=config)
     if config.judge is None:
-        return [Stage("judged", body, inputs, settings)]
+        return [Stage("attribute_accuracy", body, inputs, settings)]
     answers = {"prompts": "prompts/judge", "completions": "completions/judge"}
     return [
         Stage("prompts/judge", partial(judge_prompts, config=config), inputs, settings),
         endpoint_completions("judge", config.judge, config.llm.engine),
-        Stage("judged", body, inputs | answers, settings),
+        Stage("attribute_accuracy", body, inputs | answers, settings),
     ]
 
 
 def _external_llm(config: Llama4RecConfig, endpoint: EndpointConfig) -> list[Stage]:
     """The same tasks for another LLM (Figure 7)."""
     inputs = {"data": "data", "evaluate": "evaluate", "prompts": "prompts/llama4rec"}
-    settings = [config.rival_tasks, config.rival_k]
+    settings = [config.external_llm_prompts, config.external_llm_candidates]
     body = partial(external_prompts, config=config)
     answers = {
         "evaluate": "evaluate",
-        "prompts": "prompts/rival",
-        "completions": "completions/rival",
+        "prompts": "prompts/external_llm",
+        "completions": "completions/external_llm",
     }
     return [
-        Stage("prompts/rival", body, inputs, settings, "driver", "Ray Data"),
-        endpoint_completions("rival", endpoint, config.llm.engine),
-        Stage("rival", partial(compare_with_external, config=config), answers, config.rival_k),
+        Stage("prompts/external_llm", body, inputs, settings, "driver", "Ray Data"),
+        endpoint_completions("external_llm", endpoint, config.llm.engine),
+        Stage(
+            "external_llm",
+            partial(compare_with_external, config=config),
+            answers,
+            config.external_llm_candidates,
+        ),
     ]

@@ -73,12 +73,12 @@ def test_an_order_that_was_written_becomes_positions():
     lists = pd.DataFrame(
         {"user_id": ["u", "v"], "items": [list("xyz")] * 2, "scores": [[9.0, 5.0, 1.0]] * 2}
     )
-    config = load("toy", {"rerank.written": True})
+    config = load("toy", {"rerank.generate_ranking": True})
     llm, backbone, answered_U = llm_scores.utilities(lists, scores, config)
     assert llm.tolist() == [[-3, -1, -2], [-1, -2, -3]] and backbone.tolist() == [[-1, -2, -3]] * 2
     assert answered_U.tolist() == [True, False]
-    with pytest.raises(ConfigError, match="written at once"):
-        stages.plan(load("toy", {"rerank.written": True, "rerank.chunk": 10}))
+    with pytest.raises(ConfigError, match="generated ranking of a whole list"):
+        stages.plan(load("toy", {"rerank.generate_ranking": True, "rerank.chunk": 10}))
 
 
 def test_a_rejected_answer_keeps_the_conventional_order():

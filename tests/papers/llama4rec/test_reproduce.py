@@ -26,31 +26,32 @@ def test_what_an_experiment_needs_is_asked_for():
     assert (
         able("table2", load("toy"))
         and not able("figure7", load("toy"))
-        and able("figure7", load("toy", {"rival": endpoint}))
+        and able("figure7", load("toy", {"external_llm": endpoint}))
     )
-    both = load("toy", {"rival": endpoint, "judge": endpoint})
+    both = load("toy", {"external_llm": endpoint, "judge": endpoint})
     names = [s.name for s in Runner(plan(both), Store("unused")).stages]
     assert names[-6:] == [
-        "prompts/rival",
-        "completions/rival",
-        "rival",
+        "prompts/external_llm",
+        "completions/external_llm",
+        "external_llm",
         "prompts/judge",
         "completions/judge",
-        "judged",
+        "attribute_accuracy",
     ]
-    with pytest.raises(ConfigError, match="a rival ranks lists"):
-        plan(load("toy", {"rival": endpoint, "tasks": ["rating"]}))
+    with pytest.raises(ConfigError, match="the external LLM ranks lists"):
+        plan(load("toy", {"external_llm": endpoint, "tasks": ["rating"]}))
 
 
 def test_other_llms_are_asked_by_the_experiments_that_show_them():
     endpoint = {"url": "http://127.0.0.1:9/v1", "model": "m"}
-    given = load("toy", {"rival": endpoint, "judge": endpoint})
+    given = load("toy", {"external_llm": endpoint, "judge": endpoint})
     asked = {
-        name: {k for k in ("rival", "judge") if getattr(without_others(name, given), k)}
+        name: {k for k in ("external_llm", "judge") if getattr(without_others(name, given), k)}
         for name in EXPERIMENTS
     }
     assert asked == {
-        name: {"figure7": {"rival"}, "figure8": {"judge"}}.get(name, set()) for name in EXPERIMENTS
+        name: {"figure7": {"external_llm"}, "figure8": {"judge"}}.get(name, set())
+        for name in EXPERIMENTS
     }
 
 

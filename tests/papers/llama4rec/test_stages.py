@@ -141,7 +141,7 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
     assert single["user_id"].nunique() == 20 and set(single["split"]) == {"validation"}
     assert len(single) == 20 * min(12, config.rerank.pointwise_k)
 
-    config = load("toy", {**given, "rerank": {"k_prime": 12, "written": True}})
+    config = load("toy", {**given, "rerank": {"k_prime": 12, "generate_ranking": True}})
     other = replace(ctx, out=tmp_path / "other")
     requests = prompts.rerank(ctx, config, False, part)
     rendered = pd.concat(prompts._rendered(other, config, part, requests))

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from raypipe.backbones import registry
+from raypipe.config import with_new_names
 from raypipe.errors import ArtifactError
 from raypipe.evaluation import metrics, significance
-from raypipe.papers.llama4rec.config import VARIANTS
+from raypipe.papers.llama4rec.config import VARIANTS, Llama4RecConfig
 from raypipe.papers.llama4rec.evaluation import per_user
 from raypipe.papers.llama4rec.report.published import TITLES
 from raypipe.papers.llama4rec.report.result_rows import SCHEMA, ResultRow
@@ -116,7 +117,9 @@ def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> l
 
 
 def _settings(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {"commit": report["run"]["commit"], **flat(report["run"]["config"])}
+    """The settings of a run and its commit; those of an older report under their present names."""
+    settings = with_new_names(Llama4RecConfig, report["run"]["config"], announce=lambda _: None)
+    return {"commit": report["run"]["commit"], **flat(settings)}
 
 
 def results(report: Mapping[str, Any]) -> dict[Key, ResultRow]:

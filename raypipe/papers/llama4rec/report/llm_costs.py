@@ -10,7 +10,7 @@ from raypipe.papers.llama4rec.config import Llama4RecConfig
 from raypipe.pipeline.runner import Done
 
 #: stages whose rejected answers are another LLM's
-OTHER_LLMS = ("rival", "judged")
+OTHER_LLMS = ("external_llm", "attribute_accuracy")
 
 
 def llm_costs(config: Llama4RecConfig, record: Sequence[Done]) -> dict[str, Any]:

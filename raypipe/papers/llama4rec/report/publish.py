@@ -88,11 +88,13 @@ def _report(run: Run) -> dict[str, Any]:
         "data": data["quality"],
         "audit": by_name["split"].facts["audit"],
     }
-    if "judged" in by_name:
+    if "attribute_accuracy" in by_name:
         judge = config.judge.model if config.judge else None
-        report["attributes"] = {"judge": judge, "lines": by_name["judged"].facts["lines"]}
-    if config.rival:
-        report["rival"] = _rival(config.rival.model, by_name)
+        lines = by_name["attribute_accuracy"].facts["lines"]
+        report["attributes"] = {"judge": judge, "lines": lines}
+    if config.external_llm:
+        report["external_llm"] = _external_llm(config.external_llm.model, by_name)
+        report["rival"] = report["external_llm"]  # its old name, for one release
     return report
 
 
@@ -104,15 +106,15 @@ def _weights(chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return weights
 
 
-def _rival(model: str, by_name: dict[str, Done]) -> dict[str, Any]:
-    costs = by_name["completions/rival"].facts
+def _external_llm(model: str, by_name: dict[str, Done]) -> dict[str, Any]:
+    costs = by_name["completions/external_llm"].facts
     return {
         "model": model,
         "rows": costs["rows"],
         "tokens_in": costs["tokens_in"],
         "tokens_out": costs["tokens_out"],
         "dollars": costs["dollars"],
-        "lines": by_name["rival"].facts["lines"],
+        "lines": by_name["external_llm"].facts["lines"],
     }
 
 

@@ -83,7 +83,7 @@ def test_the_cost_has_minutes_prompts_and_dollars(report):
     assert "The LLM cost 5 minutes of computing (2 minutes of tuning) and 4,000 prompts." in text(
         report, GAIN
     )
-    report["stages"] = [{"name": "completions/rival", "facts": {"dollars": 1.5, "rows": 30}}]
+    report["stages"] = [{"name": "completions/external_llm", "facts": {"dollars": 1.5, "rows": 30}}]
     assert "4,000 prompts, and 1.50 dollars for 30 requests to an endpoint." in text(report, GAIN)
 
 

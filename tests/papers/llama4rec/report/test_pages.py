@@ -51,6 +51,25 @@ def test_the_page_begins_with_the_answer_and_escapes_what_it_shows(measured):
         assert word in html, word
 
 
+def test_the_page_shows_the_external_llm_and_the_judge_where_the_report_has_them(measured):
+    head, tables = parts(measured)
+    assert "Comparison with" not in page.render(head, tables, measured, {})
+    line = {"task": "direct", "backbone": "mf", "ours": "Llama4Rec", "wins": 31, "ties": 4}
+    measured["external_llm"] = {
+        "model": "another-llm",
+        "rows": 1234,
+        "tokens_in": 5678,
+        "tokens_out": 90,
+        "dollars": 0.125,
+        "lines": [line | {"losses": 17, "rejected": 2}],
+    }
+    measured["attributes"] = {"judge": "judging-llm", "lines": [{"attribute": "mood", "right": 43}]}
+    html = page.render(head, tables, measured, {})
+    assert "Comparison with another-llm" in html and "1,234 listwise test prompts" in html
+    assert "<td>31</td><td>4</td><td>17</td><td>2</td>" in html
+    assert "Judged by judging-llm" in html and "<td>mood</td><td>43</td>" in html
+
+
 def test_a_page_of_the_documentation_has_question_command_table_and_conclusion(measured):
     written = docs_page.experiment_page(
         measured, "Does it help?", "raypipe run llama4rec --data ml", "It does.", "2026-11-30"
