@@ -91,11 +91,20 @@ def _describe(cls: type[BaseModel], usual: BaseModel | None, path: str) -> Itera
         section = section_of(field.annotation)
         if section is None:
             yield Setting(
-                path + name, type_text(field), _value_text(value), field.description or ""
+                path + name, type_text(field), _value_text(value), description_of(cls, name)
             )
         else:
             inner = value if isinstance(value, BaseModel) else None
             yield from _describe(section, inner, f"{path}{name}.")
+
+
+def description_of(cls: type[BaseModel], name: str) -> str:
+    """What a setting means: its own description, else that of the same setting in a base class."""
+    for base in cls.__mro__:
+        field = base.model_fields.get(name) if issubclass(base, BaseModel) else None
+        if field and field.description:
+            return field.description
+    return ""
 
 
 def type_text(field: FieldInfo) -> str:

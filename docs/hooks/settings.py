@@ -18,24 +18,6 @@ from raypipe.papers import contract
 from raypipe.settings import Setting, describe, section_of
 
 MARKER = re.compile(r"<!-- settings: (\w+) -->")
-#: hyper-parameters that several backbones share, where their files do not describe them
-SHARED = {
-    "embedding_size": "length of user, item and feature vectors",
-    "batch_size": "training rows per step",
-    "learning_rate": "learning rate of Adam",
-    "epochs": "at most; validation stops earlier",
-    "patience": "validations without gain before stopping",
-    "dropout": "dropout rate in training",
-    "hidden": "sizes of the hidden layers",
-    "layers": "number of layers",
-    "heads": "attention heads per layer",
-    "negatives": "sampled negatives per row",
-    "reg": "L2 penalty",
-    "temperature": "temperature of the contrastive loss",
-    "iterations": "rounds of alternating least squares",
-    "neighbours": "nearest items that are kept per item",
-    "shrink": "constant in the denominator of the similarity",
-}
 
 
 def table(settings: Sequence[Setting]) -> str:
@@ -46,12 +28,6 @@ def table(settings: Sequence[Setting]) -> str:
         cells = (f"`{setting.key}`", kind, f"`{setting.default}`", setting.description)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def described(setting: Setting) -> Setting:
-    """A hyper-parameter with its own description, else with that of its name."""
-    shared = SHARED.get(setting.key.rpartition(".")[2], "")
-    return setting._replace(description=setting.description or shared)
 
 
 def summary(config: type) -> str:
@@ -101,9 +77,7 @@ def backbones() -> str:
         parts.append(f"## Task {task}")
         for name in registry.names(task):
             options = registry.find(task, name).Options
-            settings = [
-                described(setting) for setting in describe(options, f"backbone_options.{name}.")
-            ]
+            settings = list(describe(options, f"backbone_options.{name}."))
             parts.append(f"### `{name}`\n\n{summary(options)}\n\n{table(settings)}")
     return "\n\n".join(parts)
 

@@ -66,7 +66,7 @@ class Options(contract.Options):
         ge=0,
         description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout rate in training")
     patience: int = Field(4, ge=1)
 
 

@@ -100,7 +100,7 @@ class Options(contract.Options):
     context: int = Field(50, ge=2, description="length of the history: most recent items")
     layers: int = Field(2, ge=1, description="transformer blocks")
     heads: int = Field(1, ge=1, description="attention heads; they divide embedding_size")
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout rate in training")
     negatives: int = Field(
         0, ge=0, description="items sampled per batch for the softmax; 0 = all items"
     )

@@ -5,6 +5,7 @@ set.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,9 +19,14 @@ from raypipe.cli.arguments import (
 from raypipe.cli.exit_codes import say
 from raypipe.cli.main import COMMANDS, HELP
 from raypipe.cli.run_folder import effective
+from raypipe.config import Config
 from raypipe.papers.contract import Paper
 
 DEFAULT = "llama4rec"
+LISTED = (
+    "List every setting with its type, default and description: first those of the paper, then the "
+    "options of each backbone and of each dataset."
+)
 
 
 class OfPaper(Papers):
@@ -55,19 +61,44 @@ def build_list(paper: Paper) -> click.Command:
     """`config list` of a paper."""
 
     def call() -> None:
-        from raypipe.settings import describe
+        print_settings(paper.Config)
+        for task, name, options in backbone_options(paper):
+            say(f"\nOptions of the backbone {name} (task {task}):")
+            print_settings(options, f"backbone_options.{name}.")
+        for name, options in dataset_options():
+            if options.model_fields:
+                say(f"\nOptions of the dataset {name}:")
+                print_settings(options, "data.options.")
 
-        for setting in describe(paper.Config):
-            say(f"{setting.key}  ({setting.type}; default {setting.default})")
-            if setting.description:
-                say(textwrap.indent(textwrap.fill(setting.description, 94), "      "))
+    return click.Command(paper.name, callback=call, help=LISTED, short_help=paper.title)
 
-    return click.Command(
-        paper.name,
-        callback=call,
-        help="List every setting with its type, default and description.",
-        short_help=paper.title,
-    )
+
+def backbone_options(paper: Paper) -> Iterator[tuple[str, str, type[Config]]]:
+    """Task, name and class of the options of each backbone that the paper can fit."""
+    from raypipe.backbones import registry
+
+    for task in paper.backbone_tasks:
+        for name in registry.names(task):
+            yield task, name, registry.find(task, name).Options
+
+
+def dataset_options() -> Iterator[tuple[str, type[Config]]]:
+    """Name and class of the options of each dataset."""
+    from raypipe import plugins
+    from raypipe.data import sources
+
+    for name in plugins.names(sources):
+        yield name, plugins.find(sources, name, "dataset").Options
+
+
+def print_settings(section: type[Config], path: str = "") -> None:
+    """Print each setting of a section, whose dotted names begin with `path`."""
+    from raypipe.settings import describe
+
+    for setting in describe(section, path):
+        say(f"{setting.key}  ({setting.type}; default {setting.default})")
+        if setting.description:
+            say(textwrap.indent(textwrap.fill(setting.description, 94), "      "))
 
 
 command = click.Group(
@@ -83,7 +114,7 @@ command = click.Group(
         "list": OfPaper(
             build_list,
             name="list",
-            help="List every setting with its type, default and description.",
+            help=LISTED,
         ),
     },
 )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from raypipe import papers, plugins
 from raypipe.config import Config
 from raypipe.errors import ArtifactError
+from raypipe.schema import TASKS
 from raypipe.steps.bundle import read_head
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Paper(ABC):
         Config: the class of its configuration.
         presets: the folder of its presets, one YAML file each.
         options: the options of the command line that it has beside those of all papers.
+        backbone_tasks: the tasks whose backbones it fits.
         run_prefix: what the names of its run folders begin with, as in runs/PREFIXtoy.
         example: a setting of its own, as an example for --set.
     """
@@ -98,6 +100,7 @@ class Paper(ABC):
     Config: ClassVar[type[Config]]
     presets: ClassVar[Path]
     options: ClassVar[tuple[Option, ...]] = ()
+    backbone_tasks: ClassVar[tuple[str, ...]] = TASKS
     run_prefix: ClassVar[str] = ""
     example: ClassVar[str] = "seeds=3"
 

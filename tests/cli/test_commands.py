@@ -117,6 +117,20 @@ def test_settings_are_listed_with_type_default_and_description(capsys):
     assert "whose profiles the backbones get" in output
 
 
+def test_the_options_of_backbones_and_datasets_are_listed_too(capsys):
+    assert main(["config", "list", "llama4rec"]) == DONE
+    lines = capsys.readouterr().out.splitlines()
+    depth = lines.index("backbone_options.cl4srec.layers  (int >= 1; default 1)")
+    assert lines[depth + 1].strip() == "transformer blocks", "the base class describes it"
+    assert "Options of the dataset folder:" in lines
+    noun = lines.index("data.options.noun  (text; default item)")
+    assert lines[noun + 1].strip() == "what prompts call an item, e.g. film"
+    assert main(["config", "list", "reclm"]) == DONE
+    output = capsys.readouterr().out
+    assert "backbone_options.light_gcn.layers" in output
+    assert "cl4srec" not in output, "RecLM fits direct backbones only"
+
+
 def test_check_reads_a_dataset_and_counts(capsys, tmp_path):
     small = 'data.options={"users": 40, "items": 60}'
     assert main(["check", "toy", "--set", small]) == DONE

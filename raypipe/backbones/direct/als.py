@@ -21,7 +21,7 @@ class Options(closed_form.Options):
     embedding_size: int = Field(128, ge=1)
     reg: float = Field(3.3, ge=0)
     alpha: float = Field(1.3, gt=0, description="extra confidence of a training row")
-    iterations: int = Field(20, ge=1)
+    iterations: int = Field(20, ge=1, description="rounds of alternating least squares")
 
 
 class Model(closed_form.ClosedRanker):

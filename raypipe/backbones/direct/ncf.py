@@ -27,8 +27,8 @@ class Options(pairwise.Options):
     learning_rate: float = Field(2.2e-3, gt=0)
     reg: float = Field(5.5e-5, ge=0, description="L2 penalty on the embeddings of the batch")
     negatives: int = Field(8, ge=1)
-    hidden: tuple[int, ...] = Field((32,), min_length=1)
-    dropout: float = Field(0.15, ge=0, lt=1)
+    hidden: tuple[int, ...] = Field((32,), min_length=1, description="sizes of the hidden layers")
+    dropout: float = Field(0.15, ge=0, lt=1, description="dropout rate in training")
 
 
 class Model(contract.Ranker):

@@ -29,7 +29,7 @@ class Options(pairwise.GraphOptions):
     view: Literal["edge", "node", "walk"] = Field("edge", description="what a view drops")
     drop: float = Field(0.1, ge=0, lt=1, description="share of edges or nodes that a view lacks")
     contrast: float = Field(7e-4, ge=0, description="weight of the contrastive loss")
-    temperature: float = Field(0.1, gt=0)
+    temperature: float = Field(0.1, gt=0, description="temperature of the contrastive loss")
 
 
 class Model(pairwise.GraphRanker):

@@ -25,7 +25,7 @@ class Options(pairwise.GraphOptions):
     layers: int = Field(1, ge=1)
     noise: float = Field(0.2, ge=0, description="eps, the length of the noise")
     contrast: float = Field(8e-3, ge=0, description="weight of the contrastive loss")
-    temperature: float = Field(0.2, gt=0)
+    temperature: float = Field(0.2, gt=0, description="temperature of the contrastive loss")
 
 
 class Model(pairwise.GraphRanker):

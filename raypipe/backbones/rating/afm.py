@@ -33,7 +33,7 @@ class Options(features.Options):
         description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
     dropout: float = Field(0.07, ge=0, lt=1)
-    attention_size: int = Field(16, ge=1)
+    attention_size: int = Field(16, ge=1, description="width of the attention network")
 
 
 class Model(features.FieldRater):

@@ -32,10 +32,10 @@ class Options(features.Options):
         description="L2 pull to zero, as strong as this many ratings; stronger for rare ids",
     )
     dropout: float = Field(0.15, ge=0, lt=1)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
+    layers: int = Field(2, ge=1, description="attention layers")
+    heads: int = Field(2, ge=1, description="attention heads of a layer")
     attention_size: int = Field(16, ge=1, description="width of a layer's output over all heads")
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: tuple[int, ...] = Field((64, 32), description="sizes of the hidden layers")
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Options:

@@ -28,7 +28,7 @@ class Options(features.Options):
     )
     dropout: float = Field(0.15, ge=0, lt=1)
     layers: int = Field(2, ge=1, description="cross layers")
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: tuple[int, ...] = Field((64, 32), description="sizes of the hidden layers")
 
 
 class Model(features.FieldRater):

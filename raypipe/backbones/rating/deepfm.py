@@ -24,7 +24,7 @@ class Options(features.Options):
     learning_rate: float = Field(4.7e-3, gt=0)
     reg: float = Field(4.5e-3, ge=0, description="L2 penalty on the embeddings of the batch")
     dropout: float = Field(0.28, ge=0, lt=1)
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: tuple[int, ...] = Field((64, 32), description="sizes of the hidden layers")
 
 
 class Model(features.FieldRater):

@@ -23,7 +23,7 @@ class Options(features.Options):
     learning_rate: float = Field(1.05e-3, gt=0)
     reg: float = Field(4.6e-2, ge=0, description="L2 penalty on the embeddings of the batch")
     dropout: float = Field(0.35, ge=0, lt=1)
-    hidden: tuple[int, ...] = (64,)
+    hidden: tuple[int, ...] = Field((64,), description="sizes of the hidden layers")
 
 
 class Model(features.FieldRater):

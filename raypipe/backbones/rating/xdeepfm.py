@@ -23,7 +23,7 @@ class Options(features.Options):
     """Hyper-parameters of xDeepFM."""
 
     maps: tuple[int, ...] = Field((16, 16), description="feature maps of each layer")
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: tuple[int, ...] = Field((64, 32), description="sizes of the hidden layers")
 
 
 class Model(features.FieldRater):

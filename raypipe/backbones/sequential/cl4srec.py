@@ -25,7 +25,7 @@ class Options(transformer.Options):
     learning_rate: float = Field(4.7e-3, gt=0)
     layers: int = Field(1, ge=1)
     contrast: float = Field(0.021, ge=0, description="weight of the contrastive loss")
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="temperature of the contrastive loss")
     crop: float = Field(0.6, gt=0, le=1, description="share of the sequence that cropping keeps")
     mask: float = Field(0.3, gt=0, le=1, description="share of the items that masking hides")
     reorder: float = Field(

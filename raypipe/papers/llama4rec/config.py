@@ -83,7 +83,7 @@ class Llama4RecConfig(Config):
         None, description="an LLM that judges generated attributes (Figure 8)"
     )
     judged_items: int = Field(50, ge=1, description="values of each attribute that are judged")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="the first seed")
     seeds: int = Field(
         1,
         ge=1,

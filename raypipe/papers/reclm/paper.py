@@ -30,6 +30,7 @@ class RecLM(contract.Paper):
             f"whose profiles the backbones are given: comma-separated among {', '.join(ROWS)}",
         ),
     )
+    backbone_tasks = ("direct",)
     run_prefix = "reclm-"
     example = "llm.policy.method=grpo"
 
