@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,24 +30,35 @@ FACTS = "training.json"
 SMALL = 200 * 2**20
 
 
-def run_tuning(
-    ctx: Context,
-    model: str,
-    examples: list[str],
-    training: TrainingConfig,
-    seed: int,
-    dropout: float,
-    every_seconds: float,
-) -> dict[str, Any]:
-    """Tune `model` and write it to model/.
+class Tuning(NamedTuple):
+    """What an LLM is tuned on, and how.
 
     Args:
+        model: the folder of the LLM that is tuned, or its hub id.
         examples: Parquet files with the columns `prompt` ("" for running text) and `answer`.
+        dropout: dropout rate in training.
+    """
+
+    model: str
+    examples: list[str]
+    training: TrainingConfig
+    dropout: float
+
+
+def run_tuning(ctx: Context, tuning: Tuning, seed: int, every_seconds: float) -> dict[str, Any]:
+    """Tune an LLM and write it to model/.
+
+    Args:
         every_seconds: least time between two checkpoints.
     """
-    settings = {"model": model, "examples": examples, "tune": training, "dropout": dropout}
+    settings = {
+        "model": tuning.model,
+        "examples": tuning.examples,
+        "tune": tuning.training,
+        "dropout": tuning.dropout,
+    }
     session.in_worker(_check_lengths, settings, ctx.name)
-    workers = tuning_workers(training, model)
+    workers = tuning_workers(tuning.training, tuning.model)
     return train_model(ctx, _tune_loop, settings, seed, workers, every_seconds)
 
 

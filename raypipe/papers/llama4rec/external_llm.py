@@ -1,8 +1,8 @@
 """Against another LLM (Figure 7, L48): the same listwise tasks for any OpenAI-compatible endpoint.
 
-Tasks are drawn among the test users whose first `external_llm_candidates` hold the target: on the others
-nobody can win. The other LLM reads the prompt of Llama4Rec, similar user and hint included, and
-ranks these candidates in writing; Llama4Rec's own order of the same candidates is its answer.
+Tasks are drawn among the test users whose first `external_llm_candidates` hold the target: on the
+others nobody can win. The other LLM reads the prompt of Llama4Rec, similar user and hint included,
+and ranks these candidates in writing; Llama4Rec's own order of the same candidates is its answer.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _drawn_requests(ctx: Context, config: Llama4RecConfig, part: Part) -> Iterat
 
 
 def _first_candidates(ctx: Context, config: Llama4RecConfig, part: Part) -> pd.DataFrame:
-    """Test predictions of the first `external_llm_candidates`, of the users whose target is among them;
-    ranks are among these.
+    """Test predictions of the first `external_llm_candidates`, of the users whose target is among
+    them; ranks are among these.
     """
     file = f"{part.task}.{part.backbone}.llama4rec.parquet"
     frame = pd.read_parquet(ctx.input("evaluate") / f"seed{part.seed}" / file)
@@ -74,8 +74,8 @@ def _first_candidates(ctx: Context, config: Llama4RecConfig, part: Part) -> pd.D
 
 
 def compare_with_external(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """external_llm.json: for each top-k backbone how often Llama4Rec, and its LLM alone, ranked the target
-    above the other LLM.
+    """external_llm.json: for each top-k backbone how often Llama4Rec, and its LLM alone, ranked the
+    target above the other LLM.
     """
     answered = answers(ctx, "prompts", "completions")
     rejected: Counter[str] = Counter()

@@ -16,7 +16,7 @@ from raypipe.papers.llama4rec.rendering import RatedItems
 from raypipe.pipeline.stage import Context
 from raypipe.schema import RATING, TITLE
 from raypipe.steps.artifacts import llm_path
-from raypipe.steps.tuning import run_tuning
+from raypipe.steps.tuning import Tuning, run_tuning
 
 
 def build_base(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
@@ -30,25 +30,17 @@ def build_base(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, An
         (ctx.out / "source.json").write_text(json.dumps({"model": config.llm.source}))
         return {"model": config.llm.source}
     facts = session.in_worker(_prepare_embedded, ctx, config, seed)
-    own = config.llm.embedded
-    language = config.llm.tune.model_copy(
+    embedded = config.llm.embedded
+    training = config.llm.tune.model_copy(
         update={
-            "epochs": own.epochs,
-            "learning_rate": own.learning_rate,
-            "batch_size": own.batch_size,
+            "epochs": embedded.epochs,
+            "learning_rate": embedded.learning_rate,
+            "batch_size": embedded.batch_size,
         }
     )
     corpus = [str(ctx.out / "corpus.parquet")]
-    trained = run_tuning(
-        ctx,
-        str(ctx.out / "untrained"),
-        corpus,
-        language,
-        seed,
-        own.dropout,
-        config.checkpoint_seconds,
-    )
-    return {**facts, **trained}
+    tuning = Tuning(str(ctx.out / "untrained"), corpus, training, embedded.dropout)
+    return {**facts, **run_tuning(ctx, tuning, seed, config.checkpoint_seconds)}
 
 
 def _prepare_embedded(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
@@ -96,15 +88,8 @@ def _documents(source: InteractionMatrices, config: Llama4RecConfig) -> list[str
 
 def tune_llm(ctx: Context, config: Llama4RecConfig, seed: int) -> dict[str, Any]:
     """Instruction tuning of the base LLM, on the instructions of all datasets mixed (L29)."""
-    made = [str(ctx.input(name) / "instructions.parquet") for name in ctx.inputs if name != "base"]
+    files = [str(ctx.input(name) / "instructions.parquet") for name in ctx.inputs if name != "base"]
     dropout = config.llm.embedded.dropout if config.llm.source == "embedded" else 0.0
-    facts = run_tuning(
-        ctx,
-        llm_path(ctx.input("base")),
-        made,
-        config.llm.tune,
-        seed,
-        dropout,
-        config.checkpoint_seconds,
-    )
+    tuning = Tuning(llm_path(ctx.input("base")), files, config.llm.tune, dropout)
+    facts = run_tuning(ctx, tuning, seed, config.checkpoint_seconds)
     return {**facts, "rows": facts["examples"]}

@@ -30,7 +30,7 @@ from raypipe.papers.reclm.reward_pairs import PAIRS, PROMPTS
 from raypipe.papers.reclm.teacher import read_teacher_profiles
 from raypipe.pipeline.stage import Context
 from raypipe.steps.artifacts import llm_path
-from raypipe.steps.tuning import run_tuning, train_model, tuning_workers
+from raypipe.steps.tuning import Tuning, run_tuning, train_model, tuning_workers
 from raypipe.tuning.config import TrainingConfig
 
 
@@ -53,16 +53,9 @@ def build_base(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
         zero_stage=distil.zero_stage,
         workers=distil.workers,
     )
-    tuning_facts = run_tuning(
-        ctx,
-        str(ctx.out / "untrained"),
-        [str(ctx.out / "corpus.parquet")],
-        training,
-        config.seed,
-        embedded.dropout,
-        config.checkpoint_seconds,
-    )
-    return {**facts, **tuning_facts}
+    corpus = [str(ctx.out / "corpus.parquet")]
+    tuning = Tuning(str(ctx.out / "untrained"), corpus, training, embedded.dropout)
+    return {**facts, **run_tuning(ctx, tuning, config.seed, config.checkpoint_seconds)}
 
 
 def _prepare_embedded(ctx: Context, config: ReclmConfig) -> dict[str, Any]:
