@@ -1,1 +1,1 @@
-"""Measurements, run by hand: `python -m benchmarks.NAME`. They are not tests: times depend on the machine."""
+"""Measurements, run by hand with `python -m benchmarks.NAME`. Times depend on the machine."""

@@ -1,4 +1,4 @@
-"""RecLM end to end: from a log of interactions and item texts to profiles and backbones that score new items.
+"""RecLM end to end: from interactions and item texts to profiles and scores of new items.
 
 ray job submit -- python jobs/reclm_pipeline.py
 python jobs/reclm_pipeline.py --preset mind-reclm --data-dir DIR

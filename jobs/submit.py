@@ -1,4 +1,7 @@
-"""Submit a run to a cluster and follow it: python jobs/submit.py [--job full_pipeline] [options of the run]
+"""Submit a run to a cluster and follow it.
+
+python jobs/submit.py [--job full_pipeline] [options of the run]
+
 The same as `raypipe submit`.
 """
 

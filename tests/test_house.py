@@ -173,7 +173,7 @@ def test_imports_are_light():
 
 
 def test_workers_that_train_nothing_start_without_torch():
-    """A worker process imports the file of its stage; torch, and what brings it, takes most of such a start."""
+    """A worker process imports the file of its stage. Importing torch takes most of a start."""
     heavy = ["torch", "sklearn", "ray.train", "ray.tune"]
     assert heavy_imports(WORKERS, heavy) == {}
 

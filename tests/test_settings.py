@@ -1,4 +1,4 @@
-"""Where each setting comes from, the configuration as YAML and back, and wrong settings with the nearest right name."""
+"""The source of each setting, the configuration as YAML, and the message about a wrong setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seventeenth backbone is one file: the example of docs/backbones.md, in a folder of its own, runs as it stands there."""
+"""A new backbone is one file: the example of docs/backbones.md is found, fitted and planned."""
 
 import re
 

@@ -192,12 +192,15 @@ def test_ties_keep_one_order_whatever_the_chunk_and_length():
     scores = torch.tensor([[0.0, -0.0, -1.0, 1.0, -torch.inf, -2.5, 1.0, 3e-39]])
     place = torch.tensor([3, 1, 0, 5, 2, 6, 4, 7])
     key = scoring._ordered(scores, place)[0]
-    # by value, then by place: the two ones (4 before 5), the denormal, the two zeros (1 before 3), then the negatives
+    # by value, then by place: the two ones (4 before 5), the denormal, the two zeros (1 before 3),
+    # then the negatives
     assert key.argsort(descending=True).tolist() == [6, 3, 7, 1, 0, 2, 5, 4]
 
 
 def test_two_steps_of_the_loop_are_adam_by_hand(toy):
-    """One batch an epoch, so two epochs are two steps; the gradient of the first must not linger in the second."""
+    """With one batch per epoch, two epochs are two steps. The second step starts from a zero
+    gradient.
+    """
     data, build = toy.fit_data("direct"), registry.find("direct", "mf").Model
     chosen = options("direct", "mf", epochs=2, patience=2, batch_size=10**6)
     seen = []
@@ -228,7 +231,9 @@ def test_two_steps_of_the_loop_are_adam_by_hand(toy):
 
 @pytest.mark.parametrize("task,name", [("direct", "mf"), ("direct", "ncf"), ("rating", "deepfm")])
 def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monkeypatch):
-    """The first step of lazy Adam is that of Adam; later ones leave rows that the batch lacks where they are."""
+    """The first step of lazy Adam is that of Adam. Later steps leave rows that are not in the batch
+    unchanged.
+    """
     data = toy.fit_data(task)
     tables = {}
     for limit in (0, 10**9):

@@ -1,4 +1,4 @@
-"""Users and items that begin as texts: the formulas of RecLM, and scores for items never seen in training."""
+"""Users and items from text vectors: RecLM's formulas, and scores of cold-start items."""
 
 from dataclasses import replace
 
@@ -25,7 +25,9 @@ USERS, ITEMS, UNSEEN = 40, 70, tuple(range(30, 70))
 
 
 def tastes():
-    """Two tastes, told by the texts alone: an item's text points one way or the other; the last forty are never trained on."""
+    """Two groups of users with opposite tastes, which only item texts show. The last forty items
+    have no training rows.
+    """
     rng = np.random.default_rng(0)
     text = np.where(np.arange(ITEMS)[:, None] % 2 == 0, 1.0, -1.0) * np.ones(6) + rng.normal(
         0, 0.3, (ITEMS, 6)
@@ -222,7 +224,9 @@ def test_metrics_of_sets():
 @pytest.mark.parametrize("profiled", [False, True])
 @pytest.mark.parametrize("name", READERS)
 def test_what_came_after_the_fit_is_scored_as_its_like(name, profiled):
-    """A new item with the text of a known cold one has its score; a new user with a taste's history gets that taste."""
+    """A new item scores like a cold-start item with the same text. A new user gets the items of the
+    taste that the history shows.
+    """
     data = tastes()
     if profiled:
         rng = np.random.default_rng(2)

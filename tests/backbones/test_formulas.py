@@ -209,7 +209,9 @@ def test_sgl_views_lack_what_they_should(toy, view, share):
 
 
 def test_mix_gcf_takes_the_hardest_mixed_negative(toy, monkeypatch):
-    """With a mixing share of zero the negative of each layer is the drawn item nearest to the user in that layer."""
+    """With a mixing share of zero, the negative of each layer is the drawn item that is nearest to
+    the user in that layer.
+    """
     _, model = built(toy, "direct", "mix_gcf", layers=1, negatives=3)
     monkeypatch.setattr(torch, "rand", lambda shape, device=None: torch.zeros(shape))
     user, positive, negative = torch.tensor([2]), torch.tensor([1]), torch.tensor([[3, 4, 5]])
@@ -329,7 +331,9 @@ def test_cl4srec_views_by_kind(toy):
 
 
 def test_ease_by_its_lagrangian(toy):
-    """The solution of the ridge regression of each item on all others: the gradient off the diagonal is zero."""
+    """EASE solves the ridge regression of each item on all others: the gradient is zero off the
+    diagonal.
+    """
     data, model = built(toy, "direct", "ease")
     x = np.zeros((data.n_users, data.n_items))
     x[data.user, data.item] = 1

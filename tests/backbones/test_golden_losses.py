@@ -1,6 +1,7 @@
-"""The losses of the first epochs for a fixed seed, as they were when each backbone was last looked at.
+"""The losses of the first epochs for a fixed seed stay as they are in test_golden_losses.json.
 
-A change that moves them is either a mistake, or a change of the method: then write the new ones with
+A change that moves them is a mistake or a change of the method. After a change of the method, write
+the new losses with
 
     python tests/test_golden_losses.py
 

@@ -35,7 +35,8 @@ def test_queries_hold_what_came_before(toy):
 @pytest.fixture
 def own(tmp_path):
     (tmp_path / "items.csv").write_text(
-        "item_id,title,text,colour\na,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n"
+        "item_id,title,text,colour\n"
+        "a,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n"
     )
     (tmp_path / "interactions.csv").write_text(
         "user_id,item_id,rating,timestamp\nu,a,3,1\nu,b,4,2\nu,c,5,3\n"

@@ -45,14 +45,17 @@ def test_two_workers_give_what_one_gives(task, name, by_two):
     first, second = (found[name] for found in by_two)
     assert first == second, "both know the same loss and the same validation value"
     loss, validation = first
-    # SASRec averages over the positions of a worker's rows, which differ a little from those of the batch
+    # SASRec averages over the positions of a worker's rows, which differ a little from those of the
+    # batch
     loose = name == "sasrec"
     assert np.allclose(loss, alone_loss, rtol=0.05 if loose else 1e-4)
     assert np.allclose(validation, alone_validation, atol=0.15 if loose else 1e-3)
 
 
 def test_workers_average_dense_and_sparse_gradients():
-    """Two workers as threads, whose `add` meets at a barrier; the mean is that of both gradients, row by row."""
+    """Two threads stand for workers; their `add` waits at a barrier. The result is the mean of both
+    gradients, row by row.
+    """
     models = [
         torch.nn.ModuleList([torch.nn.Embedding(5, 2, sparse=True), torch.nn.Linear(2, 1)])
         for _ in range(2)

@@ -1,4 +1,4 @@
-"""The options of the command line become a configuration: defaults, preset, command line, and nothing else."""
+"""The options of the command line become a configuration: defaults, preset, command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`raypipe submit`: arguments are checked, places become whole paths, and the exit code is the job's."""
+"""`raypipe submit` checks arguments, makes paths absolute, and returns the job's exit code."""
 
 from __future__ import annotations
 

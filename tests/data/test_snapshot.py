@@ -15,7 +15,7 @@ MIND = ROOT.parent / "shared" / "data" / "mind-reclm"
 
 
 def small():
-    """Thirty users with one to five items before time 100, and up to three after it, of which some are new."""
+    """Thirty users with one to five items before time 100, and up to three after it, some new."""
     rng = np.random.default_rng(0)
     rows = []
     for u in range(30):

@@ -87,11 +87,8 @@ def test_ml_1m_reads_the_distribution_files(tmp_path):
     (tmp_path / "ratings.dat").write_text(
         "".join(f"1::{i}::{i % 5 + 1}::{100 - i}\n" for i in (1, 2, 3))
     )
-    (tmp_path / "movies.dat").write_bytes(
-        '1::Café (1995)::Comedy|Drama\n2::Heat: "Two" (1996)::Action\n3::Untimed::Film-Noir\n'.encode(
-            "latin-1"
-        )
-    )
+    movies = '1::Café (1995)::Comedy|Drama\n2::Heat: "Two" (1996)::Action\n3::Untimed::Film-Noir\n'
+    (tmp_path / "movies.dat").write_bytes(movies.encode("latin-1"))
     (tmp_path / "users.dat").write_text("1::F::25::10::48067\n")
     got = read(DataConfig(name="ml_1m", dir=str(tmp_path)))
     assert got.interactions["item_id"].tolist() == ["3", "2", "1"] and got.interactions[
@@ -117,7 +114,7 @@ def test_ml_1m_reads_the_distribution_files(tmp_path):
 
 
 def write_book_crossing(folder):
-    """Five readers of five books, a book with one reader, an implicit rating, and the quirks of the files."""
+    """Five readers of five books, a book with one reader, an implicit rating, and odd lines."""
     rows = [(u, f"B{b}", 5 + (u + b) % 5) for u in range(5) for b in range(5)] + [
         (0, "B9", 7),
         (1, "B8", 0),
@@ -127,10 +124,10 @@ def write_book_crossing(folder):
     )
     head = '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher";"Image-URL-S"\n'
     titles = {"B0": 'A \\"quoted\\" tale', "B1": "One; two"}
-    books = "".join(
-        f'"B{b}";"{titles.get(f"B{b}", f"Title {b}")}";"Ann Lee";"{1990 + b if b else 0}";"Press";"x"\n'
-        for b in range(5)
-    )
+    books = ""
+    for b in range(5):
+        title, year = titles.get(f"B{b}", f"Title {b}"), 1990 + b if b else 0
+        books += f'"B{b}";"{title}";"Ann Lee";"{year}";"Press";"x"\n'
     (folder / "BX-Books.csv").write_bytes((head + books).encode("latin-1"))
     people = "".join(
         f'"{u}";"lyon, rhone, france";{"NULL" if u == 0 else f"{chr(34)}3{u}{chr(34)}"}\n'
@@ -191,7 +188,8 @@ def test_archives_are_fetched_once_and_checked(tmp_path, monkeypatch):
 @pytest.fixture
 def own(tmp_path):
     (tmp_path / "items.csv").write_text(
-        "item_id,title,text,colour\na,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n"
+        "item_id,title,text,colour\n"
+        "a,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n"
     )
     (tmp_path / "interactions.csv").write_text(
         "user_id,item_id,rating,timestamp\nu,a,3,1\nu,b,4,2\nu,c,5,3\n"

@@ -1,4 +1,4 @@
-"""Every command of the README and of docs/ exists, with its options; a run on toy data can be planned."""
+"""The commands of README and docs/ exist with their options; runs on toy data can be planned."""
 
 import re
 import shlex
@@ -32,7 +32,7 @@ RAYPIPE = [words for words in FOUND if words[0] == "raypipe"]
 
 
 def job(words):
-    """The job file and its options, of `python jobs/NAME.py ...` and of `ray job submit ... -- python ...`."""
+    """The job file and its options, of `python jobs/NAME.py ...` or `ray job submit ... -- python`."""
     start = next(n for n, word in enumerate(words) if word.startswith("jobs/"))
     return ROOT / words[start], words[start + 1 :]
 

@@ -8,14 +8,16 @@ from raypipe.evaluation import significance
 
 
 def test_paired_test():
-    # differences 1, 2, 3: mean 2, sd 1, t = 2 / (1 / sqrt 3) = 3.4641 with 2 degrees of freedom -> p = 0.0742
+    # differences 1, 2, 3: mean 2, standard deviation 1, t = 2 / (1 / sqrt 3) = 3.4641 with 2
+    # degrees of freedom, so p = 0.0742
     got = significance.paired_test(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
     assert got == pytest.approx((2.0, 0.0742, 2.0, (1.95996 + 0.84162) / 3**0.5), abs=1e-4)
     assert significance.paired_test(np.ones(3), np.ones(3)) == (0.0, 1.0, 0.0, 0.0)
 
 
 def test_paired_test_over_users_and_seeds():
-    # mean squares of seeds 13.5, users 6.5, rest 1.5; variance of the mean (13.5 + 6.5 - 1.5) / 6, 1.6736 degrees of freedom
+    # mean squares of seeds 13.5, users 6.5, rest 1.5; variance of the mean (13.5 + 6.5 - 1.5) / 6,
+    # 1.6736 degrees of freedom
     got = significance.paired_test(np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]]), np.zeros((1, 3)))
     assert got == pytest.approx(
         (3.5, 2 * t.sf(3.5 / 1.755942, 1.6736), 3.5 / 3.25**0.5, 2.80158 * 1.755942), rel=1e-4

@@ -46,7 +46,7 @@ def test_vllm_finds_the_plugin():
 
 
 class FakeEngine:
-    """Stands for vLLM's engine: two requests a step, oldest first; what it writes is the number of the request."""
+    """Stands for vLLM's engine. Each step answers the two oldest requests, with their number."""
 
     def __init__(self):
         self.open, self.asked, self.steps = [], {}, 0

@@ -11,8 +11,11 @@ from raypipe.prompts.templates import item_profile, user_profile
 
 @pytest.mark.parametrize("phrases", [1, 3, 5])
 def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
-    said = "user identity: Sports fan,  sports fan, Sports fan, a very long identity on; User interests: U.S. news, b, golf."
-    got = ProfileForm(phrases, 20).parse(said)
+    answer = (
+        "user identity: Sports fan,  sports fan, Sports fan, a very long identity on; "
+        "User interests: U.S. news, b, golf."
+    )
+    got = ProfileForm(phrases, 20).parse(answer)
     assert (
         re.fullmatch(ProfileForm(phrases, 20).pattern, f" {got.text}")
         and ProfileForm(phrases, 20).parse(got.text) == got

@@ -184,8 +184,8 @@ def test_a_written_ranking_names_every_candidate_once():
     )
     assert got.mode == "write" and got.options == (" A", " B", " C")
     assert got.text.endswith(
-        '"A". Rank all candidates by how likely the user is to watch them next, the most likely first. '
-        "Answer with their letters only, separated by commas. Answer:"
+        '"A". Rank all candidates by how likely the user is to watch them next, the most likely '
+        "first. Answer with their letters only, separated by commas. Answer:"
     )
     assert 'Candidates: (A) "C", (B) "D", (C) "E".' in got.text and 'suggests "D"' in got.text
 

@@ -31,7 +31,7 @@ def options(task, name, **given):
 
 
 def checkerboard(task):
-    """Two blocks of users and items; each user lacks one item of the own block, which must come first."""
+    """Two blocks of users and items. The missing item of the user's own block must come first."""
     n_users, n_items, user, item, left, rows = 24, 16, [], [], [], []
     for u in range(n_users):
         own = [i for i in range(n_items) if i % 2 == u % 2]

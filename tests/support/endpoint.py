@@ -10,7 +10,9 @@ import pytest
 
 @pytest.fixture
 def endpoint():
-    """An OpenAI-compatible server of the test's own: `answers` maps a model to a text, a status, or a list of these in turn."""
+    """An OpenAI-compatible server. `answers` maps a model to a text or a status, or to a list of
+    these, one for each request.
+    """
     state = SimpleNamespace(answers={}, requests=[])
 
     class Handler(BaseHTTPRequestHandler):

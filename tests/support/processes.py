@@ -22,7 +22,7 @@ def _member(rank, port, body, arguments, queue):
 
 
 def of_two(body, *arguments):
-    """What `body(rank, *arguments)` returns in each of two processes of a group, in the order in which they are done."""
+    """The results of `body(rank, *arguments)` in two processes of a group, as they finish."""
     spawn = torch.multiprocessing.get_context("spawn")
     queue, port = spawn.Queue(), free_port()
     crew = [

@@ -89,7 +89,10 @@ def bench(tmp_path, config):
 
 
 def answer(bench, name, ctx, words=script):
-    """Put the prompts that a stage wrote to the scripted engine, as the artifacts prompts/NAME and completions/NAME."""
+    """Let the scripted engine answer the prompts of a stage.
+
+    Writes the artifacts prompts/NAME and completions/NAME.
+    """
     asked = pd.concat([pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))])
     with bench.making(f"prompts/{name}") as out:
         (out / "prompts").mkdir()
@@ -105,10 +108,11 @@ def answer(bench, name, ctx, words=script):
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llm")
-    corpus = [
-        "Users are judged. User 1: User identity: fan; User interests: golf. Will user 1 take it? Answer: Yes No"
-    ] * 3
+    text = (
+        "Users are judged. User 1: User identity: fan; User interests: golf. Will user 1 take it? "
+        "Answer: Yes No"
+    )
     embedded.build(
-        corpus, [], EmbeddedConfig(hidden_size=32, layers=1, heads=1, pieces=300), 0, folder
+        [text] * 3, [], EmbeddedConfig(hidden_size=32, layers=1, heads=1, pieces=300), 0, folder
     )
     return AutoTokenizer.from_pretrained(folder)

@@ -1,4 +1,6 @@
-"""The coverage of each room: `python tests/support/room_coverage.py coverage.json`; 1 where one is too low.
+"""The coverage of each room: `python tests/support/room_coverage.py coverage.json`.
+
+The exit code is 1 where the coverage of a room is too low.
 
 coverage.json is what `pytest --cov --cov-report=json` writes. Code that only subprocesses and Ray
 workers run counts as not covered.

@@ -1,6 +1,7 @@
-"""The style of the code as figures, counted over syntax trees: `python tests/support/style_figures.py [folder ...]`.
+"""The style of the code as figures, counted over syntax trees.
 
-Each figure has a limit. Given folders or files, it also lists the places that count, to find what to change.
+`python tests/support/style_figures.py [folder ...]` prints each figure with its limit. For given
+folders or files it also lists the places that count.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_a_policy_learns_in_rounds_and_goes_on_after_one(models, tmp_path, metho
 def test_answers_end_at_a_token_and_the_llm_keeps_its_own_end(
     models, tmp_path, method, monkeypatch
 ):
-    """An untrained LLM writes a full stop within 600 tokens, mostly, and hardly ever as its first."""
+    """An untrained LLM mostly writes a full stop within 600 tokens, and rarely as its first."""
     said: list[str] = []
     score = reward_model.RewardModel.score
     monkeypatch.setattr(
@@ -94,7 +94,9 @@ def test_an_llm_without_such_a_token_is_refused(models):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_the_divergence_is_taken_from_the_tuned_llm_in_every_round(models, tmp_path, method):
-    """A round that begins with other weights than the tuned LLM's, and hardly learns, is as far from it as they are."""
+    """A round starts with other weights than the tuned LLM's, and hardly learns. Its divergence is
+    that of these weights.
+    """
     other = shutil.copytree(models / "llm", tmp_path / "kept" / "policy")
     weights = load_file(models / "llm" / "model.safetensors")
     torch.manual_seed(1)

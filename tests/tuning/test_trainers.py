@@ -1,4 +1,4 @@
-"""TRL's trainers under DeepSpeed on a tiny LLM: whole and sharded, and going on from a checkpoint."""
+"""TRL's trainers under DeepSpeed on a tiny LLM: whole, sharded, and resumed from a checkpoint."""
 
 import pytest
 import torch

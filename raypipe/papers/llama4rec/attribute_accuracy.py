@@ -67,8 +67,8 @@ def judge_prompts(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
 
 
 def attribute_accuracy(ctx: Context, config: Llama4RecConfig) -> dict[str, Any]:
-    """attribute_accuracy.json: for each attribute how many values are right by the truth, and by the
-    judge.
+    """attribute_accuracy.json: for each attribute how many values are right, by the truth and by
+    the judge.
     """
     drawn = _drawn_values(ctx, config)
     verdicts: dict[tuple[str, str], str | Rejected] | None = None

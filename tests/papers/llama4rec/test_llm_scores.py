@@ -22,7 +22,10 @@ def score_table(user, items, values, ranking="listwise", chunk=0):
 
 
 def answered(*rows):
-    """Answered prompts of seed 3 and backbone b: (template, task, user, item, chunk), answer, logprobs, options, payload."""
+    """Answered prompts of seed 3 and backbone b.
+
+    Each row is (template, task, user, item, chunk), answer, logprobs, options, payload.
+    """
     frame = pd.DataFrame(
         [(*about, *answer) for about, *answer in rows],
         columns=[

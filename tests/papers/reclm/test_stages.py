@@ -11,7 +11,9 @@ from raypipe.papers.reclm.config import ROWS, ReclmConfig, load
 
 
 def test_a_row_has_the_stages_that_it_needs(config):
-    names = lambda rows: {s.name for s in stages.plan(config.model_copy(update={"rows": rows}))}  # noqa: E731
+    def names(rows):
+        return {stage.name for stage in stages.plan(config.model_copy(update={"rows": rows}))}
+
     base, taught, full = names(("base",)), names(("base", "teacher")), names(("base", "augment"))
     assert (
         not any(n.startswith(("llm/", "teacher/", "completions/")) for n in base)

@@ -10,7 +10,9 @@ from raypipe.papers.llama4rec.report.samples import samples
 
 @pytest.fixture
 def artifacts(toy, tmp_path):
-    """Stages of a run of SASRec and DeepFM with three test users: `a/b` is helped, `hurt` hurt, `still` neither."""
+    """The stages of a run of SASRec and DeepFM with three test users: the LLM helps `a/b`, hurts
+    `hurt` and does not change `still`.
+    """
     ids, of = list(toy.items[:12]), lambda stage: tmp_path / stage.replace("/", ".")
     of("data").mkdir()
     toy.dataset.save(of("data"))
