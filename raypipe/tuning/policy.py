@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raypipe.tuning.policy_trainers import Policy, Round, train_grpo, train_ppo
-from raypipe.tuning.trainers import Adapter, padded
+from raypipe.tuning.trainers import Adapter, forgotten_deepspeed, padded
 from raypipe.tuning.training_run import TrainingRun
 
 #: file of a checkpoint: how many rounds are done, and the curve so far
@@ -39,6 +39,7 @@ class Models(NamedTuple):
     reward: str
 
 
+@forgotten_deepspeed()
 def reinforce(
     models: Models,
     prompts: Sequence[str],

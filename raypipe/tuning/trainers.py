@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -68,6 +69,20 @@ def load(model_class: type, source: str, device: torch.device, **options: object
     cls: Any = model_class
     dtype = "bfloat16" if device.type == "cuda" else "float32"
     return cls.from_pretrained(source, dtype=dtype, **options)
+
+
+@contextmanager
+def forgotten_deepspeed() -> Iterator[None]:
+    """Let transformers forget the DeepSpeed configuration of a training at its end.
+
+    Under ZeRO-3 it would load the models of the next training in this process in parts.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    try:
+        yield
+    finally:
+        unset_hf_deepspeed_config()
 
 
 def padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -261,6 +276,7 @@ def rewards(
         _train(setup, columns, run)
 
 
+@forgotten_deepspeed()
 def _train(setup: _Trainer, columns: dict[str, Any], run: TrainingRun) -> None:
     """Train on columns of token ids, from the last checkpoint, and write the result."""
     from datasets import Dataset

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from raypipe.llm import embedded
 from raypipe.llm.config import EmbeddedConfig
@@ -47,7 +47,7 @@ def alone(monkeypatch):
     }.items():
         monkeypatch.setenv(name, str(value))
     yield
-    unset_hf_deepspeed_config()  # or models that other tests load would be loaded in parts
+    assert not is_deepspeed_zero3_enabled(), "the next LLM would be loaded in parts"
 
 
 @pytest.fixture(scope="session")
