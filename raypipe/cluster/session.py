@@ -39,6 +39,8 @@ QUIET = {
 KEEP_IDLE_WORKERS = {
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "RAY_num_workers_soft_limit": str((os.cpu_count() or 1) + 12),
+    # Ray warns on the terminal at four times as many processes
+    "RAY_worker_maximum_startup_concurrency": str((os.cpu_count() or 1) + 4),
 }
 
 
@@ -139,6 +141,15 @@ def worker_path() -> dict[str, str]:
         return {}
     path = [str(root), os.environ.get("PYTHONPATH", "")]
     return {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+def thread_variables(cpus: float) -> dict[str, str]:
+    """Environment variables for a process that computes with so many threads."""
+    return {
+        "OMP_NUM_THREADS": str(int(cpus)),
+        # waiting threads must sleep: spinning ones slow down a machine whose cores are shared
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
 
 
 @contextmanager

@@ -237,9 +237,7 @@ def _environment(workers: Workers) -> Mapping[str, str]:
     """Environment variables of the worker processes."""
     scripts = str(Path(sys.executable).parent)
     variables = {
-        "OMP_NUM_THREADS": str(int(workers.cpus)),
-        # waiting threads must sleep: spinning ones slow down a machine whose cores are shared
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **session.thread_variables(workers.cpus),
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
     }
     return variables if workers.gpu else {**variables, "DS_ACCELERATOR": "cpu"}

@@ -64,16 +64,9 @@ class _Actor:
 
 def apply(texts: Dataset, source: str, max_tokens: int, batch_size: int, actors: int) -> Dataset:
     """A dataset with `hash` and `text` as one with `hash` and `vector`."""
-    from ray.data import ActorPoolStrategy
+    from raypipe.cluster import resident, session
 
-    from raypipe.cluster.session import gpus
-
-    return texts.map_batches(
-        _Actor,
-        fn_constructor_args=(source, max_tokens, batch_size),
-        batch_format="pandas",
-        batch_size=256,
-        compute=ActorPoolStrategy(size=actors),
-        num_cpus=0.5,  # leave a share to the tasks that read and write
-        num_gpus=min(1, gpus()),
+    work = resident.Work(
+        _Actor, (source, max_tokens, batch_size), actors, gpus=min(1, session.gpus())
     )
+    return resident.map_batches(texts, work, "pandas", 256)

@@ -8,6 +8,7 @@ parsers reject them as "no_answer".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raypipe import extras
@@ -21,6 +22,16 @@ DECIMALS = 4
 
 #: the most tokens of an answer in mode "form"; longer ones are cut off, and parsers reject them
 FORM_TOKENS = 256
+
+
+#: bytes of weights up to which an LLM is small: a machine may hold it several times
+SMALL = 200 * 2**20
+
+
+def is_small(model: str) -> bool:
+    """Whether a folder holds a small LLM; one that is still to be fetched counts as large."""
+    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    return 0 < size < SMALL
 
 
 class PromptRow(Protocol):

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from raypipe import extras
 from raypipe.llm.config import EngineConfig
-from raypipe.llm.engine import FORM_TOKENS, PromptRow, completion
+from raypipe.llm.engine import FORM_TOKENS, PromptRow, completion, is_small
 from raypipe.llm.tokens import load_tokenizer, tokenize_prompt
 
 if TYPE_CHECKING:
@@ -164,21 +164,17 @@ class Completer:
 
 
 class Engine:
-    """A pool of Ray Data actors, each with the model."""
+    """Processes with the model, to which Ray Data sends batches."""
 
     def __init__(self, model: str, config: EngineConfig) -> None:
         self.model, self.config = model, config
 
     def apply(self, prompts: Dataset) -> Dataset:
-        from ray.data import ActorPoolStrategy
+        from raypipe.cluster import resident, session
 
-        from raypipe.cluster.session import gpus
-
-        return prompts.map_batches(
-            Completer,
-            fn_constructor_args=(self.model,),
-            batch_format="pandas",
-            batch_size=self.config.batch_size,
-            compute=ActorPoolStrategy(size=self.config.concurrency),
-            num_gpus=min(1, gpus()),
+        number = self.config.concurrency
+        threads = session.thread_variables(session.cpus_per_process(number))
+        work = resident.Work(Completer, (self.model,), number, variables=threads, takes_others=True)
+        return resident.map_batches(
+            prompts, work, "pandas", self.config.batch_size, stays=is_small(self.model)
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from raypipe.llm.config import EngineConfig
-from raypipe.llm.engine import FORM_TOKENS, completion
+from raypipe.llm.engine import FORM_TOKENS, completion, is_small
 from raypipe.llm.tokens import tokenize_prompts
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def tokenize(batch: pa.Table, model: str) -> pa.Table:
 
 
 class Replica:
-    """vLLM's engine in a Ray Data actor, which calls it for several batches concurrently.
+    """vLLM's engine in a Ray actor, which calls it for several batches concurrently.
 
     Args:
         model: folder or hub id.
@@ -118,7 +118,7 @@ class Replica:
 
 
 class Engine:
-    """vLLM replicas in Ray Data actors."""
+    """vLLM replicas, to which Ray Data sends batches."""
 
     def __init__(self, model: str, config: EngineConfig) -> None:
         self.model, self.config = model, config
@@ -166,13 +166,10 @@ class Engine:
         return variables
 
     def apply(self, prompts: Dataset) -> Dataset:
-        from ray.data import ActorPoolStrategy
-
-        from raypipe.cluster import session
+        from raypipe.cluster import resident, session
         from raypipe.cluster.ray_data import block_count
 
         config, gpu = self.config, session.gpus() > 0
-        variables = self.variables(gpu, session.cpus_per_process(config.concurrency))
         # the blocks that compute at a time, one that waits, and one whose answers are being written
         concurrent_blocks = block_count(config.max_num_seqs) + 2
         tokenized = prompts.map_batches(
@@ -181,17 +178,12 @@ class Engine:
             batch_format="pyarrow",
             batch_size=None,
         )
-        return tokenized.map_batches(
+        work = resident.Work(
             Replica,
-            fn_constructor_args=(self.model, self.settings(gpu)),
-            batch_format="pyarrow",
-            batch_size=None,
-            compute=ActorPoolStrategy(
-                size=config.concurrency,
-                max_tasks_in_flight_per_actor=concurrent_blocks,
-                max_concurrent_calls_per_actor=concurrent_blocks,
-            ),
-            # half a CPU, so that tasks that feed the engines fit beside one engine per CPU
-            **({"num_gpus": config.tensor_parallel} if gpu else {"num_cpus": 0.5}),
-            runtime_env={"env_vars": variables},
+            (self.model, self.settings(gpu)),
+            config.concurrency,
+            concurrent_blocks,
+            self.variables(gpu, session.cpus_per_process(config.concurrency)),
+            gpus=config.tensor_parallel if gpu else 0,
         )
+        return resident.map_batches(tokenized, work, "pyarrow", None, stays=is_small(self.model))

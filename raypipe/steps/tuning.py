@@ -14,6 +14,7 @@ import pandas as pd
 from raypipe.cluster import session, train
 from raypipe.cluster.training_session import Session
 from raypipe.errors import ConfigError
+from raypipe.llm.engine import is_small
 from raypipe.pipeline.stage import Context
 from raypipe.seeding import derive
 from raypipe.tuning.config import TrainingConfig
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 #: a loop's facts for the stage's manifest, a file beside the model
 FACTS = "training.json"
-
-#: bytes of weights up to which an LLM is small: a machine may hold it twice
-SMALL = 200 * 2**20
 
 
 class Tuning(NamedTuple):
@@ -68,9 +66,8 @@ def tuning_workers(training: TrainingConfig, model: str) -> train.Workers:
     On CPUs a small LLM gets two, because processes train it faster than threads. Others get one,
     because every worker would hold a copy.
     """
-    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
-    is_small = 0 < size < SMALL
-    return train.workers(training.workers, 2 if is_small and training.batch_size % 2 == 0 else 1)
+    number = 2 if is_small(model) and training.batch_size % 2 == 0 else 1
+    return train.workers(training.workers, number)
 
 
 def train_model(

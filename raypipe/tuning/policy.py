@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from raypipe.tuning.policy_trainers import Policy, Round, train_grpo, train_ppo
-from raypipe.tuning.trainers import Adapter, forgotten_deepspeed, padded
-from raypipe.tuning.training_run import TrainingRun
+from raypipe.tuning.trainers import Adapter, padded
+from raypipe.tuning.training_run import TrainingRun, forgotten_deepspeed
 
 #: file of a checkpoint: how many rounds are done, and the curve so far
 ROUNDS = "rounds.json"

@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -20,7 +19,7 @@ from raypipe.seeding import generator
 from raypipe.tuning import sft
 from raypipe.tuning.chat import by_length
 from raypipe.tuning.dialogue import Labelled
-from raypipe.tuning.training_run import Report, TrainingRun, Worker
+from raypipe.tuning.training_run import Report, TrainingRun, Worker, forgotten_deepspeed
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -69,20 +68,6 @@ def load(model_class: type, source: str, device: torch.device, **options: object
     cls: Any = model_class
     dtype = "bfloat16" if device.type == "cuda" else "float32"
     return cls.from_pretrained(source, dtype=dtype, **options)
-
-
-@contextmanager
-def forgotten_deepspeed() -> Iterator[None]:
-    """Let transformers forget the DeepSpeed configuration of a training at its end.
-
-    Under ZeRO-3 it would load the models of the next training in this process in parts.
-    """
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    try:
-        yield
-    finally:
-        unset_hf_deepspeed_config()
 
 
 def padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

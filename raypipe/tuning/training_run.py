@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,3 +52,17 @@ class TrainingRun:
     report: Report
     resume: Path | None
     folder: Path
+
+
+@contextmanager
+def forgotten_deepspeed() -> Iterator[None]:
+    """Let transformers forget the DeepSpeed configuration of a training at its end.
+
+    Under ZeRO-3 it would load the models of the next training in this process in parts.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    try:
+        yield
+    finally:
+        unset_hf_deepspeed_config()

@@ -7,19 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raypipe.cluster import session, train
+from raypipe.cluster import train
 from raypipe.cluster.worker_group import Workers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 ONE, TWO = Workers(1, 1, False), Workers(2, 1, False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def connected():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", "local")
-        with session.connected(lambda line: None):
-            yield
 
 
 def _count(worker, settings):
