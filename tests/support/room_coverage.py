@@ -25,7 +25,6 @@ SHORT = {
     "papers": 74.0,
     "serving": 62.0,
     "steps": 74.0,
-    "tuning": 67.0,
 }
 
 

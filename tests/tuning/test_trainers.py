@@ -1,16 +1,19 @@
-"""TRL's trainers under DeepSpeed on a tiny LLM: whole, sharded, and resumed from a checkpoint."""
+"""TRL's trainers under DeepSpeed on a tiny LLM: whole, sharded, with adapters, and resumed."""
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from raypipe.tuning import dialogue, sft, trainers
+from raypipe.tuning import dialogue, reward_model, sft, trainers
+from raypipe.tuning.reward_model import RewardModel
 from raypipe.tuning.trainers import Adapter
 from raypipe.tuning.training_run import TrainingRun
-from tests.support.tiny_llms import Crew
+from tests.support.tiny_llms import PROMPTS, Crew
 
 pytestmark = pytest.mark.usefixtures("alone")
+
+GOOD, BAD = " User identity: film fan.", " golf golf golf."
 
 
 @pytest.mark.parametrize("stage", [0, 3])
@@ -47,3 +50,28 @@ def test_dialogues_are_learnt_and_go_on_from_a_checkpoint(models, tmp_path, stag
     assert all(torch.allclose(again[k], whole[k], atol=1e-6) for k in whole), (
         "it goes on where it was"
     )
+
+
+def test_a_reward_model_with_adapters_learns_to_prefer_and_is_written_whole(models, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(models / "llm")
+    chosen, rejected = [], []
+    for prompt in PROMPTS:
+        chosen.append(reward_model.tokens(tokenizer, prompt, GOOD))
+        rejected.append(reward_model.tokens(tokenizer, prompt, BAD))
+    torch.manual_seed(0)
+    lines = []
+    trainers.rewards(
+        str(models / "llm"),
+        chosen,
+        rejected,
+        sft.Settings(
+            epochs=5, learning_rate=3e-2, batch_size=8, warmup_steps=0, zero_stage=0, seed=1
+        ),
+        Adapter(rank=4, alpha=8, dropout=0.0),
+        TrainingRun(Crew(), lines.append, None, tmp_path),
+    )
+    assert not (tmp_path / "adapter_config.json").exists(), "adapters are merged into the weights"
+    judge = RewardModel(str(tmp_path), Crew.device)
+    good, bad = (judge.score(PROMPTS, [answer] * len(PROMPTS)) for answer in (GOOD, BAD))
+    assert all(better > worse for better, worse in zip(good, bad, strict=True))
+    assert {"step", "steps", "loss", "accuracy"} <= set(lines[-1])
