@@ -2,16 +2,17 @@
 
 import json
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 
-@pytest.fixture
-def endpoint():
-    """An OpenAI-compatible server. `answers` maps a model to a text or a status, or to a list of
-    these, one for each request.
+@contextmanager
+def serving_endpoint():
+    """A server whose `answers` map a model to a text or a status, or to a list of these, one for
+    each request.
     """
     state = SimpleNamespace(answers={}, requests=[])
 
@@ -50,3 +51,10 @@ def endpoint():
     state.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield state
     server.shutdown()
+
+
+@pytest.fixture
+def endpoint():
+    """A server of the test's own, see `serving_endpoint`."""
+    with serving_endpoint() as state:
+        yield state
