@@ -1,4 +1,4 @@
-"""The transformers engine, tokens of options, and the scripted engine."""
+"""The transformers engine, and tokens of options."""
 
 import re
 
@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from raypipe.llm.scripted import script
 from raypipe.llm.tokens import first_token, tokenize_prompt
-from raypipe.llm.transformers import Question, Scorer
+from raypipe.llm.transformers import Completer, Question, Scorer
 from raypipe.prompts.contract import Completion, Person, Words
 from raypipe.prompts.templates import listwise_constrained
 
@@ -50,11 +49,6 @@ def test_prompts_beyond_the_context_get_no_answer(llm):
     assert scorer.choose(Question("Answer:", [" a", " b c"], "choose")) in (" a", " b c")
 
 
-def test_the_scripted_engine_repeats_itself():
-    row = pd.Series({"prompt_id": "1", "prompt": "p", "options": [" a", " b"], "mode": "score"})
-    assert script(row)["logprobs"] == script(row)["logprobs"] != []
-
-
 def test_the_small_llm_writes_an_order_of_candidates(llm):
     titles = llm[1][:12]
     asked = listwise_constrained.render(
@@ -67,3 +61,29 @@ def test_the_small_llm_writes_an_order_of_candidates(llm):
     )
     got = dict(listwise_constrained.parse(Completion(answer, ()), asked.options, asked.payload))
     assert set(got) == set(titles) and max(got.values()) == -1.0 and len(set(got.values())) > 1
+
+
+def test_a_batch_of_all_modes_is_answered_by_id(llm):
+    folder, titles = llm
+    options = [f' "{title}"' for title in titles[:3]]
+    rows = [
+        ("c", "Which film? Answer:", "choose", "", options),
+        ("s", "Which film? Answer:", "score", "", options),
+        ("f", "Write three letters. Answer:", "form", " [a-f]{3}", []),
+        ("l", "word " * 3000, "score", "", options),
+    ]
+    columns = ["prompt_id", "prompt", "mode", "pattern", "options"]
+    answered = Completer(folder)(pd.DataFrame(rows, columns=columns)).set_index("prompt_id")
+    assert set(answered.index) == {"c", "s", "f", "l"}
+    scorer, question = Scorer(folder), Question("Which film? Answer:", options)
+    assert answered.loc["s", "logprobs"] == pytest.approx(scorer.score([question])[0], abs=1e-4)
+    assert answered.loc["c", "answer"] == scorer.choose(question) in options
+    assert re.fullmatch(" [a-f]{3}", answered.loc["f", "answer"])
+    assert answered.loc["l", "logprobs"] == [] and answered.loc["l", "answer"] == ""
+    assert answered["tokens_out"].to_dict() == {
+        "s": 1,
+        "c": len(answered.loc["c", "answer"].split()),
+        "f": 1,
+        "l": 0,
+    }
+    assert answered.loc["l", "tokens_in"] > 3000

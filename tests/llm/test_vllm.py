@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import entry_points
 from types import SimpleNamespace
@@ -12,6 +13,9 @@ import pyarrow as pa
 import pytest
 
 from raypipe.llm import orphans, vllm
+from raypipe.llm.config import EngineConfig
+from raypipe.llm.embedded import CONTEXT
+from tests.support.one_process import Blocks
 
 CHAIN = """
 import multiprocessing, os, sys, time
@@ -73,7 +77,7 @@ class FakeEngine:
 
 
 @pytest.fixture
-def replica(llm, monkeypatch):
+def fake_vllm(monkeypatch):
     fake = SimpleNamespace(
         EngineArgs=SimpleNamespace, LLMEngine=FakeEngine, SamplingParams=SimpleNamespace
     )
@@ -83,18 +87,25 @@ def replica(llm, monkeypatch):
         "vllm.sampling_params",
         SimpleNamespace(StructuredOutputsParams=SimpleNamespace),
     )
+
+
+@pytest.fixture
+def replica(llm, fake_vllm):
     return vllm.Replica(llm[0], {"max_model_len": 64})
 
 
-def tokenized(llm, rows):
-    table = pa.Table.from_pylist(
+def prompts_of(rows):
+    return pa.Table.from_pylist(
         [
             dict(zip(("prompt_id", "prompt", "mode", "options"), r, strict=True))
             | {"pattern": "[a-f]{3}" if r[2] == "form" else ""}
             for r in rows
         ]
     )
-    return vllm.tokenize(table, llm[0])
+
+
+def tokenized(llm, rows):
+    return vllm.tokenize(prompts_of(rows), llm[0])
 
 
 def test_batches_of_an_engine_go_on_together_and_get_their_own_answers(llm, replica):
@@ -153,3 +164,45 @@ def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replic
     )
     assert got["c"]["answer"] == "answer 1" and got["f"]["answer"] == "answer 2"
     assert got["l"]["answer"] == "" and got["l"]["logprobs"] == [] and got["l"]["tokens_out"] == 0
+
+
+def test_every_block_of_prompts_is_answered(llm, fake_vllm, one_process):
+    blocks = []
+    for name in "ab":
+        rows = [(f"{name}{i}", f"Question {i} Answer:", "score", [" A", " B"]) for i in range(3)]
+        blocks.append(prompts_of(rows))
+    answered = vllm.Engine(llm[0], EngineConfig()).apply(Blocks(blocks))
+    rows = list(answered.iter_rows())
+    assert [row["prompt_id"] for row in rows] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert all(len(row["logprobs"]) == 2 for row in rows)
+
+
+def test_the_settings_of_the_engine_follow_the_machine_and_the_llm(llm):
+    config = EngineConfig(max_batched_tokens=64)
+    on_cpu = vllm.Engine(llm[0], config).settings(gpu=False)
+    assert on_cpu["max_model_len"] == CONTEXT <= on_cpu["max_num_batched_tokens"], (
+        "a whole prompt fits into a step"
+    )
+    assert on_cpu["dtype"] == "float32" and on_cpu["enforce_eager"]
+    assert on_cpu["distributed_executor_backend"] == "uni"
+    two = vllm.Engine(llm[0], config.model_copy(update={"tensor_parallel": 2}))
+    on_gpus = two.settings(gpu=True)
+    assert on_gpus["dtype"] == "auto" and "enforce_eager" not in on_gpus
+    assert on_gpus["distributed_executor_backend"] == "mp", "an actor has the devices of one node"
+    half = vllm.Engine(llm[0], config.model_copy(update={"dtype": "bfloat16"}))
+    assert half.settings(gpu=False)["dtype"] == "bfloat16"
+
+
+def test_without_a_gpu_one_engine_process_gets_its_share_of_the_cores(llm):
+    engine = vllm.Engine(llm[0], EngineConfig(kv_cache_gib=3))
+    variables = engine.variables(gpu=False, cpus=4)
+    assert variables["VLLM_CPU_KVCACHE_SPACE"] == "3" and variables["OMP_NUM_THREADS"] == "4"
+    assert engine.variables(gpu=True, cpus=4) == {}
+    two = vllm.Engine(llm[0], EngineConfig(tensor_parallel=2)).variables(gpu=False, cpus=4)
+    assert "OMP_NUM_THREADS" not in two, "several processes: vLLM shares the cores out"
+
+
+def test_a_process_that_no_python_process_started_is_not_watched():
+    before = threading.active_count()
+    orphans.watch()
+    assert threading.active_count() == before
