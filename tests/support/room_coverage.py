@@ -21,8 +21,6 @@ LEAST = 85.0
 SHORT = {
     "cli": 82.0,
     "cluster": 55.0,
-    "llm": 76.0,
-    "papers": 74.0,
     "serving": 62.0,
     "steps": 74.0,
 }

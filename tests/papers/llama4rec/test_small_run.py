@@ -154,7 +154,7 @@ def test_the_judge_takes_all_values_for_correct(run):
         assert line["judged not correct"] == line["rejected"] == 0
 
 
-@pytest.mark.parametrize("variant", ["base", "ift", "wo_aa", "llama4rec"])
+@pytest.mark.parametrize("variant", ["base", "wo_aa", "llama4rec"])
 def test_the_served_list_is_the_measured_one(run, variant, tmp_path):
     write_bundle(tmp_path, run.config, variant, run.artifact)
     served = Recommender(tmp_path)

@@ -32,6 +32,7 @@ RUN = {
     "rows": ("teacher", "wo_user", "augment"),
     "teacher": {"users": 20, "items": 15},
     "profiles": PROFILES,
+    "encoder": {"max_tokens": 32},
     "llm": {
         "embedded": {
             "epochs": 1,
