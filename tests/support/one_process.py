@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import inspect
 import itertools
-import tempfile
 import uuid
 from pathlib import Path
 
@@ -77,38 +76,13 @@ def number_range(n, override_num_blocks):
 
 
 class OneWorker:
-    """The only worker of a training; `folder` gets its result."""
+    """What Ray Train tells the only worker of a training."""
 
-    rank, world, device = 0, 1, torch.device("cpu")
+    def get_world_rank(self):
+        return 0
 
-    def __init__(self, folder):
-        self.folder = folder
-
-    def due(self, step):
-        return False
-
-    def save(self, write, step=0):
-        """No checkpoint is due."""
-
-    def resume(self):
-        return contextlib.nullcontext(None)
-
-    def all_reduce(self, tensor):
-        """There is one worker."""
-
-    def broadcast_folder(self, folder):
-        """There is one worker."""
-
-    def finish(self, write, together=False):
-        write(self.folder)
-
-
-@contextlib.contextmanager
-def train(loop, config, scratch, workers, every_seconds=15.0):
-    """A training, and a context with the folder of its result."""
-    with tempfile.TemporaryDirectory() as folder:
-        loop(OneWorker(Path(folder)), config)
-        yield Path(folder)
+    def get_world_size(self):
+        return 1
 
 
 def grid(function, space, data, scratch, say=None):
@@ -129,7 +103,7 @@ def search(trial, points, data, scratch, patience, say):
     return sorted(rows, key=lambda row: -row["validation"])
 
 
-def side_by_side(function, jobs, after, total, scratch):
+def side_by_side(function, jobs, after, total, storage):
     for job in jobs:
         function(*job)
 
@@ -147,6 +121,7 @@ def replace_ray(patch):
     patch.setattr(ray.data, "range", number_range)
     patch.setattr(ray_data, "set_stall_timeout", lambda seconds: None)
     patch.setattr(ray_data, "quiet", lambda: None)
+    patch.setattr(ray.train, "get_context", OneWorker)
     patch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     patch.setattr(session, "connected", lambda *how: contextlib.nullcontext())
     patch.setattr(session, "in_worker", lambda function, *given, **needs: function(*given))
@@ -154,8 +129,7 @@ def replace_ray(patch):
     patch.setattr(session, "capacity", lambda devices=1: 2)
     patch.setattr(session, "cpus_per_process", lambda processes: 1)
     patch.setattr(jobs, "run", side_by_side)
-    patch.setattr(training, "run", train)
-    patch.setattr(training, "final", lambda result: result, raising=False)
+    patch.setattr(training, "on_workers", lambda body, workers, storage, **more: body())
     patch.setattr(tune, "grid", grid)
     patch.setattr(tune, "search", search)
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}

@@ -19,7 +19,7 @@ from raypipe.pipeline.store import Store
 from tests.support.endpoint import serving_endpoint
 
 #: candidates that are ranked, and by the other LLM
-K_PRIME, RIVAL_K = 8, 5
+K_PRIME, LETTERS = 8, 5
 BACKBONES = {"direct": "light_gcn", "sequential": "sasrec", "rating": "deepfm"}
 SETTINGS = {
     "data": {"name": "toy", "options": {"users": 30, "items": 60, "mean_length": 10}},
@@ -44,8 +44,8 @@ SETTINGS = {
     "rerank": {"k_prime": K_PRIME, "pointwise_users": 20, "pointwise_k": 5},
     "aggregation": {"alpha_1": (0.3, 0.7), "alpha_2": (0.1, 0.5)},
     "variants": ("ift", "wo_aa"),
-    "rival_tasks": 3,
-    "rival_k": RIVAL_K,
+    "external_llm_prompts": 3,
+    "external_llm_candidates": LETTERS,
     "judged_items": 4,
 }
 
@@ -72,9 +72,9 @@ def run(one_process, tmp_path_factory):
     with serving_endpoint() as endpoint:
         endpoint.answers |= {"other": "E, D, C, B, A", "judge": "Yes."}
         others = {}
-        for name, model in (("rival", "other"), ("judge", "judge")):
+        for name, model in (("external_llm", "other"), ("judge", "judge")):
             others[name] = {"url": endpoint.url, "model": model, "requests_per_minute": 60_000}
-        others["rival"] |= {"dollars_in": 1.0}
+        others["external_llm"] |= {"dollars_in": 1.0}
         config = raypipe.load_config("llama4rec", **SETTINGS, **others)
         raypipe.run(config, out=folder, progress=lambda line: None)
     return SmallRun(folder, config)
@@ -126,20 +126,20 @@ def test_the_page_shows_plots_and_samples_and_the_costs_add_up(run):
     for stage in run.report["stages"]:
         if stage["name"].startswith("completions/"):
             waves[stage["name"]] = stage["facts"]
-    own = [facts for name, facts in waves.items() if not name.endswith(("rival", "judge"))]
+    own = [facts for name, facts in waves.items() if not name.endswith(("external_llm", "judge"))]
     assert llm["prompts"] == sum(facts["rows"] for facts in own)
     assert llm["tokens_in"] == sum(facts["tokens_in"] for facts in own) > 10_000
     assert llm["instructions"] > 60 and llm["engine"] == "transformers"
 
 
 def test_the_other_llm_and_llama4rec_ranked_the_same_lists(run):
-    rival = run.report["rival"]
-    prompts = pd.read_parquet(run.artifact("prompts/rival") / "prompts")
-    assert rival["model"] == "other" and rival["rows"] == len(prompts)
-    assert rival["dollars"] == pytest.approx(rival["tokens_in"] / 1e6)
-    assert set(prompts["options"].map(len)) == {RIVAL_K}
+    external = run.report["external_llm"]
+    prompts = pd.read_parquet(run.artifact("prompts/external_llm") / "prompts")
+    assert external["model"] == "other" and external["rows"] == len(prompts)
+    assert external["dollars"] == pytest.approx(external["tokens_in"] / 1e6)
+    assert set(prompts["options"].map(len)) == {LETTERS}
     outcomes = dict.fromkeys(prompts["backbone"], 0)
-    for line in rival["lines"]:
+    for line in external["lines"]:
         assert line["rejected"] == 0, "the other LLM named all letters"
         outcomes[line["backbone"]] += line["wins"] + line["ties"] + line["losses"]
     # two rankings each: that of Llama4Rec, and that of its LLM alone
