@@ -140,9 +140,6 @@ def replace_ray(patch):
 @pytest.fixture(scope="module")
 def one_process():
     """What raypipe asks of Ray runs in this process."""
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
     with pytest.MonkeyPatch.context() as patch:
         replace_ray(patch)
         yield
-    unset_hf_deepspeed_config()  # or models that other tests load would be loaded in parts
