@@ -117,6 +117,8 @@ def replace_ray(patch):
     from raypipe.cluster import side_by_side as jobs
     from raypipe.cluster import train as training
 
+    patch.setattr(ray, "nodes", lambda: [])
+    patch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     patch.setattr(ray.data, "read_parquet", read_parquet)
     patch.setattr(ray.data, "range", number_range)
     patch.setattr(ray_data, "set_stall_timeout", lambda seconds: None)
@@ -125,9 +127,6 @@ def replace_ray(patch):
     patch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     patch.setattr(session, "connected", lambda *how: contextlib.nullcontext())
     patch.setattr(session, "in_worker", lambda function, *given, **needs: function(*given))
-    patch.setattr(session, "resources", lambda: {"CPU": 2.0})
-    patch.setattr(session, "capacity", lambda devices=1: 2)
-    patch.setattr(session, "cpus_per_process", lambda processes: 1)
     patch.setattr(jobs, "run", side_by_side)
     patch.setattr(training, "on_workers", lambda body, workers, storage, **more: body())
     patch.setattr(tune, "grid", grid)
