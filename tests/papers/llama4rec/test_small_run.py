@@ -1,8 +1,6 @@
 """A whole run on small toy data in this process, with a tiny LLM and real endpoints."""
 
 import json
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -87,9 +85,7 @@ def served(run):
 
 def test_a_finished_run_is_not_done_again(run):
     assert all(planned.cached for planned in run.runner.plan())
-    began = time.time()
-    record = run.runner.run()
-    assert all(done.cached for done in record) and time.time() - began < 5
+    assert all(done.cached for done in run.runner.run())
 
 
 @pytest.mark.parametrize("task", ["direct", "sequential"])
@@ -213,6 +209,6 @@ def test_a_request_that_cannot_be_answered_is_refused(served):
 
 
 def test_the_bundle_names_no_folder_of_this_machine(run):
-    facts = json.loads((Path(run.folder) / "bundle" / "bundle.json").read_text())
+    facts = json.loads((run.folder / "bundle" / "bundle.json").read_text())
     assert facts["paper"] == "llama4rec" and "dir" not in facts["config"]["data"]
     assert {choice["task"] for choice in facts["chosen"]} == set(BACKBONES)
