@@ -64,11 +64,15 @@ class CheckpointFolder:
             if entry.type == fs.FileType.Directory and entry.base_name != latest:
                 self._filesystem.delete_dir(entry.path)
 
-    def write(self, name: str, write: Write) -> None:
-        """Let `write` fill the folder of a checkpoint."""
+    def write(self, name: str, write: Write, together: bool = False) -> None:
+        """Let `write` fill the folder of a checkpoint.
+
+        Args:
+            together: others write into it at the same time; `write` still finds an empty folder.
+        """
         target = f"{self._root}/{name}"
         self._filesystem.create_dir(target, recursive=True)
-        if isinstance(self._filesystem, fs.LocalFileSystem):
+        if isinstance(self._filesystem, fs.LocalFileSystem) and not together:
             write(Path(target))
             return
         with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
@@ -158,7 +162,7 @@ class Session:
     def checkpoint(self, write: Write) -> None:
         """Write a checkpoint; every worker writes its part."""
         name = f"checkpoint_{self._number:06d}"
-        self._folder.write(name, write)
+        self._folder.write(name, write, self.world > 1)
         self._publish(name)
         self._number += 1
         self._last = time.monotonic()
@@ -170,7 +174,7 @@ class Session:
             together: the files of all workers are the result; else those of worker 0 alone.
         """
         if self.rank == 0 or together:
-            self._folder.write(FINAL, write)
+            self._folder.write(FINAL, write, together and self.world > 1)
         self._publish(FINAL)
 
     def _publish(self, name: str) -> None:

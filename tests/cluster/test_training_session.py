@@ -72,12 +72,17 @@ def _training_together(rank, folder):
 
     ray.train.torch.get_device = lambda: torch.device("cpu")
     first = Session(folder, 0.0)
-    first.save(lambda to: (to / f"part{rank}").write_text(f"{rank}"), step=5)
+
+    def part(folder):
+        (folder / "parts").mkdir()  # each worker finds an empty folder
+        (folder / "parts" / str(rank)).write_text("")
+
+    first.save(part, step=5)
     if rank == 0:
         Path(folder, "checkpoint_000001").mkdir()  # an interrupted one
     again = Session(folder, 0.0)
     with again.resume() as checkpoint:
-        parts = sorted(file.name for file in checkpoint.iterdir())
+        parts = sorted(file.name for file in (checkpoint / "parts").iterdir())
     again.finish(lambda to: (to / "model").write_text(f"of worker {rank}"))
     folders = sorted(file.name for file in Path(folder).iterdir())
     return parts, folders, Session(folder, 0.0).is_finished
@@ -85,7 +90,7 @@ def _training_together(rank, folder):
 
 def test_workers_write_one_checkpoint_and_one_result_together(tmp_path):
     results = of_two(_training_together, str(tmp_path))
-    assert [parts for parts, _, _ in results] == [["part0", "part1"]] * 2
+    assert [parts for parts, _, _ in results] == [["0", "1"]] * 2
     assert results[0][1] == ["final", "latest"] or results[1][1] == ["final", "latest"]
     assert all(is_finished for _, _, is_finished in results)
     assert (tmp_path / "final" / "model").read_text() == "of worker 0"

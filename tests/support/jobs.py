@@ -41,7 +41,7 @@ def start(out, log, command):
 
 
 def finish(out, log, command):
-    code = start(out, log, command).wait(timeout=2000)
+    code = start(out, log, command).wait(timeout=280)
     assert code == 0, Path(log).read_text()[-6000:]
     return json.loads((out / "report.json").read_text())
 
@@ -49,7 +49,7 @@ def finish(out, log, command):
 def kill_when(out, log, ready, what, command, sent=signal.SIGKILL):
     """Start the job and send it and all of its processes a signal as soon as `ready` says so; returns its exit code."""
     process = start(out, log, command)
-    deadline = time.monotonic() + 1200
+    deadline = time.monotonic() + 280
     try:
         while not ready():
             assert process.poll() is None, (

@@ -1,56 +1,33 @@
-"""The whole pipeline on small toy data with the real engines: DeepSpeed tunes, vLLM generates, Serve answers.
+"""The whole pipeline on small toy data: DeepSpeed tunes, two engines generate, Serve answers.
 
-The second run is killed with SIGKILL three times (backbone training, LLM tuning, generation), stopped by Ctrl-C once, and
-continued; its results must equal those of the undisturbed run.
+The run was killed in the training of a backbone and of an LLM, stopped by Ctrl-C in the training of another, and continued. In
+a copy, what was struck runs again undisturbed, and vLLM answers the prompts of a wave, killed on its way.
 """
 
 import json
 import os
-import signal
-import subprocess
+import re
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from tests.support.jobs import environment, finish, kill_when, serving
+from raypipe.cli.main import main
+from raypipe.papers.llama4rec.config import VARIANTS
+from tests.papers.llama4rec.conftest import SETTINGS, STRUCK, command, written
+from tests.support.jobs import finish, kill_when, serving, start
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
 
-SETTINGS = [
-    'data.options={"users": 60, "items": 72, "mean_length": 12}',
-    'backbone_options={"light_gcn": {"epochs": 20}, "sasrec": {"epochs": 25, "patience": 25}, "deepfm": {"epochs": 5}}',
-    'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 1, "pieces": 400}',
-    "llm.tune.instructions=150",
-    "llm.tune.epochs=1",
-    "llm.tune.zero_stage=3",
-    f"llm.tune.workers={min(2, os.cpu_count() or 1)}",
-    "checkpoint_seconds=0",
-    "rerank.k_prime=10",
-    "rerank.pointwise_users=20",
-    "aggregation.alpha_1=[0.3, 0.7]",
-    "aggregation.alpha_2=[0.1, 0.5]",
-    'variants=["ift", "wo_aa"]',
-]
-
-
-def command(out):
-    options = [part for s in SETTINGS for part in ("--set", s)]
-    return [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(out), *options]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "undisturbed"
-    return out, finish(out, out.parent / "undisturbed.log", command)
-
-
-def test_report_follows_its_contract(undisturbed):
-    _, report = undisturbed
+def test_report_follows_its_contract(run):
+    report = run.report
     assert report["schema"] == "raypipe-report/2"
     assert {"id", "commit", "config", "machine", "versions"} <= set(report["run"])
     assert all({"name", "seconds", "cached", "rows"} <= set(s) for s in report["stages"])
@@ -69,7 +46,7 @@ def test_report_follows_its_contract(undisturbed):
     }
     assert all(keys <= set(r) for r in report["results"])
     cells = {(r["task"], r["variant"], r["metric"]) for r in report["results"]}
-    assert len(cells) == 4 * (4 + 4 + 2)
+    assert len(cells) == len(VARIANTS) * (4 + 4 + 2)
     llm = report["llm"]
     waves = {
         s["name"]: s["facts"] for s in report["stages"] if s["name"].startswith("completions/")
@@ -79,7 +56,7 @@ def test_report_follows_its_contract(undisturbed):
             "answers are kept while others are still asked for"
         )
     assert (
-        llm["engine"] == "vllm"
+        llm["engine"] == "transformers"
         and llm["rejected"] == {}
         and llm["prompts"] > 500
         and llm["tokens_in"] > 10_000
@@ -90,8 +67,8 @@ def test_report_follows_its_contract(undisturbed):
     )
 
 
-def test_metrics_are_those_of_the_predictions_by_a_naive_loop(undisturbed):
-    out, report = undisturbed
+def test_metrics_are_those_of_the_predictions_by_a_naive_loop(run):
+    out, report = run.out, run.report
     truth = {
         r.user_id: r.item_id for r in pd.read_parquet(out / "split" / "test.parquet").itertuples()
     }
@@ -128,8 +105,8 @@ def test_metrics_are_those_of_the_predictions_by_a_naive_loop(undisturbed):
         assert value == pytest.approx(row["mean"], abs=1e-9), row
 
 
-def test_final_ranks_are_the_aggregation_of_both(undisturbed):
-    out, report = undisturbed
+def test_final_ranks_are_the_aggregation_of_both(run):
+    out, report = run.out, run.report
     frame = pd.read_parquet(out / "predictions" / "sequential.sasrec.llama4rec.parquet")
     weights = next(a for a in report["aggregation"] if a["task"] == "sequential")
     assert (
@@ -147,15 +124,15 @@ def test_final_ranks_are_the_aggregation_of_both(undisturbed):
         assert sorted(own["rank_llm"]) == sorted(own["rank_rec"]) == list(range(1, 11))
 
 
-def test_the_llm_was_tuned_by_deepspeed_on_two_workers(undisturbed):
-    _, report = undisturbed
+def test_the_llm_was_tuned_by_deepspeed_on_two_workers(run):
+    report = run.report
     tuned = next(s["facts"] for s in report["stages"] if s["name"] == "llm/augmented")
     assert tuned["zero_stage"] == 3 and tuned["workers"] == min(2, os.cpu_count() or 1)
     assert tuned["steps"] > 5 and np.isfinite(tuned["loss"])
 
 
-def test_the_page_is_self_contained(undisturbed):
-    page = (undisturbed[0] / "report.html").read_text()
+def test_the_page_is_self_contained(run):
+    page = (run.out / "report.html").read_text()
     assert (
         "<svg" in page
         and "Llama4Rec" in page
@@ -164,53 +141,70 @@ def test_the_page_is_self_contained(undisturbed):
     )
 
 
-def test_the_same_command_again_runs_nothing(undisturbed):
-    out, before = undisturbed
-    after = finish(out, out.parent / "again.log", command)
-    assert all(s["cached"] for s in after["stages"])
-    assert after["results"] == before["results"]
+@pytest.fixture(scope="module")
+def copy(run):
+    """A copy of the run that lacks the stages that were struck."""
+    folder = run.out.parent / "copy"
+    shutil.copytree(run.out, folder)
+    for stage in STRUCK:
+        (artifact,) = (folder / "stages").glob(f"{stage.replace('/', '.')}-*")
+        shutil.rmtree(artifact)
+    return folder
 
 
-def test_killed_and_continued_equals_undisturbed(undisturbed):
-    out = undisturbed[0].parent / "killed"
-    log = out.parent / "killed.log"
-    log.write_text("")
-
-    def scratch(stage, inside):
-        return lambda: any((out / "scratch").glob(f"{stage}-*/{inside}"))
-
-    kill_when(out, log, scratch("hint.sasrec", "latest"), "a checkpoint of a backbone", command)
-    kill_when(
-        out, log, scratch("llm.augmented", "checkpoint_*"), "a checkpoint of the LLM", command
-    )
-    ready = scratch("llm.plain", "checkpoint_*")
-    assert (
-        kill_when(out, log, ready, "a checkpoint of the other LLM", command, sent=signal.SIGINT)
-        == 130
-    )
-    assert "Interrupted. Run the same command to resume." in log.read_text()
-    kill_when(
-        out,
-        log,
-        scratch("completions.llama4rec", "completions/[!r]*.parquet"),
-        "an answer of the LLM",
-        command,
-    )
-    report = finish(out, log, command)
-    text = log.read_text()
-    assert "continuing from a checkpoint" in text and "prompts were answered before" in text
-    starts = [line for line in text.splitlines() if line.endswith("llm/base ...")]
+def test_a_killed_run_continues(run):
+    assert run.log.count("continuing from a checkpoint") >= len(STRUCK)
+    assert "Interrupted. Run the same command to resume." in run.log
+    assert not re.search(r"worker \d+ failed", run.log), "a fault that a retry hides still counts"
+    starts = [line for line in run.log.splitlines() if line.endswith("llm/base ...")]
     assert len(starts) == 1, "a finished stage is not run again"
-    for ours, theirs in zip(report["results"], undisturbed[1]["results"], strict=True):
-        assert ours["mean"] == pytest.approx(theirs["mean"], abs=1e-9), ours
-    for file in (undisturbed[0] / "predictions").glob("*.parquet"):
-        one, two = pd.read_parquet(file), pd.read_parquet(out / "predictions" / file.name)
-        pd.testing.assert_frame_equal(one, two, rtol=1e-4)
 
 
-def test_the_bundle_answers_over_http(undisturbed):
+def test_what_was_struck_equals_the_same_undisturbed_and_all_else_is_not_run_again(run, copy):
+    again = finish(copy, copy.parent / "copy.log", command)
+    assert {stage["name"] for stage in again["stages"] if not stage["cached"]} == set(STRUCK)
+    assert again["results"] == run.report["results"]
+    for stage in STRUCK:
+        (artifact,) = (copy / "stages").glob(f"{stage.replace('/', '.')}-*")
+        struck = run.out / "stages" / artifact.name
+        weights = [load_file(next(f.rglob("model.safetensors"))) for f in (artifact, struck)]
+        assert weights[0].keys() == weights[1].keys()
+        for name, values in weights[0].items():
+            assert torch.allclose(values, weights[1][name], atol=1e-5), (stage, name)
+    (lists,) = (copy / "stages").glob("hint.sasrec-*/lists.parquet")
+    struck_lists = run.out / lists.relative_to(copy)
+    pd.testing.assert_frame_equal(pd.read_parquet(lists), pd.read_parquet(struck_lists), rtol=1e-4)
+
+
+def test_vllm_killed_on_its_way_answers_as_the_other_engine_does(run, copy):
+    """One wave of prompts, whose answers the run already has from the engine `transformers`."""
+    log = copy.parent / "vllm.log"
+
+    def wave(out):
+        job = [
+            word.replace("engine.name=transformers", "engine.name=vllm") for word in command(out)
+        ]
+        return [*job, "--only", "completions/wo_pa"]
+
+    first_answers = written(copy, "completions/wo_pa", "completions/[!r]*.parquet")
+    kill_when(copy, log, first_answers, "an answer of vLLM", wave)
+    assert start(copy, log, wave).wait(timeout=250) == 0, log.read_text()[-4000:]
+    assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log.read_text())
+    expected, answers = (
+        pd.read_parquet(file).set_index("prompt_id")
+        for file in sorted(
+            (copy / "stages").glob("completions.wo_pa-*/completions.parquet"),
+            key=lambda file: file.stat().st_mtime,
+        )
+    )
+    assert answers.index.equals(expected.index) and (answers["finished_at"] > 0).any()
+    ours, theirs = (np.concatenate(frame["logprobs"].to_numpy()) for frame in (answers, expected))
+    assert ours == pytest.approx(theirs, abs=2e-3)
+
+
+def test_the_bundle_answers_over_http(run):
     serve_run = [str(Path(sys.executable).with_name("serve")), "run", "serve_app:app"]
-    out = undisturbed[0]
+    out = run.out
     with serving(serve_run, 8000, out / "bundle", out.parent / "serve.log") as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert client.get("/docs").status_code == 200
@@ -261,100 +255,76 @@ def test_the_bundle_answers_over_http(undisturbed):
         )
 
 
-def run_job(folder, *arguments):
-    job = [
-        sys.executable,
-        str(ROOT / "jobs" / "full_pipeline.py"),
-        "--out",
-        str(folder / "run"),
-        *arguments,
-    ]
-    return subprocess.run(
-        job, cwd=folder, capture_output=True, text=True, env=environment(), timeout=1800
-    )
-
-
-def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path):
+def test_bad_data_and_impossible_resources_end_in_one_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     (tmp_path / "items.csv").write_text("item_id,title\na,A\n")
     (tmp_path / "interactions.csv").write_text("user_id,item_id,rating\nu,a,3\nu,a,good\n")
-    done = run_job(tmp_path, "--data", "folder", "--data-dir", str(tmp_path))
-    assert done.returncode == 2 and "interactions.csv, line 3, column rating" in done.stderr
-    assert "Traceback" not in done.stderr and "hint" not in done.stdout, (
+    job = ["run", "llama4rec", "--out", str(tmp_path / "run")]
+    assert main([*job, "--data", "folder", "--data-dir", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "interactions.csv, line 3, column rating" in printed.err
+    assert "Traceback" not in printed.err and "hint" not in printed.out, (
         "refused before any training"
     )
-    done = run_job(tmp_path, "--set", "llm.tune.workers=500")
-    assert (
-        done.returncode == 2
-        and "500 workers do not fit" in done.stderr
-        and "[ 1/" not in done.stdout
-    )
+    assert main([*job, "--set", "llm.tune.workers=500"]) == 2
+    printed = capsys.readouterr()
+    assert "500 workers do not fit" in printed.err and "[ 1/" not in printed.out
 
 
-def test_a_given_llm_with_two_workers_two_seeds_and_another_llm_to_compare(
-    undisturbed, tmp_path, endpoint
-):
+def test_a_given_llm_with_two_workers_two_seeds_and_another_llm_to_compare(run, tmp_path, endpoint):
     """A LLaMA-type folder from elsewhere takes the same path, with candidates answered by letter;
     two workers fit each backbone; two seeds share the LLM; another LLM ranks the first six
     candidates of some lists.
     """
     endpoint.answers["other"] = "F, E, D, C, B, A"
-    rival = json.dumps(
-        {"url": endpoint.url, "model": "other", "requests_per_minute": 6000, "dollars_in": 100_000}
-    )
-    llm = undisturbed[0] / "bundle" / "llm"
-    own = ("llm.embedded", "llm.tune.zero_stage", "llm.tune.workers", "variants")
-    settings = [part for s in SETTINGS if not s.startswith(own) for part in ("--set", s)]
-    done = run_job(
-        tmp_path,
-        "--llm",
-        str(llm),
-        "--engine",
-        "transformers",
-        "--tasks",
-        "sequential",
-        "--set",
+    external_llm = {
+        "url": endpoint.url,
+        "model": "other",
+        "requests_per_minute": 6000,
+        "dollars_in": 100_000,
+    }
+    replaced = ("llm.embedded", "llm.tune.zero_stage", "llm.tune.workers", "variants")
+    settings = [
+        *(setting for setting in SETTINGS if not setting.startswith(replaced)),
         "backbone_workers=2",
-        *settings,
-        "--seeds",
-        "2",
-        "--set",
-        f"rival={rival}",
-        "--set",
-        "rival_tasks=5",
-        "--set",
-        "rival_k=6",
-        "--set",
         'variants=["ift"]',
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
+        f"external_llm={json.dumps(external_llm)}",
+        "external_llm_prompts=5",
+        "external_llm_candidates=6",
+    ]
+    llm = str(run.out / "bundle" / "llm")
+
+    def job(out):
+        own = ("--llm", llm, "--tasks", "sequential", "--seeds", "2")
+        options = [part for setting in settings for part in ("--set", setting)]
+        script = str(ROOT / "jobs" / "full_pipeline.py")
+        return [sys.executable, script, "--out", str(out), *own, *options]
+
+    out = tmp_path / "run"
+    report = finish(out, tmp_path / "run.log", job)
     assert report["llm"]["engine"] == "transformers" and report["llm"]["rejected"] == {}
-    lists = next((tmp_path / "run" / "stages").glob("seed0.base.sasrec-*")) / "lists.parquet"
+    lists = next((out / "stages").glob("seed0.base.sasrec-*")) / "lists.parquet"
     assert sorted(f.name for f in lists.iterdir()) == ["part-0.parquet", "part-1.parquet"]
     base = next(r for r in report["results"] if (r["variant"], r["metric"]) == ("base", "N@5"))
     assert base["n_users"] == len(pd.read_parquet(lists)) / 2
-    prompts = pd.concat(
-        pd.read_parquet(f)
-        for f in (tmp_path / "run" / "stages").glob("prompts.llama4rec-*/prompts/*.parquet")
-    )
+    files = (out / "stages").glob("prompts.llama4rec-*/prompts/*.parquet")
+    prompts = pd.concat(pd.read_parquet(file) for file in files)
     listwise = prompts[prompts["template"] == "listwise_logprobs"].iloc[0]
     assert set(prompts["seed"]) == {0, 1}
-    (ours, alone), asked = report["rival"]["lines"], report["rival"]["rows"]
-    assert 1 <= asked <= 5 and report["rival"]["dollars"] == pytest.approx(asked)
-    assert all(
-        line["wins"] + line["ties"] + line["losses"] == asked and not line["rejected"]
-        for line in (ours, alone)
-    )
-    assert all(
-        "Rank all candidates" in body["messages"][0]["content"] for _, body in endpoint.requests
-    )
+    comparison = report["external_llm"]
+    assert 1 <= comparison["rows"] <= 5
+    assert comparison["dollars"] == pytest.approx(comparison["rows"])
+    for line in comparison["lines"]:
+        assert line["wins"] + line["ties"] + line["losses"] == comparison["rows"]
+        assert not line["rejected"]
+    assert len(comparison["lines"]) == 2, "Llama4Rec, and its LLM alone"
+    for _, body in endpoint.requests:
+        assert "Rank all candidates" in body["messages"][0]["content"]
     rows = {(r["variant"], r["metric"]): r for r in report["results"]}
     assert list(dict.fromkeys(v for v, _ in rows)) == ["base", "ift", "llama4rec"]
     assert all(len(r["values"]) == 2 for r in rows.values())
-    folder = tmp_path / "run" / "predictions"
+    folder = out / "predictions"
     second = pd.read_parquet(folder / "seed1" / "sequential.sasrec.base.parquet")
     assert not second.equals(pd.read_parquet(folder / "sequential.sasrec.base.parquet"))
-    assert (
-        list(listwise["options"]) == [f" {c}" for c in "ABCDEFGHIJ"]
-        and '(J) "' in listwise["prompt"]
-    )
+    assert list(listwise["options"]) == [f" {letter}" for letter in "ABCDEFGHIJ"]
+    assert '(J) "' in listwise["prompt"]

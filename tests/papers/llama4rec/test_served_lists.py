@@ -1,8 +1,5 @@
 """A served list is the list that was measured: for every test user, task and variant of a small run."""
 
-import json
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,59 +11,35 @@ from raypipe.papers.llama4rec.stages import plan
 from raypipe.pipeline.runner import Runner
 from raypipe.pipeline.store import Store
 from raypipe.trees import parse_set
-from tests.support.jobs import finish
-from tests.support.paths import ROOT
+from tests.papers.llama4rec.conftest import SETTINGS
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = [
-    'data.options={"users": 60, "items": 72, "mean_length": 12}',
-    'backbone_options={"light_gcn": {"epochs": 8}, "sasrec": {"epochs": 8}, "deepfm": {"epochs": 3}}',
-    'llm.embedded={"epochs": 2, "hidden_size": 32, "intermediate_size": 64, "heads": 1, '
-    '"pieces": 400}',
-    "llm.tune.instructions=60",
-    "llm.tune.epochs=1",
-    "llm.engine.name=transformers",
-    "rerank.k_prime=10",
-    "rerank.pointwise_users=20",
-    "aggregation.alpha_1=[0.3, 0.7]",
-    "aggregation.alpha_2=[0.1, 0.5]",
-    'variants=["ift", "wo_da", "wo_pa", "wo_aa"]',
-]
-
-
-def command(out):
-    options = [part for setting in SETTINGS for part in ("--set", setting)]
-    return [sys.executable, str(ROOT / "jobs" / "full_pipeline.py"), "--out", str(out), *options]
-
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A finished run: its folder, its configuration, and the artifact of each stage."""
-    out = tmp_path_factory.mktemp("served") / "run"
-    finish(out, out.parent / "run.log", command)
+def parts(run):
+    """The configuration of the run, and the artifact of each stage."""
     config = load("toy", dict(parse_set(setting) for setting in SETTINGS))
-    store = Store(str(out))
+    store = Store(str(run.out))
     keys = Runner(plan(config), store).keys
-    return out, config, lambda stage: store.local(stage, keys[stage])
+    return config, lambda stage: store.local(stage, keys[stage])
 
 
-def recommender(run, variant, folder):
-    _, config, artifact = run
+def recommender(parts, variant, folder):
+    config, artifact = parts
     write_bundle(folder, config, variant, artifact)
     return Recommender(folder)
 
 
 def test_the_report_has_every_variant(run):
-    report = json.loads((run[0] / "report.json").read_text())
-    assert list(dict.fromkeys(row["variant"] for row in report["results"])) == list(VARIANTS)
+    assert list(dict.fromkeys(row["variant"] for row in run.report["results"])) == list(VARIANTS)
 
 
 def test_without_adaptive_aggregation_all_users_have_one_weight(run):
     for task, backbone in (("direct", "light_gcn"), ("sequential", "sasrec")):
         weights = {}
         for variant in ("wo_aa", "wo_da"):
-            file = run[0] / "predictions" / f"{task}.{backbone}.{variant}.parquet"
+            file = run.out / "predictions" / f"{task}.{backbone}.{variant}.parquet"
             weights[variant] = pd.read_parquet(file)["alpha"].nunique()
         assert weights["wo_aa"] == 1 < weights["wo_da"], (
             "otherwise the weight depends on the length of the history"
@@ -74,25 +47,25 @@ def test_without_adaptive_aggregation_all_users_have_one_weight(run):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_served_list_is_the_measured_one(run, variant, tmp_path):
-    served = recommender(run, variant, tmp_path)
+def test_the_served_list_is_the_measured_one(run, parts, variant, tmp_path):
+    served = recommender(parts, variant, tmp_path)
     for task, backbone in (("direct", "light_gcn"), ("sequential", "sasrec")):
-        frame = pd.read_parquet(run[0] / "predictions" / f"{task}.{backbone}.{variant}.parquet")
+        frame = pd.read_parquet(run.out / "predictions" / f"{task}.{backbone}.{variant}.parquet")
         for user, rows in frame.groupby("user_id"):
             answer = served.recommend(user_id=user, k=len(rows), task=task, as_of="test")
             items = [item.item_id for item in answer.items]
             assert items == rows.sort_values("rank")["item_id"].tolist(), (task, user)
             if "alpha" in rows:
                 assert answer.alpha == pytest.approx(rows["alpha"].iloc[0], abs=1e-9)
-    ratings = pd.read_parquet(run[0] / "predictions" / f"rating.deepfm.{variant}.parquet")
+    ratings = pd.read_parquet(run.out / "predictions" / f"rating.deepfm.{variant}.parquet")
     for row in ratings.itertuples():
         rating = served.rate(row.user_id, row.item_id, as_of="test")
         assert rating.prediction == pytest.approx(row.prediction, abs=2e-3), row.user_id
 
 
-def test_the_published_bundle_is_that_of_llama4rec(run, tmp_path):
-    published = Recommender(run[0] / "bundle")
-    rebuilt = recommender(run, "llama4rec", tmp_path)
+def test_the_published_bundle_is_that_of_llama4rec(run, parts, tmp_path):
+    published = Recommender(run.out / "bundle")
+    rebuilt = recommender(parts, "llama4rec", tmp_path)
     user = str(published.matrices.users[3])
     assert published.recommend(user_id=user, k=5) == rebuilt.recommend(user_id=user, k=5)
     now = published.recommend(user_id=user, k=5, task="sequential")
