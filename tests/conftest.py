@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 # Ray starts where a test starts it, and fails elsewhere: never by accident
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 # two threads need longer than one for models as small as those of the tests
@@ -14,3 +16,9 @@ pytest_plugins = [
     "tests.support.small_llm",
     "tests.support.toy_data",
 ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let pytest-cov alone measure pytest-xdist's processes, not coverage.py's start-up as well."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)

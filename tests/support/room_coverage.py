@@ -2,8 +2,9 @@
 
 The exit code is 1 where the coverage of a room is too low.
 
-coverage.json is what `pytest --cov --cov-report=json` writes. Code that only subprocesses and Ray
-workers run counts as not covered.
+coverage.json is what `pytest --cov --cov-report=json` writes. Lines that run in processes which a
+test starts count too, and so do Ray's tasks. What an actor or a worker of Ray Train or Tune runs
+does not count: Ray kills these processes before they can save what they measured.
 """
 
 from __future__ import annotations
