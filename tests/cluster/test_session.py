@@ -9,6 +9,7 @@ import time
 import pytest
 
 from raypipe.cluster import session
+from raypipe.errors import ConfigError
 
 
 def test_ctrl_c_stops_a_run_whatever_ray_installs_for_it():
@@ -39,3 +40,36 @@ def test_the_record_of_a_killed_head_is_not_trusted(tmp_path, monkeypatch):
     assert address() == "local"
     monkeypatch.setenv("RAY_ADDRESS", "ray://there:10001")
     assert address() == "ray://there:10001"
+
+
+@pytest.mark.parametrize(
+    "error,parts",
+    [
+        (ConnectionError("10.0.0.1:6379"), ["no Ray cluster answers", "10.0.0.1:6379"]),
+        (session.ray.exceptions.AuthenticationError("no"), ["refused the token", "RAY_AUTH_TOKEN"]),
+    ],
+)
+def test_a_cluster_that_lets_nobody_in_is_one_sentence_with_a_remedy(error, parts, monkeypatch):
+    def init(**settings):
+        raise error
+
+    monkeypatch.setattr(session.ray, "init", init)
+    for name in (*session.QUIET, *session.KEEP_IDLE_WORKERS, "RAY_BACKEND_LOG_LEVEL"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ConfigError) as raised, session.connected(print):
+        pass
+    assert all(part in str(raised.value) for part in [*parts, "RAY_ADDRESS=10.0.0.1:6379"])
+
+
+def test_lines_are_fetched_once_and_nobody_waits_where_there_is_no_ray():
+    board = session.Board()
+    for line in ("one", "two"):
+        board.post(line)
+    assert [board.drain(), board.drain()] == [["one", "two"], []]
+    session.post("without Ray")
+
+
+def test_a_training_that_ray_train_ends_by_system_exit_counts_as_interrupted():
+    with pytest.raises(KeyboardInterrupt), session.interruptible():
+        sys.exit(0)
