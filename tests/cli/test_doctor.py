@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from raypipe.cli import doctor
 from raypipe.cli.main import main
 
@@ -41,6 +43,28 @@ def test_missing_compilers_and_packages_say_what_to_install(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: "")
     found = facts(doctor.packages())
     assert found["ray"].todo and "--engine transformers" in found["vLLM"].todo
+
+
+@pytest.mark.parametrize(
+    "script,fact,todo",
+    [
+        (
+            "echo 'NVIDIA H200, 143771 MiB'; echo 'NVIDIA H200, 143771 MiB'",
+            "H200, 143771 MiB; ",
+            "",
+        ),
+        ("exit 9", "none that the driver lists", "check the driver with nvidia-smi"),
+        ("true", "none that the driver lists", "check the driver with nvidia-smi"),
+    ],
+)
+def test_gpus_are_those_that_the_driver_lists(script, fact, todo, tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert fact in doctor.gpus().fact and doctor.gpus().todo == todo
+    tool.write_text("no program")
+    assert "does not answer" in doctor.gpus().fact
 
 
 def test_a_token_is_found_where_ray_keeps_it(monkeypatch, tmp_path):
