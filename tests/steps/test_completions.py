@@ -1,15 +1,19 @@
 """Answers that are kept, recalled and asked for again."""
 
+import uuid
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from raypipe.errors import ConfigError
-from raypipe.llm.config import EngineConfig
+from raypipe.cluster import ray_data
+from raypipe.errors import ArtifactError, ConfigError, DryRun
+from raypipe.llm.config import EndpointConfig, EngineConfig
+from raypipe.llm.scripted import Engine
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
-from raypipe.schema import PROMPTS
+from raypipe.schema import COMPLETIONS, PROMPTS
 from raypipe.steps import answer_cache, completions
 
 
@@ -135,3 +139,123 @@ def test_engines_that_do_not_fit_are_refused(monkeypatch):
         completions.check_capacity(EngineConfig(concurrency=5, tensor_parallel=3))
     with pytest.raises(ConfigError, match=r"room for 0\n(.*\n)*.*no node has that many devices"):
         completions.check_capacity(EngineConfig(tensor_parallel=16))
+
+
+class Rows:
+    """A Ray Dataset without Ray: its rows are in this process."""
+
+    def __init__(self, frame):
+        self.frame = frame
+
+    def map_batches(self, function, batch_format="pandas", batch_size=None):
+        batches = []
+        for start in range(0, len(self.frame), batch_size or len(self.frame)):
+            batches.append(
+                function(self.frame.iloc[start : start + (batch_size or len(self.frame))])
+            )
+        return Rows(pd.concat(batches, ignore_index=True))
+
+    def write_parquet(self, folder):
+        name = uuid.uuid4().hex
+        ray_data.write(COMPLETIONS.from_frame(self.frame, "engine"), folder, name)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The lines that the stage posts; Ray's tasks run in this process."""
+    shown: list[str] = []
+    monkeypatch.setattr(
+        completions.session, "in_worker", lambda function, *arguments: function(*arguments)
+    )
+    monkeypatch.setattr(completions.session, "post", shown.append)
+    monkeypatch.setattr(ray_data, "read", lambda path, blocks: Rows(ray_data.read_finished(path)))
+    monkeypatch.setattr(ray_data, "set_stall_timeout", lambda seconds: None)
+    return shown
+
+
+def context(store, prompts, out):
+    """The context of the stage that answers `prompts`, (text, options) pairs, with the LLM of the
+    stage llm/base.
+    """
+    key = "k" * 64
+    rows = []
+    for number, (text, options) in enumerate(prompts):
+        rows.append((f"{out.name}/{number}", "pair", text, "score", "", options, []))
+    frame = pd.DataFrame(rows, columns=list(PROMPTS.columns))
+    with store.writing(f"prompts/{out.name}", key, {}) as folder:
+        ray_data.write(PROMPTS.from_frame(frame, "test"), str(folder / "prompts"), "0")
+    if store.manifest("llm/base", key) is None:
+        with store.writing("llm/base", key, {}) as folder:
+            (folder / "model").mkdir()
+            (folder / "model" / "weights").write_text("w")
+    out.mkdir()
+    inputs = {"prompts": (f"prompts/{out.name}", key), "llm": ("llm/base", key)}
+    scratch = f"{store.uri}/scratch/{out.name}"
+    return Context(store, f"completions/{out.name}", out.name * 9, out, scratch, inputs)
+
+
+def test_an_engine_gets_only_what_no_run_has_asked_it(tmp_path, shown):
+    store, engine = Store(str(tmp_path / "run")), EngineConfig(name="scripted", batch_size=2)
+    one = [("which?", [" x", " y"]), ("what?", [" x"]), ("who?", [" x"])]
+    facts = completions.generate(context(store, one, tmp_path / "one"), engine)
+    assert (facts["rows"], facts["generated"], facts["reused"]) == (3, 3, 0)
+    assert facts["llm"] == "llm/base-kkkkkkkkkkkk" and facts["by template"] == {"pair": 3}
+    assert not shown
+    two = [("which?", [" x", " y"]), ("whose?", [" x"])]
+    facts = completions.generate(context(store, two, tmp_path / "two"), engine)
+    assert (facts["rows"], facts["generated"], facts["reused"]) == (2, 1, 1)
+    assert shown == ["    1 of 2 answers come from the cache"]
+    first, second = (
+        pd.read_parquet(tmp_path / out / "completions.parquet").set_index("prompt_id")
+        for out in ("one", "two")
+    )
+    assert first.loc["one/0", "logprobs"].tolist() == second.loc["two/0", "logprobs"].tolist()
+    facts = completions.generate(context(store, two[:1], tmp_path / "three"), engine)
+    assert facts["reused"] == 1, "an engine that has nothing to answer does not start"
+
+
+def test_an_engine_that_loses_prompts_ends_the_stage(tmp_path, shown):
+    class Lossy:
+        def apply(self, prompts):
+            return Engine("", EngineConfig(name="scripted")).apply(Rows(prompts.frame.head(1)))
+
+    made = context(
+        Store(str(tmp_path / "run")), [("which?", [" x"]), ("who?", [" x"])], tmp_path / "one"
+    )
+    with pytest.raises(ArtifactError, match="the engine gave no answer to 1 of 2 prompts"):
+        completions._generate(made, "m", Lossy, [], 1.0)
+    facts = completions._generate(
+        made, "m", lambda: Engine("", EngineConfig(name="scripted")), [], 1.0
+    )
+    assert facts["rows"] == 2 and shown == ["    1 of 2 prompts were answered before"]
+
+
+def test_an_endpoint_costs_what_its_tokens_cost_and_a_dry_run_costs_nothing(
+    tmp_path, shown, monkeypatch
+):
+    monkeypatch.setattr(
+        completions, "EndpointEngine", lambda endpoint: Engine("", EngineConfig(name="scripted"))
+    )
+    endpoint = EndpointConfig(
+        url="http://127.0.0.1:9/v1",
+        model="m",
+        dry_run=True,
+        dollars_in=2e6,
+        dollars_out=5e6,
+        max_tokens=10,
+        requests_per_minute=1,
+    )
+    made = context(
+        Store(str(tmp_path / "run")), [("one two?", [" x"]), ("three?", [" x"])], tmp_path / "one"
+    )
+    with pytest.raises(DryRun) as end:
+        completions.generate_by_endpoint(made, endpoint, 1.0)
+    assert "2 requests to m" in str(end.value) and "at most 20 answer tokens" in str(end.value)
+    assert "at most 107.00 dollars, at least 2 min" in str(end.value)
+    assert not list((tmp_path / "one").iterdir())
+    facts = completions.generate_by_endpoint(
+        made, endpoint.model_copy(update={"dry_run": False}), 1.0
+    )
+    assert (facts["tokens_in"], facts["tokens_out"]) == (3, 2) and facts["dollars"] == 16.0
+    with pytest.raises(DryRun, match="0 requests to m"):
+        completions.generate_by_endpoint(made, endpoint, 1.0)
