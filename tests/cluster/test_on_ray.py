@@ -20,6 +20,8 @@ def lines():
         for name in ("RAY_AIR_NEW_OUTPUT", "TUNE_DISABLE_SIGINT_HANDLER"):
             patch.setenv(name, "1")
         patch.setenv("RAY_ADDRESS", "local")
+        # Ray kills its workers before they could save what they measured
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         shown: list[str] = []
         with session.connected(shown.append):
             yield shown

@@ -1,5 +1,11 @@
 """How jobs are handed out to workers that train side by side."""
 
+from types import SimpleNamespace
+
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from raypipe.cluster import side_by_side
 from raypipe.cluster.side_by_side import WAIT, Assignments
 
 
@@ -20,3 +26,39 @@ def test_a_group_that_starts_again_gets_every_job_again():
     jobs.finish("first", 0)
     assert jobs.take("first") == 1
     assert [jobs.take("second") for _ in range(2)] == [0, WAIT]
+
+
+def actor_in_this_process(cls):
+    """A class as an actor of Ray, without Ray."""
+
+    def start(*arguments):
+        instance = cls(*arguments)
+        methods = {}
+        for name in ("take", "finish"):
+            methods[name] = SimpleNamespace(remote=getattr(instance, name))
+        return SimpleNamespace(**methods)
+
+    return SimpleNamespace(remote=start)
+
+
+def test_each_job_is_done_once_and_after_those_that_it_needs(monkeypatch):
+    groups = []
+
+    def on_workers(body, workers, storage, more_may_help):
+        groups.append((workers, storage, more_may_help))
+        TorchTrainer(body, scaling_config=ScalingConfig(num_workers=0)).fit()  # Ray's local mode
+
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}]
+    monkeypatch.setattr(side_by_side.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(side_by_side.session, "resources", lambda: {"CPU": 4.0})
+    monkeypatch.setattr(side_by_side.ray, "remote", lambda num_cpus: actor_in_this_process)
+    monkeypatch.setattr(side_by_side.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(side_by_side.train, "on_workers", on_workers)
+    done: list[str] = []
+    side_by_side.run(done.append, [("a",), ("b",), ("c",)], [[2], [], [1]], 9, "scratch")
+    assert done == ["b", "c", "a"]
+    (((number, cpus, gpu), storage, more_may_help),) = groups
+    assert (number, gpu, storage, more_may_help) == (3, False, "scratch", True)
+    assert cpus == 1, "the threads of a worker follow from all jobs of the run, not from the rest"
+    side_by_side.run(done.append, [("d",)], [[]], 9, "scratch")
+    assert groups[1][0] == (1, 1, False)

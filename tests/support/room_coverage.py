@@ -3,8 +3,8 @@
 The exit code is 1 where the coverage of a room is too low.
 
 coverage.json is what `pytest --cov --cov-report=json` writes. Lines that run in processes which a
-test starts count too, and so do Ray's tasks. What an actor or a worker of Ray Train or Tune runs
-does not count: Ray kills these processes before they can save what they measured.
+test starts count too. What Ray's workers run does not count: Ray kills them before they can save
+what they measured.
 """
 
 from __future__ import annotations
