@@ -6,7 +6,7 @@ import time
 import pyarrow as pa
 import pytest
 
-from raypipe.cluster import ray_data, session, tune
+from raypipe.cluster import ray_data, session
 from raypipe.errors import DataError
 
 
@@ -84,6 +84,8 @@ def product(point, data):
 
 
 def test_a_grid_gives_every_point_in_order_and_reports_the_best(lines, tmp_path):
+    from raypipe.cluster import tune  # workers that import this file need not wait for it
+
     shown: list[str] = []
     space = {"b": [2, 1], "a": [1, 3]}
     rows = tune.grid(product, space, 10, str(tmp_path / "scratch" / "grid"), shown.append)
@@ -100,6 +102,8 @@ def climb(point, data, report):
 
 
 def test_a_search_orders_its_points_and_a_finished_one_is_read_again(lines, tmp_path):
+    from raypipe.cluster import tune  # workers that import this file need not wait for it
+
     shown: list[str] = []
     arguments = ([{"slope": 1}, {"slope": 2}], str(tmp_path), str(tmp_path / "scratch" / "search"))
     best_first = tune.search(climb, *arguments, patience=5, say=shown.append)

@@ -41,6 +41,8 @@ def one_machine(monkeypatch):
         TorchTrainer(body, scaling_config=ScalingConfig(num_workers=0)).fit()
 
     monkeypatch.setattr(train, "on_workers", on_workers)
+    # the local mode would end DeepSpeed's process group, which other tests of this process use too
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
 
 
 def test_a_small_llm_gets_two_workers_on_cpus_and_a_large_one_gets_one(tmp_path, one_machine):
