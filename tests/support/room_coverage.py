@@ -3,8 +3,8 @@
 The exit code is 1 where the coverage of a room is too low.
 
 coverage.json is what `pytest --cov --cov-report=json` writes. Lines that run in processes which a
-test starts count too. What Ray's workers run does not count: Ray kills them before they can save
-what they measured.
+test starts count too. What Ray's workers run does not count: Ray kills most of them before they
+can save what they measured, so the tests on Ray measure none.
 """
 
 from __future__ import annotations
@@ -18,13 +18,6 @@ from typing import Any
 
 #: percent of the lines of each room that the tests are to run, without the slow ones
 LEAST = 85.0
-#: rooms that the quick tests cover less so far, and their limits: raise them, never lower them
-SHORT = {
-    "cli": 82.0,
-    "cluster": 55.0,
-    "serving": 62.0,
-    "steps": 74.0,
-}
 
 
 def room(file: str) -> str:
@@ -44,15 +37,14 @@ def percentages(files: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the coverage of each room; 1 where one has less than its limit."""
+    """Print the coverage of each room; 1 where one has less than LEAST."""
     files = json.loads(Path(arguments[0]).read_text())["files"]
     missed = 0
     for name, percent in percentages(files).items():
-        limit = SHORT.get(name, LEAST)
-        missed += percent < limit
         line = f"{name:12s} {percent:5.1f} %"
         if percent < LEAST:
-            line += f"   short of {LEAST:g} %; at least {limit:g} % must hold"
+            missed += 1
+            line += f"   too low: at least {LEAST:g} % of the lines must run"
         print(line)
     return int(missed > 0)
 
