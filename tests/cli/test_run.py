@@ -10,7 +10,7 @@ SMALL = ["--out", "here", "--set", 'data.options={"users": 40, "items": 60, "mea
 
 
 @pytest.fixture(autouse=True)
-def folder(without_ray, tmp_path, monkeypatch):
+def folder(one_process, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,6 +1,5 @@
 """`raypipe sweep`: the winner becomes a preset, and its values are written down and printed."""
 
-import itertools
 import json
 
 import pytest
@@ -19,32 +18,9 @@ SMALL = [
 ]
 
 
-def in_turn(function, space, data, scratch, say=None):
-    """A grid without Ray Tune."""
-    rows = []
-    for values in itertools.product(*space.values()):
-        point = dict(zip(space, values, strict=True))
-        rows.append({**function(point, data), **point})
-    return rows
-
-
-def all_points(trial, points, data, scratch, patience, say):
-    """A search without Ray Tune; every point runs to its end."""
-    rows = []
-    for point in points:
-        values: list[float] = []
-        trial(point, data, lambda line, values=values: values.append(line["validation"]))
-        rows.append({**point, "validation": max(values), "reports": len(values)})
-    return sorted(rows, key=lambda row: -row["validation"])
-
-
 @pytest.fixture(autouse=True)
-def small(without_ray, tmp_path, monkeypatch):
-    from raypipe.cluster import tune
-
+def folder(one_process, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tune, "grid", in_turn)
-    monkeypatch.setattr(tune, "search", all_points)
 
 
 def test_the_best_drawn_point_becomes_a_preset(tmp_path, capsys):

@@ -2,9 +2,6 @@
 
 from types import SimpleNamespace
 
-from ray.train import ScalingConfig
-from ray.train.torch import TorchTrainer
-
 from raypipe.cluster import side_by_side
 from raypipe.cluster.side_by_side import WAIT, Assignments
 
@@ -46,13 +43,14 @@ def test_each_job_is_done_once_and_after_those_that_it_needs(monkeypatch):
 
     def on_workers(body, workers, storage, more_may_help):
         groups.append((workers, storage, more_may_help))
-        TorchTrainer(body, scaling_config=ScalingConfig(num_workers=0)).fit()  # Ray's local mode
+        body()
 
     nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}]
     monkeypatch.setattr(side_by_side.ray, "nodes", lambda: nodes)
     monkeypatch.setattr(side_by_side.session, "resources", lambda: {"CPU": 4.0})
     monkeypatch.setattr(side_by_side.ray, "remote", lambda num_cpus: actor_in_this_process)
     monkeypatch.setattr(side_by_side.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(side_by_side, "broadcast_from_rank_zero", lambda group: group)
     monkeypatch.setattr(side_by_side.train, "on_workers", on_workers)
     done: list[str] = []
     side_by_side.run(done.append, [("a",), ("b",), ("c",)], [[2], [], [1]], 9, "scratch")

@@ -1,7 +1,5 @@
 """Answers that are kept, recalled and asked for again."""
 
-import uuid
-
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -13,8 +11,9 @@ from raypipe.llm.config import EndpointConfig, EngineConfig
 from raypipe.llm.scripted import Engine
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
-from raypipe.schema import COMPLETIONS, PROMPTS
+from raypipe.schema import PROMPTS
 from raypipe.steps import answer_cache, completions
+from tests.support.one_process import Blocks
 
 
 def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
@@ -141,35 +140,11 @@ def test_engines_that_do_not_fit_are_refused(monkeypatch):
         completions.check_capacity(EngineConfig(tensor_parallel=16))
 
 
-class Rows:
-    """A Ray Dataset without Ray: its rows are in this process."""
-
-    def __init__(self, frame):
-        self.frame = frame
-
-    def map_batches(self, function, batch_format="pandas", batch_size=None):
-        batches = []
-        for start in range(0, len(self.frame), batch_size or len(self.frame)):
-            batches.append(
-                function(self.frame.iloc[start : start + (batch_size or len(self.frame))])
-            )
-        return Rows(pd.concat(batches, ignore_index=True))
-
-    def write_parquet(self, folder):
-        name = uuid.uuid4().hex
-        ray_data.write(COMPLETIONS.from_frame(self.frame, "engine"), folder, name)
-
-
 @pytest.fixture
-def shown(monkeypatch):
-    """The lines that the stage posts; Ray's tasks run in this process."""
+def shown(one_process, monkeypatch):
+    """The lines that the stage posts."""
     shown: list[str] = []
-    monkeypatch.setattr(
-        completions.session, "in_worker", lambda function, *arguments: function(*arguments)
-    )
     monkeypatch.setattr(completions.session, "post", shown.append)
-    monkeypatch.setattr(ray_data, "read", lambda path, blocks: Rows(ray_data.read_finished(path)))
-    monkeypatch.setattr(ray_data, "set_stall_timeout", lambda seconds: None)
     return shown
 
 
@@ -217,7 +192,8 @@ def test_an_engine_gets_only_what_no_run_has_asked_it(tmp_path, shown):
 def test_an_engine_that_loses_prompts_ends_the_stage(tmp_path, shown):
     class Lossy:
         def apply(self, prompts):
-            return Engine("", EngineConfig(name="scripted")).apply(Rows(prompts.frame.head(1)))
+            (questions,) = prompts.tables
+            return Engine("", EngineConfig(name="scripted")).apply(Blocks([questions.slice(0, 1)]))
 
     made = context(
         Store(str(tmp_path / "run")), [("which?", [" x"]), ("who?", [" x"])], tmp_path / "one"

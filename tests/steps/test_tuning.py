@@ -6,18 +6,13 @@ import os
 import pandas as pd
 import pytest
 import torch
-from ray.train import ScalingConfig
-from ray.train.torch import TorchTrainer
 
-from raypipe.cluster import session, train
+from raypipe.cluster import session
 from raypipe.errors import ConfigError
 from raypipe.pipeline.stage import Context
 from raypipe.pipeline.store import Store
 from raypipe.steps.tuning import Tuning, refuse_long, run_tuning, tuning_workers
 from raypipe.tuning.config import TrainingConfig
-from tests.support.tiny_llms import alone
-
-__all__ = ["alone"]
 
 
 def test_a_training_of_which_most_examples_are_too_long_is_refused():
@@ -30,19 +25,11 @@ def test_a_training_of_which_most_examples_are_too_long_is_refused():
 
 
 @pytest.fixture
-def one_machine(monkeypatch):
-    """A machine with four CPUs; Ray Train runs in this process, which is its local mode."""
+def one_machine(one_process, monkeypatch):
+    """A machine with four CPUs."""
     node = {"Alive": True, "Resources": {"CPU": 4.0}}
     monkeypatch.setattr(session, "resources", lambda: node["Resources"])
     monkeypatch.setattr(session.ray, "nodes", lambda: [node])
-    monkeypatch.setattr(session, "in_worker", lambda function, *arguments: function(*arguments))
-
-    def on_workers(body, workers, storage, more_may_help=False):
-        TorchTrainer(body, scaling_config=ScalingConfig(num_workers=0)).fit()
-
-    monkeypatch.setattr(train, "on_workers", on_workers)
-    # the local mode would end DeepSpeed's process group, which other tests of this process use too
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
 
 
 def test_a_small_llm_gets_two_workers_on_cpus_and_a_large_one_gets_one(tmp_path, one_machine):
@@ -59,7 +46,7 @@ def test_a_small_llm_gets_two_workers_on_cpus_and_a_large_one_gets_one(tmp_path,
 
 
 def test_a_small_llm_is_tuned_and_a_finished_training_is_not_repeated(
-    llm, tmp_path, one_machine, alone, monkeypatch
+    llm, tmp_path, one_machine, monkeypatch
 ):
     from safetensors.torch import load_file
 
