@@ -93,7 +93,7 @@ def group_test(values: np.ndarray, first_U: np.ndarray, second_U: np.ndarray) ->
 def single_seed_caution(seeds: int) -> str:
     """What a reader must know about p values from a single seed; empty for several seeds."""
     return (
-        " With one seed, p covers the variation between users only, not between fits."
+        " With one seed, p covers the variation between users only, not between trainings."
         if seeds == 1
         else ""
     )

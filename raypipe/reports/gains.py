@@ -128,7 +128,8 @@ def _phrase(name: str, comparison: Comparison) -> str:
     """An object of the sentence, with its mean gain and the number of significant results."""
     verdict = comparison.verdict
     if verdict in ("none", "untested"):
-        return f"{name} ({signed_percent(comparison.mean)})"
+        mean = " on average" if len(comparison.gains) > 1 else ""
+        return f"{name} ({signed_percent(comparison.mean)}{mean})"
     results = count(len(comparison.gains), "result")
     if verdict == "mixed":
         return (

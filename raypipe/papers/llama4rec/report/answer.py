@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from raypipe.papers.llama4rec.report.published import TITLES, Baseline
-from raypipe.papers.llama4rec.report.result_tables import SLICES, TaskTable
+from raypipe.papers.llama4rec.report.result_tables import OVER_BASE, SLICES, TaskTable
 from raypipe.reports.cells import SIGNIFICANT
 from raypipe.reports.gains import effects, one_seed
-from raypipe.reports.wording import count, duration, listed, signed_percent
+from raypipe.reports.wording import count, duration, listed, percent, signed_percent
 
 TASKS = {
     "direct": "direct recommendation",
@@ -55,6 +55,7 @@ def answer(tables: Sequence[TaskTable], report: Mapping[str, Any]) -> Answer:
     """
     sentences = [
         _effect(tables, report["run"]["dataset"]),
+        _detectable(tables),
         _histories(tables),
         _cost(report),
         one_seed(report["run"]["seeds"]),
@@ -72,6 +73,24 @@ def _effect(tables: Sequence[TaskTable], dataset: str) -> str:
     return f"On {dataset}, compared with the backbone alone (Base), the LLM {effects(comparisons)}."
 
 
+def _detectable(tables: Sequence[TaskTable]) -> str:
+    """How large a difference must be for the run to show it, where it shows none."""
+    users, sizes = set(), []
+    for table in tables:
+        shares = [backbone.detectable_share for backbone in table.backbones]
+        if table.over("base").verdict == "none" and min(shares) > 0:
+            users |= {backbone.n_users for backbone in table.backbones}
+            metric = table.backbones[0].slice_metric
+            sizes.append(f"{percent(min(shares), 0)} of {metric} in {TASKS[table.task]}")
+    if not sizes:
+        return ""
+    number = f"{min(users):,} to {max(users):,}" if len(users) > 1 else f"{min(users):,}"
+    return (
+        f"With {number} test users, the run can reliably show only differences of at least"
+        f" {listed(sizes)}."
+    )
+
+
 def _histories(tables: Sequence[TaskTable]) -> str:
     """Whether users with short histories gain more than those with long ones."""
     more: list[str] = []
@@ -80,10 +99,10 @@ def _histories(tables: Sequence[TaskTable]) -> str:
     for table in tables:
         for backbone in table.backbones:
             thirds = backbone.thirds.get(SLICES["history"], {})
-            if "gain" not in thirds:
+            if OVER_BASE not in thirds:
                 continue
             compared = True
-            difference, p = thirds["gain"]
+            difference, p = thirds[OVER_BASE]
             if p <= SIGNIFICANT:
                 name = f"{TASKS[table.task]} with {backbone.backbone}"
                 (more if difference > 0 else less).append(name)

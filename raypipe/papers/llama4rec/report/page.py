@@ -13,11 +13,19 @@ from raypipe.papers.llama4rec.report import plots
 from raypipe.papers.llama4rec.report.answer import TASKS, Answer
 from raypipe.papers.llama4rec.report.result_tables import TaskTable
 from raypipe.papers.llama4rec.report.samples import samples
-from raypipe.papers.llama4rec.report.text import GAIN_HEAD, HOW_TO_READ, cost_facts
+from raypipe.papers.llama4rec.report.text import GAIN_HEAD, HOW_TO_READ, WEIGHT, cost_facts
 from raypipe.reports import pages
 
 #: fits whose learning curves are shown, and the data that they read
 FITS = {"base": "Base", "augmented": "augmented data"}
+
+#: counts of generated attributes in report.json -> what the page calls them
+ATTRIBUTE_COLUMNS = {
+    "drawn": "values",
+    "not known": "LLM answered unknown",
+    "truth known": "true value known",
+    "right": "right",
+}
 
 
 def artifact_facts(
@@ -81,6 +89,8 @@ def render(
         "how_to_read": HOW_TO_READ,
         "tables": tables,
         "task_names": TASKS,
+        "attribute_columns": ATTRIBUTE_COLUMNS,
+        "weight_note": WEIGHT,
         "titles": _titles(report["aggregation"]),
         "report": report,
         "run": report["run"],

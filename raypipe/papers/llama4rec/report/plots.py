@@ -58,24 +58,26 @@ def heat_map(grid: Sequence[Mapping[str, float]], chosen: tuple[float, float], l
 def weights(chosen: Sequence[Mapping[str, Any]]) -> str:
     """Weight of the LLM over the length of a user's training history (eq. 4, 5).
 
-    Backbones with the same weights share a line.
+    Tasks and backbones with the same weights share a line.
 
     Args:
         chosen: what validation chose, one for each backbone.
     """
-    names: dict[tuple[object, ...], list[str]] = {}
+    names: dict[tuple[object, ...], dict[str, list[str]]] = {}
     choices = {}
     for choice in chosen:
         alphas = choice["alpha_1"], choice["alpha_2"], str(choice["learned"])
-        line = choice["task"], *choice["ell_range"], *alphas
+        line = *choice["ell_range"], *alphas
         choices[line] = choice
-        names.setdefault(line, []).append(registry.title(choice["backbone"]))
+        by_task = names.setdefault(line, {})
+        by_task.setdefault(choice["task"], []).append(registry.title(choice["backbone"]))
     figure, axes = plt.subplots(figsize=(4.6, 2.8))
     for line, choice in choices.items():
         low, high = choice["ell_range"]
         ell = np.linspace(low, high, 200)
         weight = aggregation.weight(ell, low, high, choice)
-        label = f"{choice['task']}: {', '.join(names[line])}"
+        tasks = names[line].items()
+        label = "\n".join(f"{task}: {', '.join(titles)}" for task, titles in tasks)
         axes.plot(np.exp(ell) - 1, weight, label=label)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

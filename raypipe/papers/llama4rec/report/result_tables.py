@@ -19,12 +19,15 @@ MAIN_METRICS = ("N@5", "RMSE")
 #: names of the two ways to slice users
 SLICES = {"history": "history length", "popularity": "target popularity"}
 
+#: the comparison of what Llama4Rec adds to Base
+OVER_BASE = "Llama4Rec over Base"
+
 #: what is compared between the lowest and the highest third of users (L4): name -> variant, and
 #: whether its values or its gain over Base are compared
 THIRDS_COMPARED = {
     "Base": ("base", "level"),
     "IFT": ("ift", "level"),
-    "gain": ("llama4rec", "gain"),
+    OVER_BASE: ("llama4rec", "gain"),
 }
 
 #: task, backbone and metric
@@ -48,6 +51,8 @@ class BackboneTable:
         over_base, over_better: gain of Llama4Rec for each metric.
         effect: Cohen's d of the users' differences from the better baseline, for each metric.
         detectable: the smallest true difference that the run could show, for each metric.
+        detectable_share: the detectable difference in `slice_metric`, as a share of the better
+            baseline's value.
         oracle: what the best order of the same candidates would reach; None in rating prediction.
         slice_metric: the metric that `slices` and `thirds` show.
         slices: slicing -> third -> values of Base and of Llama4Rec.
@@ -62,6 +67,7 @@ class BackboneTable:
     over_better: list[Gain]
     effect: list[float]
     detectable: list[float]
+    detectable_share: float
     oracle: float | None
     slice_metric: str
     slices: dict[str, dict[str, tuple[float, float]]]
@@ -80,6 +86,15 @@ class TaskTable:
     def variants(self) -> list[str]:
         """Titles of the variants."""
         return [line.variant for line in self.backbones[0].lines]
+
+    @property
+    def has_published(self) -> bool:
+        """Whether the paper has a value for any of the cells."""
+        for backbone in self.backbones:
+            for line in backbone.lines:
+                if any(cell.published is not None for cell in line.cells):
+                    return True
+        return False
 
     @property
     def thirds_compared(self) -> list[str]:
@@ -185,6 +200,7 @@ def _backbone_table(rows: Sequence[ResultRow], corrected: Corrected) -> Backbone
         over_better=over_better,
         effect=effect,
         detectable=detectable,
+        detectable_share=_detectable_share(by_variant, main),
         oracle=ours[main].get("oracle"),
         slice_metric=main,
         slices=_slices(base[main], ours[main]),
@@ -229,6 +245,12 @@ def _thirds_of_variants(
             p = corrected.thirds[row["task"], row["backbone"], slicing, name]
             thirds.setdefault(SLICES[slicing], {})[name] = difference, p
     return thirds
+
+
+def _detectable_share(by_variant: Mapping[str, Mapping[str, ResultRow]], metric: str) -> float:
+    ours = by_variant["llama4rec"][metric]
+    baseline = by_variant[ours["against"]][metric]["mean"]
+    return ours["detectable"] / baseline if baseline else 0.0
 
 
 def _gain(ours: ResultRow, baseline: ResultRow) -> float:

@@ -25,6 +25,14 @@ SHOWN = 10
 OPTIONS = 5
 
 
+#: template of data augmentation -> what its prompts ask
+ASKED = {
+    "attribute": "data augmentation: the missing attribute of an item",
+    "pair": "data augmentation: which of two items the user prefers",
+    "pick": "data augmentation: which item of a list the user prefers",
+}
+
+
 class _Wave(NamedTuple):
     """The prompts of a wave, and its completions by prompt_id."""
 
@@ -67,7 +75,7 @@ def samples(
     shown = []
     by_template = augmentation.prompts.sort_values("prompt_id").groupby("template")
     for row in by_template.head(each).itertuples():
-        shown.append(_sample(row, augmentation.completions, ""))
+        shown.append(_sample(row, augmentation.completions, ASKED.get(str(row.template), "")))
     items = Dataset.load(artifact("data")).items
     titles = dict(zip(items[ITEM], items[TITLE], strict=True))
     for choice in chosen:
@@ -79,9 +87,10 @@ def samples(
             # one prompt a user; where candidates take several prompts, the first
             of_user = prompts[prompts[USER] == user]
             for row in of_user.head(1).itertuples():
-                about = f"{registry.title(choice['backbone'])}, {reason}"
+                title = registry.title(choice["backbone"])
+                about = f"{choice['task']}, {title}: user {user}, {reason}"
                 if len(of_user) > 1:
-                    about += f", the first of {len(of_user)} prompts"
+                    about += f" (the first of {len(of_user)} prompts)"
                 outcome = _outcome(frame[frame[USER] == user], choice["task"], titles)
                 shown.append(_sample(row, wave.completions, about) | outcome)
     return shown
@@ -133,13 +142,13 @@ def _moved(frame: pd.DataFrame, task: str) -> dict[str, str]:
         ).abs()
         users, what = (
             frame[USER],
-            ("whose error the LLM made smaller most", "whose error the LLM made larger most"),
+            ("whose error the LLM reduced most", "whose error the LLM increased most"),
         )
     else:
         hits = frame[frame[ITEM] == frame["target"]]
         # from place 3 to 1 is more than from 19 to 10
         better, users = 1 / hits["rank"] - 1 / hits["rank_rec"], hits[USER]
-        what = ("whose target the LLM brought up most", "whose target the LLM took down most")
+        what = ("whose target the LLM moved up most", "whose target the LLM moved down most")
     shown = {}
     if len(better) and better.max() > 0:
         shown[what[0]] = users.loc[better.idxmax()]
@@ -151,7 +160,14 @@ def _moved(frame: pd.DataFrame, task: str) -> dict[str, str]:
 def _outcome(own: pd.DataFrame, task: str, titles: dict[str, str]) -> dict[str, Any]:
     """One user's test rows as columns and lines."""
     if task == "rating":
-        columns = ["item", "backbone", "LLM", "LLM's weight", "final", "true"]
+        columns = [
+            "item",
+            "backbone's rating",
+            "LLM's rating",
+            "LLM's weight",
+            "final rating",
+            "true",
+        ]
         lines = [
             (
                 True,
@@ -164,7 +180,7 @@ def _outcome(own: pd.DataFrame, task: str, titles: dict[str, str]) -> dict[str, 
         return {"columns": columns, "lines": lines}
     own = own.sort_values("rank")
     own = own[(own["rank"] <= SHOWN) | (own[ITEM] == own["target"])]
-    columns = ["candidate", "place by the backbone", "by the LLM", "final", "LLM's weight"]
+    columns = ["candidate", "rank by the backbone", "rank by the LLM", "final rank", "LLM's weight"]
     lines = [
         (r.item_id == r.target, titles[r.item_id], r.rank_rec, r.rank_llm, r.rank, f"{r.alpha:.2f}")
         for r in own.itertuples()

@@ -16,21 +16,48 @@ from raypipe.reports.markdown import table as markdown_table
 from raypipe.reports.wording import count, signed_percent
 
 #: heading of the table of gains
-GAIN_HEAD = ("Task", "Baseline", "Mean gain", "Significance", "The paper claims")
+GAIN_HEAD = ("Task", "Baseline", "Mean gain", "Significance", "Gain in the paper")
 
 HOW_TO_READ = (
+    "Base is the backbone alone: a conventional recommender. IFT is the LLM alone: it re-ranks the"
+    " backbone's list, or predicts the rating. Llama4Rec mixes both with a weight per user.",
+    "w/o DA: Llama4Rec without data augmentation, the training data that the LLM adds. w/o PA:"
+    " without prompt augmentation, what the backbone adds to the prompts. w/o AA: without adaptive"
+    " aggregation, that is with one weight for all users.",
     "H@k: share of users whose target (the held-out item) is among the first k. N@k: NDCG, which"
     " gives more credit to a higher rank. RMSE and MAE: errors of predicted ratings, lower is"
     " better.",
-    "All items are ranked. Settings are chosen on the validation part; the test part is read once.",
-    "Gain: relative improvement of Llama4Rec over the better of Base (the backbone alone) and IFT"
-    " (the LLM alone).",
-    "p: paired t-test over users and seeds, corrected by Holm over all results of this report."
-    " A star marks a gain with p at most 0.05.",
-    "Effect: Cohen's d, the mean difference between users in standard deviations.",
-    "Detectable: the smallest true difference that a run with as many users would show in four"
-    " out of five cases.",
-    "Best order: what the same candidates would reach in the best possible order.",
+    "The backbone ranks all items, and the LLM re-ranks the first k' of them (rerank.k_prime)."
+    " Settings are chosen on the validation part; the test part is read once.",
+    "Mean gain: the relative improvement of Llama4Rec over a baseline, averaged over backbones and"
+    " metrics. Positive is better, also for errors. Each backbone and metric is one result.",
+    "Gain in the paper: the mean over the paper's own datasets, with the paper's LLM.",
+    "The rows gain, p, effect and detectable compare Llama4Rec with the better of Base and IFT.",
+    "p: two-sided paired t-test over users and seeds, corrected by Holm for all tests of the same"
+    " kind in this report. A star marks a gain with p at most 0.05.",
+    "Effect: Cohen's d, the mean over users of the improvement, divided by its standard deviation"
+    " between users.",
+    "Detectable: the smallest true difference, in units of the metric, that a test with as many"
+    " users would show in four out of five cases (before Holm's correction).",
+    "Best order: the value if the re-ranked items stood in the best possible order.",
+    "For whom: users are cut into thirds by the length of their training history, or by the"
+    " popularity of their target in training. Lowest - highest is the value of the lowest third"
+    " minus that of the highest. For Llama4Rec over Base it compares what Llama4Rec adds to Base,"
+    " in units of the metric; positive means that the lowest third gains more.",
+    "Protocol all counts every interaction as positive, liked only high ratings. A seed is one"
+    " repetition: backbones are trained and data is augmented anew, with the same LLM. A commit"
+    " with +changes had local changes.",
+)
+
+#: `llm.source` -> what the report calls it
+MODELS = {"embedded": "embedded: a small LLaMA that the run built from its own texts"}
+
+#: how the weight of the LLM is made, and what its table shows
+WEIGHT = (
+    "Llama4Rec weighs the LLM by w and the backbone by 1 - w. The paper's w (eq. 5) is alpha_1 x"
+    " max(t, alpha_2), where t falls from 1 for the shortest training history to 0 for the longest."
+    " Listwise: one prompt ranks all candidates; pointwise: one prompt rates one of them."
+    " Validation: N@5, or RMSE in rating prediction."
 )
 
 
@@ -51,7 +78,7 @@ def markdown(answer: Answer, tables: Sequence[TaskTable], report: Mapping[str, A
         "How to read this:",
         "",
     ]
-    for explanation in (*HOW_TO_READ, "In brackets: the paper's value."):
+    for explanation in (*HOW_TO_READ, "In brackets: the paper's value, where it has one."):
         lines.append(f"- {explanation}")
     if not spread:
         lines.append(f"- {significance.single_seed_caution(run['seeds']).strip()}")
@@ -97,9 +124,9 @@ def _test_rows(backbone: BackboneTable) -> Iterator[list[str]]:
 
 def _slice_lines(table: TaskTable) -> list[str]:
     """Base → Llama4Rec in each third, and whether the lowest third differs from the highest."""
-    head = ["backbone", "by", "lowest third", "middle third", "highest third"]
+    head = ["backbone", "thirds by", "lowest third", "middle third", "highest third"]
     for name in table.thirds_compared:
-        head.append(f"{name}, lowest - highest")
+        head.append(f"{name}: lowest - highest")
     rows = []
     for backbone in table.backbones:
         for slicing, thirds in backbone.slices.items():
@@ -133,7 +160,14 @@ def _weights(aggregation: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
         )
     head = ["task", "backbone", "ranking", "alpha_1", "alpha_2", "validation"]
-    return ["", "## Weights, chosen on validation", "", *markdown_table(head, rows)]
+    return [
+        "",
+        "## Weight of the LLM, chosen on validation",
+        "",
+        WEIGHT,
+        "",
+        *markdown_table(head, rows),
+    ]
 
 
 def _costs(llm: Mapping[str, Any]) -> list[str]:
@@ -147,17 +181,17 @@ def cost_facts(llm: Mapping[str, Any]) -> dict[str, str]:
         rejected.append(f"{kind}: {number:,}")
     rate = llm["prompts_per_second"]
     return {
-        "model": llm["model"],
+        "model": MODELS.get(llm["model"], llm["model"]),
         "parameters": f"{llm['parameters']:,}" if llm["parameters"] else "unknown",
         "engine": llm["engine"],
-        "tuning": f"{llm['tuning_seconds']:.0f} s in all; the last LLM read"
+        "tuning": f"{llm['tuning_seconds']:.0f} s for all LLMs of the run; Llama4Rec's LLM read"
         f" {count(llm['instructions'], 'instruction')} in {count(llm['steps'], 'step')}",
         "prompts": f"{llm['prompts']:,}, of which {llm['known']:,} had a cached answer",
         "tokens read": f"{llm['tokens_in']:,}",
         "tokens written": f"{llm['tokens_out']:,}",
         "answers per second": f"{rate:,.1f}, without engine start" if rate else "no new answers",
         "rejected answers": ", ".join(rejected) or "none",
-        "backbones refitted on augmented data": f"{llm['refit_seconds']:.0f} s per seed",
+        "training backbones again on augmented data": f"{llm['refit_seconds']:.0f} s per seed",
     }
 
 

@@ -74,7 +74,7 @@ def test_tables_have_the_papers_layout_and_stars_are_earned():
     assert first.oracle == 0.8 and rating.backbones[0].oracle is None
     assert first.slices == {"history length": {"tail": (0.2, 0.3)}}
     expected = {}
-    for name, difference in (("Base", 0.1), ("IFT", 0.1), ("gain", -0.2)):
+    for name, difference in (("Base", 0.1), ("IFT", 0.1), ("Llama4Rec over Base", -0.2)):
         expected[name] = difference, pytest.approx(0.03)  # Holm: three times 0.01
     assert first.thirds == {"history length": expected} and second.thirds == {}
     assert direct.thirds_compared == list(expected)

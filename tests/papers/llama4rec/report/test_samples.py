@@ -88,8 +88,11 @@ def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifact
         "deepfm/pointwise/rating/test/hurt/0",
     ]
     assert [o["text"] for o in got[0]["options"]] == ["y", "x"], "the most probable first"
+    assert got[0]["about"] == "data augmentation: which of two items the user prefers"
     up, down = got[2:4]
-    assert up["about"] == "SASRec, whose target the LLM brought up most, the first of 2 prompts"
+    assert up["about"] == (
+        "sequential, SASRec: user a/b, whose target the LLM moved up most (the first of 2 prompts)"
+    )
     titles = toy.dataset.items.set_index("item_id")["title"]
     assert (
         up["lines"][0] == (True, titles[toy.items[10]], 11, 1, 1, "0.50") and len(up["lines"]) == 10
@@ -99,9 +102,7 @@ def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifact
     )
     helped = got[4]
     assert helped["lines"] == [(True, titles[toy.items[0]], "3.00", "5.00", "0.25", "4.50", "5")]
-    assert helped["about"].endswith("made smaller most") and got[5]["about"].endswith(
-        "made larger most"
-    )
+    assert helped["about"].endswith("reduced most") and got[5]["about"].endswith("increased most")
 
 
 def test_nobody_is_shown_where_the_llm_changed_nothing(artifacts):

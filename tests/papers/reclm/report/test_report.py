@@ -77,8 +77,8 @@ def test_the_answer_names_each_setting_its_significance_and_the_cost(report):
         "On mind, compared with no profiles (Base), the use of LLM-written profiles (Augment)"
         " improves zero-shot recommendation of cold-start items by 50.0% on average (statistically"
         " significant in all 4 results); it makes no statistically significant difference to"
-        " full-shot recommendation (0.0%). The LLM cost 5 minutes of computing (2 minutes of"
-        " tuning) and 4,000 prompts."
+        " full-shot recommendation (0.0% on average). The LLM cost 5 minutes of computing (2"
+        " minutes of tuning) and 4,000 prompts."
     )
 
 
