@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from raypipe.papers.reclm.report.result_tables import TITLES, SettingTable
 from raypipe.reports.gains import effects, one_seed
-from raypipe.reports.wording import count, duration, signed_percent
+from raypipe.reports.wording import count, duration, listed, signed_percent
 
 #: what each setting ranks
 SETTING_NAMES = {
@@ -18,8 +18,15 @@ SETTING_NAMES = {
 #: the row that a run is about: the first of these that it has
 MAIN_ROWS = ("augment", "mask", "gpt_kd", "teacher", "untuned")
 
+#: a key of `education.smoothing.after` in report.json
+RANDOM_USER = "with a random user"
+
 #: below this z score, texts say no more about users' choices than random texts would
 INFORMATIVE = 2.0
+
+
+#: from this mean cosine of two random users' profiles on, the profiles are all alike
+ALIKE = 0.99
 
 
 class GainRow(NamedTuple):
@@ -42,6 +49,8 @@ def answer(tables: Sequence[SettingTable], report: Mapping[str, Any]) -> Answer:
     row = main_row(tables)
     sentences = [
         _effect(tables, row, report["run"]["dataset"]),
+        _luck(tables, row),
+        _profiles(report.get("education", {})),
         _texts(report["text signal"]),
         _cost(report["llm"]),
         one_seed(report["run"]["seeds"]),
@@ -77,6 +86,38 @@ def _effect(tables: Sequence[SettingTable], row: str, dataset: str) -> str:
     return (
         f"On {dataset}, compared with no profiles (Base), the use of LLM-written profiles"
         f" ({TITLES[row]}) {effects(comparisons)}."
+    )
+
+
+def _luck(tables: Sequence[SettingTable], row: str) -> str:
+    """The settings in which no result is better than some random order."""
+    settings = [SETTING_NAMES[table.setting] for table in tables if row and _is_luck(table, row)]
+    if not settings:
+        return ""
+    return f"In {listed(settings)}, no result is better than the best of twenty random orders."
+
+
+def _is_luck(table: SettingTable, row: str) -> bool:
+    """Whether no value of a row is above the range of random orders."""
+    largest = [highest for _, _, highest in table.random.values()]
+    for backbone in table.backbones:
+        for line in backbone.lines:
+            if line.row != row:
+                continue
+            for cell, most in zip(line.cells, largest, strict=True):
+                if cell.mean > most:
+                    return False
+    return True
+
+
+def _profiles(education: Mapping[str, Any]) -> str:
+    """Whether the LLM wrote the same profile for all users."""
+    after = education.get("smoothing", {}).get("after", {})
+    if after.get(RANDOM_USER, 0.0) < ALIKE:
+        return ""
+    return (
+        "The LLM wrote nearly the same profile for all users, so user profiles cannot tell"
+        " users apart."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raypipe.papers.reclm.backbones import METRICS
+from raypipe.papers.reclm.report import labels
 from raypipe.papers.reclm.report.answer import INFORMATIVE, Answer
 from raypipe.papers.reclm.report.result_tables import AblationRow, SettingTable
 from raypipe.papers.reclm.report.text import GAIN_HEAD, HOW_TO_READ, signal_text
@@ -38,5 +39,12 @@ def render(
         "signal": signal_text(report["text signal"]),
         "informative": report["text signal"]["z"] >= INFORMATIVE,
         "samples": samples,
+        "bad_answers": labels.BAD_ANSWERS,
+        "rl_facts": labels.REINFORCEMENT,
+        "waves": labels.WAVES,
+        "tuning_stages": labels.TUNING,
+        "snapshots": {
+            labels.SNAPSHOTS.get(name, name): value for name, value in report["snapshots"].items()
+        },
     }
     return pages.page(Path(__file__).parent, "page", facts)

@@ -86,6 +86,15 @@ class SettingTable:
     backbones: list[BackboneTable]
     random: dict[str, tuple[float, float, float]]
 
+    @property
+    def has_published(self) -> bool:
+        """Whether the paper has a value for any of the cells."""
+        for backbone in self.backbones:
+            for line in backbone.lines:
+                if any(cell.published is not None for cell in line.cells):
+                    return True
+        return False
+
     def over_base(self, row: str) -> Comparison:
         """One row against Base, over all backbones that have it."""
         gains: list[Gain] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 from raypipe.evaluation import significance
 from raypipe.papers.reclm.backbones import METRICS
-from raypipe.papers.reclm.report.answer import Answer
+from raypipe.papers.reclm.report.answer import INFORMATIVE, Answer
 from raypipe.papers.reclm.report.result_tables import AblationRow, SettingTable
 from raypipe.reports import environment
 from raypipe.reports.gains import Gain
@@ -19,15 +19,27 @@ from raypipe.reports.wording import count, signed_percent
 GAIN_HEAD = ("Setting", "Mean gain over Base", "Significance")
 
 HOW_TO_READ = (
-    "Full-shot ranks all items. Zero-shot ranks only items that the first snapshot does not have:"
-    " cold-start items.",
+    "The log is cut at one point in time into two snapshots. Models learn from the first and are"
+    " tested on the second.",
+    "Full-shot ranks all items of the second snapshot. Zero-shot ranks only those that the first"
+    " does not have: cold-start items.",
+    "Base represents items by their texts and has no profiles. Augment adds the LLM's profiles of"
+    " users and items. The other rows change whose profiles are added:",
+    "w/o user profiles, w/o item profiles: only those of items, only those of users.",
+    "Teacher's profiles: those that the LLM learns from. Untuned LLM: profiles of an LLM that was"
+    " not tuned. GPT_KD: of one that only learned to imitate the teacher. Naive: of one tuned with"
+    " dialogues, with the loss on other tokens. Mask: of the tuned LLM before reinforcement"
+    " learning.",
     "R@k: recall, the share of a user's items among the first k. N@k: NDCG, which gives more credit"
     " to a higher rank.",
+    "Mean gain: the relative improvement over Base, averaged over backbones and metrics. Each"
+    " backbone and metric is one result.",
     "Epochs are chosen on validation; the test part is read once.",
-    "p: paired t-test over users and seeds, corrected by Holm over all results of a table. A star"
-    " marks p at most 0.05.",
-    "Random orders: the smallest, mean and largest value of twenty orders of the catalogue, each"
-    " the same for all users. A result in this range may be luck.",
+    "p: two-sided paired t-test over users and seeds, corrected by Holm for all tests against Base,"
+    " and for all tests of what each part adds. A star marks p at most 0.05.",
+    "Random orders: the smallest, mean and largest value of twenty orders of the items, each the"
+    " same for all users. A result in this range may be luck. Where the smallest equals the"
+    " largest, every order has this value and the metric shows nothing.",
 )
 
 
@@ -52,14 +64,20 @@ def markdown(
         "How to read this:",
         "",
     ]
-    for explanation in (*HOW_TO_READ, "In brackets: the paper's value."):
+    for explanation in (*HOW_TO_READ, "In brackets: the paper's value, where it has one."):
         lines.append(f"- {explanation}")
     if not spread:
         lines.append(f"- {significance.single_seed_caution(run['seeds']).strip()}")
     for table in tables:
         lines += ["", f"## {table.setting}", "", *result_lines(table, spread)]
     if parts:
-        lines += ["", "## What each part adds", "", "Gain of Augment over the other rows.", ""]
+        lines += [
+            "",
+            "## What each part adds",
+            "",
+            "Gain of Augment over each of the other rows.",
+            "",
+        ]
         lines += ablation_lines(parts)
     lines += ["", "## Do texts predict choices?", "", signal_text(report["text signal"])]
     lines += ["", "## Environment", "", environment.sentence(run)]
@@ -84,7 +102,7 @@ def ablation_lines(parts: Sequence[AblationRow]) -> list[str]:
     for part in parts:
         gains = [_gain_text(gain) for gain in part.gains]
         rows.append([part.backbone, part.setting, part.other, *gains])
-    return markdown_table(["backbone", "setting", "over", *METRICS], rows)
+    return markdown_table(["backbone", "setting", "Augment over", *METRICS], rows)
 
 
 def _gain_text(gain: Gain) -> str:
@@ -98,9 +116,15 @@ def signal_text(signal: Mapping[str, Any]) -> str:
     return (
         f"The text vectors of two items of the same user have a mean cosine of"
         f" {signal['cosine']:.4f}. With texts assigned to items at random it is"
-        f" {signal['random']:.4f} ± {signal['std']:.4f} (z {signal['z']:+.1f},"
-        f" {signal['pairs']:,} pairs)."
+        f" {signal['random']:.4f} ± {signal['std']:.4f} ({signal['pairs']:,} pairs). The difference"
+        f" is {signal['z']:+.1f} standard deviations (z): {_conclusion(signal['z'])}"
     )
+
+
+def _conclusion(z: float) -> str:
+    if z >= INFORMATIVE:
+        return "users choose items with similar texts."
+    return "it does not show that users choose items with similar texts."
 
 
 def summary(answer: Answer, tables: Sequence[SettingTable]) -> str:

@@ -101,6 +101,42 @@ def test_texts_without_information_one_seed_dollars_and_base_alone_are_said(repo
     )
 
 
+def test_results_within_the_range_of_random_orders_and_profiles_that_are_all_alike_are_said(report):
+    assert "random orders" not in words(report) and "same profile" not in words(report)
+    report["random"] = {**RANDOM, "full-shot": {metric: [0.1, 0.2] for metric in METRICS}}
+    alike = {"with the nearest user": 1.0, "with a random user": 0.995}
+    report["education"] = {"smoothing": {"after": alike}}
+    assert (
+        "In full-shot recommendation, no result is better than the best of twenty random orders."
+        " The LLM wrote nearly the same profile for all users" in words(report)
+    )
+    alike["with a random user"] = 0.9
+    assert "same profile" not in words(report)
+
+
+def test_the_text_signal_is_concluded(report):
+    signal = report["text signal"]
+    assert text.signal_text(signal).endswith("(z): users choose items with similar texts.")
+    assert "it does not show" in text.signal_text(signal | {"z": 1.9})
+
+
+def test_the_page_names_keys_in_words_and_the_papers_values_only_where_there_are_some(report):
+    report["education"] = {
+        "reward-accuracy": [{"kind": "full_stop", "accuracy": 0.5, "pairs": 4}],
+        "llm/policy": {"score first": -0.5},
+    }
+    tables = setting_tables(report["results"], report["random"])
+    html = page.render(answer(tables, report), tables, [], report, [])
+    for word in ("a full stop alone", "mean score by the reward model, first round"):
+        assert word in html, word
+    assert "<td>user profiles</td>" in html and "building the embedded LLM" in html
+    assert "Violet" in html
+    for row in report["results"]:
+        row["published"] = None
+    tables = setting_tables(report["results"], report["random"])
+    assert "Violet" not in page.render(answer(tables, report), tables, [], report, [])
+
+
 def test_the_first_row_of_interest_is_the_runs_subject(report):
     report["results"] = rows_of(rows=("base", "wo_user", "teacher"))
     assert "(teacher's profiles) makes no statistically significant difference" in words(report)
