@@ -9,7 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.jobs import finish, kill_when
+from tests.support.one_process import one_process
 from tests.support.paths import ROOT
+
+__all__ = ["one_process"]
 
 SETTINGS = (
     'data.options={"users": 60, "items": 72, "mean_length": 12}',
