@@ -12,7 +12,7 @@ Text only: neither ids nor embeddings enter a prompt (L13).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -169,6 +169,25 @@ def choice_prompt(words: Words, person: Person, candidates: Choices, question: s
         parts.append(f"Candidates: {candidates.text}.")
     parts += [history(words, person.history), question, "Answer:"]
     return " ".join(parts)
+
+
+def choice(
+    words: Words,
+    person: Person,
+    titles: Sequence[str],
+    payload: Sequence[str],
+    style: Style,
+    question: Callable[[bool], str],
+) -> Rendered:
+    """A prompt whose options are candidates.
+
+    Args:
+        payload: what each title stands for, such as its item id.
+        question: the question, given whether the prompt names the candidates.
+    """
+    candidates = choices(titles, style)
+    text = choice_prompt(words, person, candidates, question(bool(candidates.text)))
+    return Rendered(text, candidates.options, tuple(payload))
 
 
 def log_probabilities(completion: Completion, options: Sequence[str]) -> np.ndarray | Rejected:

@@ -15,7 +15,7 @@ class Experiment(NamedTuple):
     Attributes:
         question: the title of the page, such as "Does prompt augmentation help?".
         command: the command that repeats the run.
-        conclusion: what follows from the table.
+        conclusion: what follows from the tables, as Markdown.
         date: when the run finished, as YYYY-MM-DD.
     """
 

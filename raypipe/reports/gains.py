@@ -53,6 +53,11 @@ class Comparison:
         return float(np.mean([gain.share for gain in self.gains]))
 
     @property
+    def starred_mean(self) -> str:
+        """The mean gain as text. A star: some results improve significantly, and none worsens."""
+        return signed_percent(self.mean) + ("*" if self.verdict == "gain" else "")
+
+    @property
     def better(self) -> int:
         """Number of significant improvements."""
         return sum(gain.significantly_better for gain in self.gains)

@@ -1,9 +1,8 @@
 """Listwise re-ranking in writing, as the paper has it (L16 to L18): the prompt of
 listwise_logprobs.py, and an answer that names candidates one after the other, best first.
 
-The answer is under a grammar, so that nothing but a candidate can be named, though one may be named
-    again: its first place counts,
-and those that are not named follow in the conventional order (LO23).
+A grammar allows only candidates in the answer. A candidate may be named again; its first place
+counts. Candidates that are not named follow in the conventional order (LO23).
 """
 
 from __future__ import annotations
@@ -11,16 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import (
-    Completion,
-    Person,
-    Rejected,
-    Rendered,
-    Style,
-    Words,
-    choice_prompt,
-    choices,
-)
+from raypipe.prompts import contract
+from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
 
 #: candidates that are named; the k' of the paper (L24)
 PLACES = 10
@@ -34,18 +25,20 @@ def render(
     """A prompt that asks for the best of `titles` in order, under the grammar of `pattern`;
     payload: their item ids.
     """
-    candidates = choices(titles, style)
     places = min(PLACES, len(titles))
-    asked = f"{places} of the candidates" if candidates.text else f"{places} {words.nouns}"
-    question = (
-        f"Which {asked} will the user most likely {words.verb_base} next? "
-        "List them, the most likely first."
-    )
-    text = choice_prompt(words, person, candidates, question)
-    distinct = dict.fromkeys(candidates.options)
+
+    def question(names_candidates: bool) -> str:
+        group = f"{places} of the candidates" if names_candidates else f"{places} {words.nouns}"
+        return (
+            f"Which {group} will the user most likely {words.verb_base} next? "
+            "List them, the most likely first."
+        )
+
+    prompt = contract.choice(words, person, titles, payload, style, question)
+    distinct = dict.fromkeys(prompt.options)
     one = "|".join(_SPECIAL.sub(r"\\\1", option) for option in distinct)
     pattern = f"({one})(,({one})){{{places - 1}}}"
-    return Rendered(text, candidates.options, tuple(payload), "form", pattern)
+    return prompt._replace(mode="form", pattern=pattern)
 
 
 def named(answer: str, options: Sequence[str]) -> list[str]:

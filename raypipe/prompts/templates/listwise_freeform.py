@@ -7,16 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import (
-    Completion,
-    Person,
-    Rejected,
-    Rendered,
-    Style,
-    Words,
-    choice_prompt,
-    choices,
-)
+from raypipe.prompts import contract
+from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
 
 #: letters with separators between them, as a line of an answer
 LINE = re.compile(r"\(?[A-Z]\)?(?:\s*[,>;]\s*\(?[A-Z]\)?)+")
@@ -30,13 +22,12 @@ def render(
     style: Style = "label",
 ) -> Rendered:
     """A prompt that asks for an order of `titles`, always by letter; payload: their item ids."""
-    candidates = choices(titles, "label")
     question = (
         f"Rank all candidates by how likely the user is to {words.verb_base} them next, "
         "the most likely first. Answer with their letters only, separated by commas."
     )
-    text = choice_prompt(words, person, candidates, question)
-    return Rendered(text, candidates.options, tuple(payload), "write")
+    prompt = contract.choice(words, person, titles, payload, "label", lambda _: question)
+    return prompt._replace(mode="write")
 
 
 def parse(

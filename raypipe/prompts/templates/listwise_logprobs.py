@@ -1,10 +1,9 @@
 """Listwise re-ranking (L16 to L18, Figure 3): rank the candidates from the user's history.
 
-The parts of the paper's prompt in another order: what the recommender offers comes first and the
-history last, so that the most recent items stand next to the question. Where an engine can answer
-by nothing but a candidate's title, the candidates are not
-named: to the embedded LLM a list of them between the user's history and the question is so much
-    noise. The ranking is read from
+The prompt has the parts of the paper's prompt in another order: what the recommender suggests comes
+first and the history last, so that the most recent items stand next to the question. Where the
+engine allows only titles of candidates as answers, the prompt does not name the candidates: the
+embedded LLM ranks worse with a list of them between history and question. The ranking is read from
 the probabilities of the first answer token, as in FIRST (Reddy et al., EMNLP 2024): one step ranks
 all candidates, and no title can be left out, repeated or invented (LO23).
 """
@@ -12,42 +11,32 @@ all candidates, and no title can be left out, repeated or invented (LO23).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from raypipe.prompts.contract import (
-    Completion,
-    Person,
-    Rejected,
-    Rendered,
-    Style,
-    Words,
-    choice_prompt,
-    choices,
-    log_probabilities,
-)
+from raypipe.prompts import contract
+from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
 
 
 def question(words: Words, has_candidates: bool) -> str:
     """The question; language-modelling reads the same one after a history."""
-    asked = "of the candidates" if has_candidates else words.noun
-    return f"Which {asked} will the user {words.verb_base} next?"
+    group = "of the candidates" if has_candidates else words.noun
+    return f"Which {group} will the user {words.verb_base} next?"
 
 
 def render(
     words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
 ) -> Rendered:
     """A prompt that asks for the next of `titles`; payload: their item ids."""
-    candidates = choices(titles, style)
-    text = choice_prompt(words, person, candidates, question(words, bool(candidates.text)))
-    return Rendered(text, candidates.options, tuple(payload))
+    return contract.choice(words, person, titles, payload, style, partial(question, words))
 
 
 def parse(
     completion: Completion, options: Sequence[str], payload: Sequence[str]
 ) -> list[tuple[str, float]] | Rejected:
     """Item ids with their log-probability, best first; ties keep the order of the candidates."""
-    values = log_probabilities(completion, options)
+    values = contract.log_probabilities(completion, options)
     if isinstance(values, Rejected):
         return values
     return [(payload[i], float(values[i])) for i in np.argsort(-values, kind="stable")]

@@ -6,29 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raypipe.prompts.contract import (
-    Completion,
-    Person,
-    Rejected,
-    Rendered,
-    Style,
-    Words,
-    best_option,
-    choice_prompt,
-    choices,
-)
+from raypipe.prompts import contract
+from raypipe.prompts.contract import Completion, Person, Rejected, Rendered, Style, Words
 
 
 def render(
     words: Words, person: Person, titles: Sequence[str], payload: Sequence[str], style: Style
 ) -> Rendered:
     """A prompt over t titles; payload: their item ids."""
-    candidates = choices(titles, style)
-    asked = "of the candidates" if candidates.text else words.noun
-    text = choice_prompt(words, person, candidates, f"Which {asked} would the user like best?")
-    return Rendered(text, candidates.options, tuple(payload))
+
+    def question(names_candidates: bool) -> str:
+        group = "of the candidates" if names_candidates else words.noun
+        return f"Which {group} would the user like best?"
+
+    return contract.choice(words, person, titles, payload, style, question)
 
 
 def parse(completion: Completion, options: Sequence[str], payload: Sequence[str]) -> str | Rejected:
     """The picked item id."""
-    return best_option(completion, options, payload)
+    return contract.best_option(completion, options, payload)

@@ -9,9 +9,8 @@ from raypipe.papers.llama4rec.report.answer import answer
 from raypipe.papers.llama4rec.report.result_tables import TaskTable, task_tables
 from raypipe.papers.llama4rec.report.text import GAIN_HEAD, result_lines
 from raypipe.reports.docs_page import Experiment, dated_page
-from raypipe.reports.gains import Comparison
 from raypipe.reports.markdown import table as markdown_table
-from raypipe.reports.wording import listed, signed_percent
+from raypipe.reports.wording import listed
 
 HEADLINE = (
     "Task",
@@ -26,17 +25,11 @@ HEADLINE = (
 )
 
 
-def experiment_page(
-    report: Mapping[str, Any], question: str, command: str, conclusion: str, date: str
-) -> str:
+def experiment_page(report: Mapping[str, Any], experiment: Experiment) -> str:
     """A dated Markdown page about one run: question, command, tables, conclusion.
 
     Args:
         report: report.json of the run.
-        question: the title of the page.
-        command: the command that repeats the run.
-        conclusion: what follows from the tables, as Markdown.
-        date: YYYY-MM-DD.
     """
     tables = task_tables(report["results"])
     head = answer(tables, report)
@@ -46,7 +39,7 @@ def experiment_page(
         lines += result_lines(table, report["run"]["seeds"] > 1)
     lines += ["", "In brackets: the paper's value. *: significantly better than the better of Base"]
     lines[-1] += " and IFT (p at most 0.05, corrected by Holm)."
-    return dated_page(Experiment(question, command, conclusion, date), report["run"], lines)
+    return dated_page(experiment, report["run"], lines)
 
 
 def headline_table(reports: Sequence[Mapping[str, Any]], task: str = "") -> str:
@@ -74,14 +67,9 @@ def _headline_row(table: TaskTable, run: Mapping[str, Any]) -> list[str]:
         run["dataset"],
         listed([backbone.backbone for backbone in table.backbones]),
         str(run["seeds"]),
-        _gain(base),
+        base.starred_mean,
         base.claim,
-        _gain(better),
+        better.starred_mean,
         better.claim,
         run["finished"][:10],
     ]
-
-
-def _gain(comparison: Comparison) -> str:
-    star = "*" if comparison.verdict == "gain" else ""
-    return signed_percent(comparison.mean) + star

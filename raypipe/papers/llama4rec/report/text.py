@@ -11,7 +11,7 @@ from raypipe.evaluation import significance
 from raypipe.evaluation.slices import NAMES
 from raypipe.papers.llama4rec.report.answer import Answer, GainRow
 from raypipe.papers.llama4rec.report.result_tables import BackboneTable, TaskTable
-from raypipe.reports import environment
+from raypipe.reports.markdown import Beginning, beginning, ending
 from raypipe.reports.markdown import table as markdown_table
 from raypipe.reports.wording import count, signed_percent
 
@@ -65,31 +65,21 @@ def markdown(answer: Answer, tables: Sequence[TaskTable], report: Mapping[str, A
     """The report as Markdown: the answer, the tables, slices, weights, costs, and where it ran."""
     run = report["run"]
     spread = run["seeds"] > 1
-    lines = [
-        f"# {run['dataset']}: does the LLM help?",
-        "",
-        answer.text,
-        "",
-        *markdown_table(GAIN_HEAD, answer.gains),
-        "",
-        f"Protocol `{run['protocol']}`, {count(run['seeds'], 'seed')}, commit {run['commit']},"
-        f" {run['finished']}.",
-        "",
-        "How to read this:",
-        "",
-    ]
-    for explanation in (*HOW_TO_READ, "In brackets: the paper's value, where it has one."):
-        lines.append(f"- {explanation}")
-    if not spread:
-        lines.append(f"- {significance.single_seed_caution(run['seeds']).strip()}")
+    head = Beginning(
+        title=f"{run['dataset']}: does the LLM help?",
+        answer=answer.text,
+        gains=markdown_table(GAIN_HEAD, answer.gains),
+        protocol=f"Protocol `{run['protocol']}`, ",
+        how_to_read=HOW_TO_READ,
+    )
+    lines = beginning(head, run)
     for table in tables:
         lines += ["", f"## {table.task}", "", *result_lines(table, spread)]
         lines += ["", f"### For whom? {table.backbones[0].slice_metric} by thirds of users", ""]
         lines += _slice_lines(table)
     lines += _weights(report["aggregation"])
     lines += _costs(report["llm"])
-    lines += ["", "## Environment", "", environment.sentence(run)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *ending(run)]) + "\n"
 
 
 def result_lines(table: TaskTable, spread: bool, tests: bool = True) -> list[str]:

@@ -20,22 +20,16 @@ from raypipe.papers.reclm.report.text import (
 )
 from raypipe.reports.docs_page import Experiment, dated_page
 from raypipe.reports.markdown import table as markdown_table
-from raypipe.reports.wording import listed, signed_percent
+from raypipe.reports.wording import listed
 
 HEADLINE = ("Setting", "Dataset", "Backbones", "Seeds", "Profiles", "Gain over Base", "Date")
 
 
-def experiment_page(
-    report: Mapping[str, Any], question: str, command: str, conclusion: str, date: str
-) -> str:
+def experiment_page(report: Mapping[str, Any], experiment: Experiment) -> str:
     """A dated Markdown page about one run: question, command, tables, conclusion.
 
     Args:
         report: report.json of the run.
-        question: the title of the page.
-        command: the command that repeats the run.
-        conclusion: what follows from the tables, as Markdown.
-        date: YYYY-MM-DD.
     """
     tables = setting_tables(report["results"], report["random"])
     head = answer(tables, report)
@@ -49,7 +43,7 @@ def experiment_page(
     lines += ["", signal_text(report["text signal"])]
     lines += ["", "In brackets: the paper's value. *: significant (p at most 0.05, corrected by"]
     lines[-1] += " Holm)."
-    return dated_page(Experiment(question, command, conclusion, date), report["run"], lines)
+    return dated_page(experiment, report["run"], lines)
 
 
 def headline_table(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -68,14 +62,12 @@ def headline_table(reports: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _headline_row(table: SettingTable, row: str, run: Mapping[str, Any]) -> list[str]:
-    comparison = table.over_base(row)
-    star = "*" if comparison.verdict == "gain" else ""
     return [
         table.setting,
         run["dataset"],
         listed([backbone.title for backbone in table.backbones]),
         str(run["seeds"]),
         TITLES[row],
-        signed_percent(comparison.mean) + star,
+        table.over_base(row).starred_mean,
         run["finished"][:10],
     ]

@@ -10,10 +10,10 @@ from raypipe.evaluation import significance
 from raypipe.papers.reclm.backbones import METRICS
 from raypipe.papers.reclm.report.answer import INFORMATIVE, Answer
 from raypipe.papers.reclm.report.result_tables import AblationRow, SettingTable
-from raypipe.reports import environment
 from raypipe.reports.gains import Gain
+from raypipe.reports.markdown import Beginning, beginning, ending
 from raypipe.reports.markdown import table as markdown_table
-from raypipe.reports.wording import count, signed_percent
+from raypipe.reports.wording import signed_percent
 
 #: heading of the table of gains
 GAIN_HEAD = ("Setting", "Mean gain over Base", "Significance")
@@ -52,22 +52,14 @@ def markdown(
     """The report as Markdown: the answer, the tables, and where it ran."""
     run = report["run"]
     spread = run["seeds"] > 1
-    lines = [
-        f"# {run['dataset']}: do profiles make cold-start items recommendable?",
-        "",
-        answer.text,
-        "",
-        *(markdown_table(GAIN_HEAD, answer.gains) if answer.gains else ()),
-        "",
-        f"{count(run['seeds'], 'seed')}, commit {run['commit']}, {run['finished']}.",
-        "",
-        "How to read this:",
-        "",
-    ]
-    for explanation in (*HOW_TO_READ, "In brackets: the paper's value, where it has one."):
-        lines.append(f"- {explanation}")
-    if not spread:
-        lines.append(f"- {significance.single_seed_caution(run['seeds']).strip()}")
+    head = Beginning(
+        title=f"{run['dataset']}: do profiles make cold-start items recommendable?",
+        answer=answer.text,
+        gains=markdown_table(GAIN_HEAD, answer.gains) if answer.gains else (),
+        protocol="",
+        how_to_read=HOW_TO_READ,
+    )
+    lines = beginning(head, run)
     for table in tables:
         lines += ["", f"## {table.setting}", "", *result_lines(table, spread)]
     if parts:
@@ -80,8 +72,7 @@ def markdown(
         ]
         lines += ablation_lines(parts)
     lines += ["", "## Do texts predict choices?", "", signal_text(report["text signal"])]
-    lines += ["", "## Environment", "", environment.sentence(run)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *ending(run)]) + "\n"
 
 
 def result_lines(table: SettingTable, spread: bool) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 from raypipe.papers.llama4rec.report import docs_page, page, text
 from raypipe.papers.llama4rec.report.answer import answer
 from raypipe.papers.llama4rec.report.result_tables import task_tables
+from raypipe.reports.docs_page import Experiment
 
 from .conftest import result_rows, thirds
 
@@ -71,9 +72,13 @@ def test_the_page_shows_the_external_llm_and_the_judge_where_the_report_has_them
 
 
 def test_a_page_of_the_documentation_has_question_command_table_and_conclusion(measured):
-    written = docs_page.experiment_page(
-        measured, "Does it help?", "raypipe run llama4rec --data ml", "It does.", "2026-11-30"
+    experiment = Experiment(
+        question="Does it help?",
+        command="raypipe run llama4rec --data ml",
+        conclusion="It does.",
+        date="2026-11-30",
     )
+    written = docs_page.experiment_page(measured, experiment)
     order = [
         "# Does it help?\n",
         "2026-11-30 · ml · 2 seeds · commit c0ffee",

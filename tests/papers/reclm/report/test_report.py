@@ -6,6 +6,7 @@ from raypipe.papers.reclm.backbones import METRICS, SETTINGS
 from raypipe.papers.reclm.report import docs_page, page, published, text
 from raypipe.papers.reclm.report.answer import answer
 from raypipe.papers.reclm.report.result_tables import ablation, setting_tables
+from raypipe.reports.docs_page import Experiment
 
 SPREAD = [0.02, 0.03, 0.04]
 RANDOM = {setting: {metric: SPREAD for metric in METRICS} for setting in SETTINGS}
@@ -156,9 +157,8 @@ def test_page_markdown_and_summary_begin_with_the_answer(report):
 
 
 def test_pages_of_the_documentation(report):
-    written = docs_page.experiment_page(
-        report, "Do they?", "raypipe run reclm", "Yes.", "2026-12-01"
-    )
+    experiment = Experiment("Do they?", "raypipe run reclm", "Yes.", "2026-12-01")
+    written = docs_page.experiment_page(report, experiment)
     places = [written.index(part) for part in ("# Do they?", "run reclm", "BiasMF", "Yes.")]
     assert places == sorted(places)
     table = docs_page.headline_table([report])
