@@ -65,18 +65,18 @@ def imports(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_looks_down_only(path):
+def test_a_file_imports_from_lower_levels_only(path):
     if path.as_posix() == "__init__.py":
         return  # the public face names higher floors: see test_the_public_face_is_lazy
-    own = room(path)
+    own_room = room(path)
     for name in imports(path):
         if not name.startswith("raypipe."):
             continue
         other = name.split(".")[1]
-        if other in ("__version__",) or other == own or level(own) == level(other) == 0:
+        if other in ("__version__",) or other == own_room or level(own_room) == level(other) == 0:
             continue  # the ground floor is one room
-        assert level(other) < level(own), (
-            f"{path} (level {level(own)}) imports {name} (level {level(other)})"
+        assert level(other) < level(own_room), (
+            f"{path} (level {level(own_room)}) imports {name} (level {level(other)})"
         )
 
 

@@ -38,21 +38,21 @@ def normal(name: str) -> str:
 
 def bounds(requirements: list[str]) -> dict[str, str]:
     """Distribution -> lower bound of requirements in the form NAME[EXTRA]>=VERSION."""
-    found = {}
+    versions = {}
     for line in requirements:
         name, _, version = re.sub(r"\[.*\]", "", line).partition(">=")
-        found[normal(name)] = version
-    return found
+        versions[normal(name)] = version
+    return versions
 
 
 def pins(file: str) -> dict[str, str]:
     """Distribution -> version of a requirements file."""
-    found = {}
+    versions = {}
     for line in (ROOT / file).read_text().splitlines():
         if line and not line.startswith("#"):
             name, _, version = re.sub(r"\[.*\]", "", line).partition("==")
-            found[normal(name)] = version
-    return found
+            versions[normal(name)] = version
+    return versions
 
 
 def imported() -> Iterator[tuple[str, str]]:
@@ -91,7 +91,7 @@ def test_each_dependency_is_imported():
     assert set(bounds(PROJECT["dependencies"])) - used <= {"click"}
 
 
-def test_the_extras_bring_what_the_errors_promise():
+def test_each_extra_installs_what_its_error_message_names():
     distributions = packages_distributions()
     for extra, modules in extras.MODULES.items():
         declared = set(bounds(EXTRAS[extra])) | set(bounds(PROJECT["dependencies"]))
@@ -152,9 +152,9 @@ def test_a_missing_extra_is_named(monkeypatch, module, extra, use):
 )
 def test_a_run_that_lacks_an_extra_ends_before_it_starts(monkeypatch, paper, module, extra):
     hide(monkeypatch, module)
-    found = contract.find(paper)
+    chosen = contract.find(paper)
     with pytest.raises(ConfigError, match=rf"raypipe\[{extra}\]"):
-        found.plan(found.Config())
+        chosen.plan(chosen.Config())
 
 
 def test_serving_without_its_extra_is_refused(monkeypatch):
@@ -173,7 +173,7 @@ def test_workers_find_a_checkout_by_path_and_a_wheel_by_themselves(monkeypatch, 
     assert session.worker_path() == {}
 
 
-def test_the_search_spaces_lie_in_the_package_and_at_the_top():
+def test_the_search_spaces_are_in_the_package_and_in_the_repository_root():
     assert (ROOT / "tune_configs").is_symlink()
     assert (ROOT / "tune_configs" / "backbones").samefile(SPACES)
 
@@ -213,7 +213,7 @@ def test_settings_are_sections_or_dotted_keys():
         (lambda: raypipe.run(DataConfig()), "is the configuration of no paper"),
     ],
 )
-def test_a_wrong_call_says_what_to_do(call, message):
+def test_a_wrong_call_gets_advice(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
 
@@ -238,29 +238,29 @@ USERS = pd.DataFrame({"user_id": [7, 8], "age": [30.5, None]})
 
 
 def test_frames_are_read_as_the_folder_that_they_are_written_to(tmp_path):
-    given = raypipe.Dataset.from_frames(
+    frames = raypipe.Dataset.from_frames(
         INTERACTIONS, ITEMS, USERS, noun="film", verb="watched", attributes=["director"]
     )
-    assert given.item_features == ("genre",) and given.user_features == ("age",)
-    config = DataConfig(**given.to_folder(tmp_path), min_interactions=3)
+    assert frames.item_features == ("genre",) and frames.user_features == ("age",)
+    config = DataConfig(**frames.to_folder(tmp_path), min_interactions=3)
     options = source_options(config)
     raw = folder.read(tmp_path, options)
     for name in ("interactions", "items", "users"):
         pd.testing.assert_frame_equal(
-            getattr(raw, name).to_pandas(), getattr(given, name), check_dtype=False
+            getattr(raw, name).to_pandas(), getattr(frames, name), check_dtype=False
         )
     assert raw.interactions["timestamp"].to_pylist()[0] == 1704067200
-    assert (raw.noun, raw.verb, raw.attributes) == ("film", "watched", given.attributes)
-    dataset = read(SourceConfig(**given.to_folder(tmp_path), min_interactions=2))
+    assert (raw.noun, raw.verb, raw.attributes) == ("film", "watched", frames.attributes)
+    dataset = read(SourceConfig(**frames.to_folder(tmp_path), min_interactions=2))
     assert dataset.quality["repeated user-item rows dropped"] == 1
     assert dataset.titles == {"a": "The 'A', part 1", "b": "B again", "c": "C"}
 
 
-def test_frames_need_ids_and_titles_alone(tmp_path):
-    given = raypipe.Dataset.from_frames(
+def test_frames_need_only_ids_and_titles(tmp_path):
+    frames = raypipe.Dataset.from_frames(
         INTERACTIONS[["user_id", "item_id"]], ITEMS[["item_id", "title"]]
     )
-    given.to_folder(tmp_path)
+    frames.to_folder(tmp_path)
     assert not (tmp_path / "users.csv").exists()
     raw = folder.read(tmp_path, folder.Options())
     assert raw.interactions["rating"].to_pylist() == [1.0] * 4
@@ -286,10 +286,10 @@ def test_faulty_frames_are_refused(frames, message):
 
 
 def test_a_run_on_frames_needs_a_folder_on_disk(tmp_path):
-    given = raypipe.Dataset.from_frames(INTERACTIONS, ITEMS)
+    frames = raypipe.Dataset.from_frames(INTERACTIONS, ITEMS)
     config = raypipe.load_config("llama4rec", data={"protocol": "liked"})
-    stored = face.with_data(config, given, Store(str(tmp_path)))
+    stored = face.with_data(config, frames, Store(str(tmp_path)))
     assert (stored.data.name, stored.data.protocol) == ("folder", "liked")
     assert stored.data.dir == str(tmp_path / "dataset")
     with pytest.raises(ConfigError, match="saved in the run folder"):
-        face.with_data(config, given, SimpleNamespace(is_local=False, uri="s3://bucket/run"))
+        face.with_data(config, frames, SimpleNamespace(is_local=False, uri="s3://bucket/run"))

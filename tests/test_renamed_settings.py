@@ -1,4 +1,4 @@
-"""A renamed setting keeps its old name for one release, and says its new one."""
+"""A renamed setting keeps its old name for one release, and a line names the new one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Outer(Config):
 
 
 @pytest.fixture(autouse=True)
-def nothing_said():
+def no_earlier_warnings():
     config.warn_once.cache_clear()
 
 
-def test_old_names_work_and_one_line_names_the_new_form(tmp_path, capsys):
+def test_old_names_work_and_one_line_names_the_new_one(tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text("inner: {old: 3}\ncount: 5\ndepth: 4\n")
     result = config.load(Outer, tmp_path, "mine")
     assert result == Outer(inner=Inner(fresh=3, other=4), number=5)
@@ -59,7 +59,7 @@ def test_an_old_name_below_a_renamed_section_works(tmp_path, capsys):
     ]
 
 
-def test_present_names_stay_as_they_are_and_nothing_is_said(capsys):
+def test_present_names_stay_as_they_are_and_print_nothing(capsys):
     tree = {"inner": {"fresh": 1}, "number": 2}
     assert with_new_names(Outer, tree) == tree
     assert Outer.model_validate(tree).inner.fresh == 1

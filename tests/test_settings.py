@@ -42,7 +42,7 @@ def test_a_section_of_the_command_line_replaces_that_of_the_preset():
     assert source_of(result.sources, "llm.tune.epochs") == "command line"
 
 
-def test_what_a_preset_says_of_aggregation_is_what_the_run_takes(tmp_path):
+def test_the_aggregation_of_a_preset_is_that_of_the_run(tmp_path):
     (tmp_path / "mine.yaml").write_text("aggregation: {alpha_1: [0.2]}")
     result = loaded(str(tmp_path / "mine.yaml"))
     assert result.config.aggregation.alpha_1 == (0.2,)
@@ -51,9 +51,7 @@ def test_what_a_preset_says_of_aggregation_is_what_the_run_takes(tmp_path):
 
 @pytest.mark.parametrize("paper,preset", PRESETS, ids=[f"{p.name}-{n}" for p, n in PRESETS])
 @pytest.mark.parametrize("comments", [True, False])
-def test_the_effective_configuration_is_a_preset_that_gives_it_back(
-    paper, preset, comments, tmp_path
-):
+def test_the_effective_configuration_can_be_loaded_as_a_preset(paper, preset, comments, tmp_path):
     endpoint = {"url": "http://127.0.0.1:9/v1", "model": "a: b # c"}
     extra = {"external_llm": endpoint} if paper.name == "llama4rec" else {"case": "17"}
     layers = [*read_preset(paper.presets, preset), Layer("command line", {"seeds": 3, **extra})]
@@ -83,7 +81,7 @@ def test_a_wrong_setting_gets_the_nearest_right_name(key, value, parts):
     assert all(part in str(error.value) for part in parts), str(error.value)
 
 
-def test_a_preset_of_an_older_version_says_so(tmp_path):
+def test_a_faulty_preset_of_an_older_version_names_the_version(tmp_path):
     file = tmp_path / "old.yaml"
     file.write_text(HEADER.format("0.0.1") + " of llama4rec\nllm: {tune: {gone: 1}}\n")
     with pytest.raises(ConfigError) as error:

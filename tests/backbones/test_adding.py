@@ -37,12 +37,12 @@ def test_the_example_is_found_planned_and_learns(metric):
     options = registry.options(
         "direct", "metric", {"epochs": 60, "learning_rate": 0.01, "batch_size": 64}
     )
-    found = fit(registry.find("direct", "metric").Model, data, options, 0)
-    same = top_k(found.model, data.validation, 1, 0).items[:, 0] == data.validation.target
+    result = fit(registry.find("direct", "metric").Model, data, options, 0)
+    same = top_k(result.model, data.validation, 1, 0).items[:, 0] == data.validation.target
     assert same.mean() > 0.9
 
 
-def test_the_page_lists_every_backbone():
+def test_the_page_of_backbones_lists_every_backbone():
     text = PAGE.read_text()
     for task in registry.FOLDERS:
         for name in registry.names(task):

@@ -1,4 +1,4 @@
-"""The contract, over every backbone that the folders hold."""
+"""The contract of backbones, tested for every backbone in the folders."""
 
 from argparse import Namespace
 
@@ -17,22 +17,22 @@ from tests.support.backbone_cases import ALL, CLOSED, RANKERS, checkerboard, opt
 
 
 @pytest.mark.parametrize("task,name", ALL)
-def test_planted_structure_is_found(task, name):
+def test_every_backbone_finds_the_planted_structure(task, name):
     data = checkerboard(task)
     if name == "popularity":
         pytest.skip("it gives all users the same list")
-    found = fit(
+    result = fit(
         registry.find(task, name).Model,
         data,
         options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01),
         0,
     )
     if task == "rating":
-        error = predict(found.model, data.validation) - data.validation.rating
+        error = predict(result.model, data.validation) - data.validation.rating
         assert np.abs(error).max() < 0.5
     else:
         # the own block has one unseen item, the other block sixteen / two
-        same = top_k(found.model, data.validation, 1, 0).items[:, 0] == data.validation.target
+        same = top_k(result.model, data.validation, 1, 0).items[:, 0] == data.validation.target
         assert same.mean() > 0.9
 
 
@@ -42,7 +42,7 @@ def test_a_resumed_fit_equals_an_undisturbed_one_bit_for_bit(task, name, toy, tm
     chosen = options(task, name, epochs=4)
 
     class CutOff(Exception):
-        """Stands for a kill."""
+        """Stands for a killed process."""
 
     def cut(write):
         write(tmp_path)
@@ -64,17 +64,19 @@ def test_a_resumed_fit_equals_an_undisturbed_one_bit_for_bit(task, name, toy, tm
 def test_lists_are_full_ranked_and_masked(task, name, toy):
     data, queries = toy.fit_data(task), toy.queries(task, "test")
     model = fit(registry.find(task, name).Model, data, options(task, name, epochs=1), 0).model
-    got = top_k(model, queries, len(toy.items), 0)
+    lists = top_k(model, queries, len(toy.items), 0)
     for row in range(len(queries.user)):
         seen = queries.history.row(row)
         free = len(toy.items) - len(seen)
-        assert not set(got.items[row][:free]) & set(seen), "the history is masked"
-        assert np.isneginf(got.scores[row][free:]).all()
-        assert got.items[row][got.target_rank[row] - 1] == queries.target[row]
+        assert not set(lists.items[row][:free]) & set(seen), "the history is masked"
+        assert np.isneginf(lists.scores[row][free:]).all()
+        assert lists.items[row][lists.target_rank[row] - 1] == queries.target[row]
     again = top_k(model, queries._replace(masked=False), len(toy.items), 0)
     assert np.isfinite(again.scores).all()
     small = top_k(model, queries, 5, 0, chunk=7)
-    assert (small.items == got.items[:, :5]).all() and (small.target_rank == got.target_rank).all()
+    assert (small.items == lists.items[:, :5]).all() and (
+        small.target_rank == lists.target_rank
+    ).all()
     assert model.user_embeddings(data).shape[0] == len(toy.users)
 
 
@@ -94,17 +96,17 @@ def test_ties_do_not_favour_the_target():
     queries = Queries(
         np.zeros(50, np.int64), Ragged.from_lists([np.empty(0, np.int64)] * 50), np.arange(50)
     )
-    got = top_k(Flat(), queries, 5, 0)
-    assert sorted(got.target_rank) == list(range(1, 51)), (
-        "each place once: the target is treated as any item"
+    lists = top_k(Flat(), queries, 5, 0)
+    assert sorted(lists.target_rank) == list(range(1, 51)), (
+        "each rank occurs once: ties treat the target like any other item"
     )
 
 
-def test_held_rows_are_unknown_to_hint_models(toy):
+def test_hint_models_do_not_read_held_out_rows(toy):
     for task in registry.FOLDERS:
         data, held = toy.fit_data(task, hint=True), toy.target_rows(task, "held")
-        known = set(zip(data.user, data.item, strict=True))
-        assert len(held) > 50 and not known & set(zip(held["u"], held["i"], strict=True))
+        training_pairs = set(zip(data.user, data.item, strict=True))
+        assert len(held) > 50 and not training_pairs & set(zip(held["u"], held["i"], strict=True))
         if task != "rating":
             assert not any(
                 i in data.sequences.row(u) for u, i in zip(held["u"], held["i"], strict=True)
@@ -133,14 +135,14 @@ def test_augmentation_enters_the_training_data(toy):
     assert "Lee" not in set(director) and filled.item_sizes[-1] == plain.item_sizes[-1]
 
 
-def test_judged_pairs_are_trained_on(toy):
+def test_models_learn_from_the_preference_pairs_of_the_llm(toy):
     data = toy.fit_data("direct")
-    model = registry.find("direct", "light_gcn")
+    backbone = registry.find("direct", "light_gcn")
     pairs = np.array([[u, 1, 2] for u in range(30)])
     data = FitData(**{**vars(data), "pairs": pairs})
-    found = fit(model.Model, data, options("direct", "light_gcn", epochs=30), 0).model
-    found.begin_scoring()
-    scores = found.score(torch.arange(30), torch.zeros(30, 1, dtype=torch.long))
+    model = fit(backbone.Model, data, options("direct", "light_gcn", epochs=30), 0).model
+    model.begin_scoring()
+    scores = model.score(torch.arange(30), torch.zeros(30, 1, dtype=torch.long))
     assert (scores[:, 1] > scores[:, 2]).float().mean() > 0.8
 
 
@@ -149,12 +151,12 @@ def test_light_gcn_agrees_with_torch_geometric(toy):
 
     data = toy.fit_data("direct")
     chosen = options("direct", "light_gcn", layers=2)
-    ours = registry.find("direct", "light_gcn").Model(data, chosen)
-    theirs = LightGCN(data.n_users + data.n_items, 16, 2)
-    theirs.embedding.weight.data.copy_(ours.embedding.data)
+    model = registry.find("direct", "light_gcn").Model(data, chosen)
+    reference = LightGCN(data.n_users + data.n_items, 16, 2)
+    reference.embedding.weight.data.copy_(model.embedding.data)
     left, right = torch.from_numpy(data.user), torch.from_numpy(data.item) + data.n_users
     edges = torch.cat([torch.stack([left, right]), torch.stack([right, left])], 1)
-    assert torch.allclose(ours(), theirs.get_embedding(edges), atol=1e-5)
+    assert torch.allclose(model(), reference.get_embedding(edges), atol=1e-5)
 
 
 def test_propagation_has_the_right_gradient():
@@ -168,27 +170,27 @@ def test_propagation_has_the_right_gradient():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_the_mean_over_layers_and_its_gradient_are_those_of_the_layers(depth):
+def test_the_mean_over_layers_equals_the_mean_of_separate_layers(depth):
     data = Namespace(user=np.array([0, 0, 1]), item=np.array([0, 1, 1]), n_users=2, n_items=2)
     whole = graph.Propagation(data, depth)
     thinned = graph.normalised_adjacency(data.user[:2], data.item[:2], 2, 2)
     for steps in (None, [thinned] * depth, [thinned, *[whole.adjacency] * (depth - 1)]):
         x = torch.randn(4, 3, requires_grad=True)
         y = x.detach().clone().requires_grad_()
-        one, two = whole.mean(x, steps), graph.layer_mean(whole(y, steps=steps))
-        assert torch.allclose(one, two, atol=1e-6)
-        one.square().sum().backward()
-        two.square().sum().backward()
+        mean, expected = whole.mean(x, steps), graph.layer_mean(whole(y, steps=steps))
+        assert torch.allclose(mean, expected, atol=1e-6)
+        mean.square().sum().backward()
+        expected.square().sum().backward()
         assert torch.allclose(x.grad, y.grad, atol=1e-6)
 
 
-def test_ragged_last():
+def test_the_last_items_of_ragged_histories():
     lists = Ragged.from_lists([np.array([1, 2, 3]), np.array([], dtype=int), np.array([4])])
     assert lists.last(np.array([0, 1, 2]), 2, 9).tolist() == [[2, 3], [9, 9], [9, 4]]
     assert len(lists) == 3 and lists.row(0).tolist() == [1, 2, 3]
 
 
-def test_ties_keep_one_order_whatever_the_chunk_and_length():
+def test_scores_are_ordered_by_value_and_then_by_place():
     scores = torch.tensor([[0.0, -0.0, -1.0, 1.0, -torch.inf, -2.5, 1.0, 3e-39]])
     place = torch.tensor([3, 1, 0, 5, 2, 6, 4, 7])
     key = scoring._ordered(scores, place)[0]
@@ -197,7 +199,7 @@ def test_ties_keep_one_order_whatever_the_chunk_and_length():
     assert key.argsort(descending=True).tolist() == [6, 3, 7, 1, 0, 2, 5, 4]
 
 
-def test_two_steps_of_the_loop_are_adam_by_hand(toy):
+def test_two_training_steps_equal_adam_by_hand(toy):
     """With one batch per epoch, two epochs are two steps. The second step starts from a zero
     gradient.
     """
@@ -230,7 +232,7 @@ def test_two_steps_of_the_loop_are_adam_by_hand(toy):
 
 
 @pytest.mark.parametrize("task,name", [("direct", "mf"), ("direct", "ncf"), ("rating", "deepfm")])
-def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monkeypatch):
+def test_lazy_adam_updates_only_the_rows_of_the_batch(task, name, toy, monkeypatch):
     """The first step of lazy Adam is that of Adam. Later steps leave rows that are not in the batch
     unchanged.
     """
@@ -243,19 +245,19 @@ def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monk
         model.train()
         assert bool(model.lazy) == (limit == 0)
         optimizer = adam.Adam(model, model.lazy, 0.01)
-        one, two = (
+        first_batch, second_batch = (
             tuple(part[rows] for part in next(model.batches(data, generator(0, "b"))))
             for rows in (slice(0, 8), slice(8, 16))
         )
-        seen = []
-        for batch in (one, two):
+        steps = []
+        for batch in (first_batch, second_batch):
             optimizer.zero_grad()
             model.loss(*batch).backward()
             optimizer.step()
-            seen.append({k: v.detach().clone() for k, v in model.named_parameters()})
-            if batch is one:
+            steps.append({k: v.detach().clone() for k, v in model.named_parameters()})
+            if batch is first_batch:
                 slope = {k: v.grad.to_dense().abs() for k, v in model.named_parameters()}
-        tables[limit] = seen
+        tables[limit] = steps
     for key, dense in tables[10**9][0].items():
         steep = (
             slope[key] > 1e-4
@@ -265,13 +267,13 @@ def test_a_lazy_table_moves_in_the_rows_of_the_batch_alone(task, name, toy, monk
     moved = (first != second).any(1)
     assert 0 < moved.sum() < len(moved)
     dense_moved = (tables[10**9][0][LAZY[name]] != tables[10**9][1][LAZY[name]]).any(1)
-    assert dense_moved.sum() > moved.sum(), "dense Adam goes on moving the rows of the first batch"
+    assert dense_moved.sum() > moved.sum(), "dense Adam still moves the rows of the first batch"
 
 
 LAZY = {"mf": "embedding", "ncf": "user.weight", "deepfm": "table.weight"}
 
 
-def test_a_fit_can_begin_with_the_weights_of_another():
+def test_a_fit_can_start_from_the_weights_of_another():
     data, build = checkerboard("direct"), registry.find("direct", "mf").Model
     chosen = options("direct", "mf", epochs=30, patience=30)
     first = fit(build, data, chosen, 0)
@@ -285,7 +287,7 @@ def test_a_fit_can_begin_with_the_weights_of_another():
     assert not can_start(weights, build, data, wider) and not can_start({}, build, data, chosen)
 
 
-def test_a_lazy_fit_continues_exactly(toy, tmp_path, monkeypatch):
+def test_a_resumed_fit_with_lazy_adam_equals_an_undisturbed_one(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(adam, "LAZY_FROM", 0)
     data, build = toy.fit_data("direct"), registry.find("direct", "mf").Model
     chosen = options("direct", "mf", epochs=6, patience=6, batch_size=64)
@@ -312,7 +314,7 @@ def test_negatives_are_never_training_items(slots, toy, monkeypatch):
     assert not np.isin(data.user[:, None] * data.n_items + drawn, pairs).any()
 
 
-def test_large_logs_make_larger_batches_of_light_gcn(toy):
+def test_light_gcn_batches_grow_with_the_log(toy):
     data = toy.fit_data("direct")
     model = registry.find("direct", "light_gcn").Model(
         data, options("direct", "light_gcn", batch_size=8, steps=5)

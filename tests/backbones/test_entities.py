@@ -34,12 +34,14 @@ def tastes():
     )
     user, item, seen, right = [], [], [], []
     for u in range(USERS):
-        own = [i for i in range(ITEMS) if i % 2 == u % 2 and i not in UNSEEN and rng.random() < 0.8]
-        user += [u] * len(own)
-        item += own
-        seen.append(np.array(own))
+        user_items = [
+            i for i in range(ITEMS) if i % 2 == u % 2 and i not in UNSEEN and rng.random() < 0.8
+        ]
+        user += [u] * len(user_items)
+        item += user_items
+        seen.append(np.array(user_items))
         right.append(np.array([i for i in UNSEEN if i % 2 == u % 2]))
-    asked = SetQueries(
+    queries = SetQueries(
         np.arange(USERS), Ragged.from_lists(seen), Ragged.from_lists(right), np.array(UNSEEN)
     )
     codes = np.zeros((USERS, 0), np.int64), np.zeros((ITEMS, 0), np.int64)
@@ -54,12 +56,12 @@ def tastes():
         *codes,
         (),
         (),
-        asked,
+        queries,
         TextVectors(text.astype(np.float32)),
     )
 
 
-def test_the_five_backbones_of_reclm_read_texts():
+def test_the_five_backbones_of_reclm_take_texts():
     assert (
         set(READERS) >= {"bias_mf", "ncf", "light_gcn", "sgl", "sim_gcl"}
         and "mix_gcf" not in READERS
@@ -68,7 +70,7 @@ def test_the_five_backbones_of_reclm_read_texts():
 
 @pytest.mark.parametrize("profiled", ["nobody", "users", "items", "both"])
 @pytest.mark.parametrize("name", READERS)
-def test_unseen_items_are_ranked_by_their_texts(name, profiled):
+def test_cold_start_items_are_ranked_by_their_texts(name, profiled):
     data = tastes()
     rng = np.random.default_rng(1)
     noise = {
@@ -84,18 +86,20 @@ def test_unseen_items_are_ranked_by_their_texts(name, profiled):
     data = replace(
         data, texts=data.texts._replace(**{side: noise[side].astype(np.float32) for side in sides})
     )
-    made = fit(
+    result = fit(
         registry.find("direct", name).Model,
         data,
         options("direct", name, epochs=60, layers=2),
         3,
         FitContext(save=lambda write: None),
     )
-    assert validate(made.model, data, 3) > 0.9  # twenty of the forty are right: chance gives a half
+    assert (
+        validate(result.model, data, 3) > 0.9
+    )  # twenty of the forty are right: chance gives a half
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_the_scores_of_an_unseen_item_are_those_of_a_known_one_with_its_text(name):
+def test_a_cold_start_item_scores_like_a_trained_item_with_the_same_text(name):
     data = tastes()
     data.texts.item[UNSEEN[0]] = data.texts.item[0]
     torch.manual_seed(0)
@@ -106,26 +110,26 @@ def test_the_scores_of_an_unseen_item_are_those_of_a_known_one_with_its_text(nam
     assert not torch.allclose(scores[:, UNSEEN[1]], scores[:, 0], atol=1e-3)
 
 
-def test_inputs_are_made_by_the_papers_equations():
+def test_input_vectors_follow_the_equations_of_the_paper():
     rng = np.random.default_rng(0)
     tables = TextVectors(
         *(rng.normal(size=(n, 5)).astype(np.float32) for n in (ITEMS, USERS, ITEMS))
     )
     torch.manual_seed(0)
-    made = Entities(tables, USERS, 4, 0.1)
+    entities = Entities(tables, USERS, 4, 0.1)
     raw, users, items = (
         torch.nn.functional.normalize(torch.tensor(t), dim=1) * 5**0.5 for t in tables
     )
-    wanted_user = made.fuse(torch.cat([made.user, made.pro(users)], dim=1))
-    wanted_item = made.fuse(torch.cat([made.raw(raw), made.pro(items)], dim=1))
-    assert torch.allclose(made(), torch.cat([wanted_user, wanted_item]))
+    expected_user = entities.fuse(torch.cat([entities.user, entities.pro(users)], dim=1))
+    expected_item = entities.fuse(torch.cat([entities.raw(raw), entities.pro(items)], dim=1))
+    assert torch.allclose(entities(), torch.cat([expected_user, expected_item]))
     added = Entities(tables, USERS, 4, 0.1, residual=True)
     assert torch.equal(added(), torch.cat([added.user, added.raw(raw)])), (
-        "begins as without profiles"
+        "before training, profiles change nothing"
     )
     torch.nn.init.normal_(added.fuse[-1].weight)
-    wanted = added.raw(raw) + added.fuse(torch.cat([added.raw(raw), added.pro(items)], dim=1))
-    assert torch.allclose(added()[USERS:], wanted, atol=1e-6)
+    expected = added.raw(raw) + added.fuse(torch.cat([added.raw(raw), added.pro(items)], dim=1))
+    assert torch.allclose(added()[USERS:], expected, atol=1e-6)
     one_sided = Entities(tables._replace(user_profile=None), USERS, 4, 0.1)
     assert torch.equal(one_sided()[:USERS], one_sided.user)
     plain = Entities(TextVectors(tables.item), USERS, 4, 0.1)
@@ -135,7 +139,7 @@ def test_inputs_are_made_by_the_papers_equations():
     ]
 
 
-def test_training_makes_only_the_items_that_it_meets_and_each_profile_once():
+def test_training_computes_only_the_items_it_uses_and_each_profile_once():
     rng = np.random.default_rng(0)
     kinds = rng.normal(size=(3, 5)).astype(np.float32)
     tables = TextVectors(
@@ -144,23 +148,23 @@ def test_training_makes_only_the_items_that_it_meets_and_each_profile_once():
         kinds[rng.integers(0, 3, ITEMS)],
     )
     torch.manual_seed(0)
-    made = Entities(tables, USERS, 4, 0.1, np.array([4, 2, 2, 9]))
-    assert len(made.profile_user) == len(made.profile_item) == 3
-    training, whole = made(), made.eval()()
-    met = [*range(USERS), *(USERS + i for i in (2, 4, 9))]
-    assert torch.allclose(training[met], whole[met], atol=1e-6)
-    others = np.setdiff1d(np.arange(USERS + ITEMS), met)
+    entities = Entities(tables, USERS, 4, 0.1, np.array([4, 2, 2, 9]))
+    assert len(entities.profile_user) == len(entities.profile_item) == 3
+    training, whole = entities(), entities.eval()()
+    used = [*range(USERS), *(USERS + i for i in (2, 4, 9))]
+    assert torch.allclose(training[used], whole[used], atol=1e-6)
+    others = np.setdiff1d(np.arange(USERS + ITEMS), used)
     assert not training[others].any() and whole[others].any(1).all()
     few, many = (
         torch.tensor([5]),
         torch.tensor([5, 0, 5, 7, 30]),
     )  # fewer than there are different profiles, and more
-    for at in (few, many):
-        assert torch.allclose(made.users(at), whole[at], atol=1e-6)
-    assert torch.equal(made.items(), whole[USERS:])
+    for users in (few, many):
+        assert torch.allclose(entities.users(users), whole[users], atol=1e-6)
+    assert torch.equal(entities.items(), whole[USERS:])
 
 
-def test_the_loss_of_a_batch_needs_no_other_users():
+def test_the_loss_of_a_batch_depends_on_its_users_only():
     data = tastes()
     rng = np.random.default_rng(1)
     data = replace(
@@ -171,15 +175,19 @@ def test_the_loss_of_a_batch_needs_no_other_users():
     torch.nn.init.normal_(model.entities.fuse[-1].weight)
     batch = next(iter(model.batches(data, np.random.default_rng(0))))
     start = model.start()
-    of_all, of_batch = model.pair_loss(start, model.scored(start), *batch), model.loss(*batch)
-    assert torch.allclose(of_all, of_batch, atol=1e-6)
-    wanted, got = (
-        torch.autograd.grad(value, list(model.parameters())) for value in (of_all, of_batch)
+    loss_of_all, loss_of_batch = (
+        model.pair_loss(start, model.scored(start), *batch),
+        model.loss(*batch),
     )
-    assert all(torch.allclose(w, g, atol=1e-6) for w, g in zip(wanted, got, strict=True))
+    assert torch.allclose(loss_of_all, loss_of_batch, atol=1e-6)
+    expected, gradients = (
+        torch.autograd.grad(value, list(model.parameters()))
+        for value in (loss_of_all, loss_of_batch)
+    )
+    assert all(torch.allclose(w, g, atol=1e-6) for w, g in zip(expected, gradients, strict=True))
 
 
-def test_what_is_to_be_recommended_unseen_is_never_a_negative():
+def test_cold_start_targets_are_never_drawn_as_negatives():
     data = tastes()
     drawn = Negatives(data).draw(np.repeat(np.arange(USERS), 50), 2, np.random.default_rng(0))
     assert not set(drawn.ravel()) & set(UNSEEN)
@@ -190,10 +198,10 @@ def test_what_is_to_be_recommended_unseen_is_never_a_negative():
     ) >= set(UNSEEN)
 
 
-def test_sets_are_ranked_within_the_catalogue_and_without_what_was_seen():
+def test_sets_are_ranked_within_the_catalogue_without_seen_items():
     data = tastes()
     catalogue = np.array([3, 1, 7, 9, 40])
-    asked = SetQueries(
+    queries = SetQueries(
         np.array([2, 5]),
         Ragged.from_lists([np.array([1, 0]), np.array([], int)]),
         Ragged.from_lists([np.array([7, 9, 4]), np.array([40])]),
@@ -201,12 +209,12 @@ def test_sets_are_ranked_within_the_catalogue_and_without_what_was_seen():
     )
     torch.manual_seed(0)
     model = registry.find("direct", "bias_mf").Model(data, options("direct", "bias_mf")).eval()
-    items, right = top_sets(model, asked, 4, 0)
+    items, right = top_sets(model, queries, 4, 0)
     model.begin_scoring()
     scores = model.score(torch.tensor([2, 5]), torch.zeros(2, 1, dtype=torch.long)).detach().numpy()
     for row, allowed in enumerate(([3, 7, 9, 40], [3, 1, 7, 9, 40])):
         assert list(items[row]) == sorted(allowed, key=lambda i: -scores[row, i])[:4]
-        assert list(right[row]) == [i in asked.targets.row(row) for i in items[row]]
+        assert list(right[row]) == [i in queries.targets.row(row) for i in items[row]]
 
 
 def test_metrics_of_sets():
@@ -223,7 +231,7 @@ def test_metrics_of_sets():
 
 @pytest.mark.parametrize("profiled", [False, True])
 @pytest.mark.parametrize("name", READERS)
-def test_what_came_after_the_fit_is_scored_as_its_like(name, profiled):
+def test_new_items_and_new_users_score_like_similar_known_ones(name, profiled):
     """A new item scores like a cold-start item with the same text. A new user gets the items of the
     taste that the history shows.
     """
@@ -248,22 +256,22 @@ def test_what_came_after_the_fit_is_scored_as_its_like(name, profiled):
     items = NewItems(data.texts.item[[cold]], data.texts.item_profile[[cold]] if profiled else None)
     taste = np.array([i for i in range(30) if i % 2 == 0])[:8]
     user = NewUser(taste, data.texts.user_profile[0] if profiled else None)
-    larger, made = extend_model(model, data, items, user)
+    larger, extended_data = extend_model(model, data, items, user)
     assert (
-        (larger.n_users, larger.n_items) == (USERS + 1, ITEMS + 1) == (made.n_users, made.n_items)
+        (larger.n_users, larger.n_items)
+        == (USERS + 1, ITEMS + 1)
+        == (extended_data.n_users, extended_data.n_items)
     )
     with torch.no_grad():
         larger.begin_scoring()
         scores = larger.score(torch.arange(USERS + 1), torch.full((USERS + 1, 1), ITEMS + 1))
     assert torch.allclose(scores[:, cold], scores[:, ITEMS], atol=1e-5)
-    asked = SetQueries(
+    queries = SetQueries(
         np.array([USERS]),
         Ragged.from_lists([taste]),
         Ragged.from_lists([np.array([i for i in UNSEEN if i % 2 == 0])]),
         np.array(UNSEEN),
     )
-    right = top_sets(larger, asked, 20, 0)[1]
-    assert right.mean() > 0.8, "twenty of the forty are of the taste: chance gives a half"
-    assert len(model.state_dict()["entities.user"]) == USERS, (
-        "the model that was given is as before"
-    )
+    right = top_sets(larger, queries, 20, 0)[1]
+    assert right.mean() > 0.8, "half of the forty items fit the taste, so chance gives 0.5"
+    assert len(model.state_dict()["entities.user"]) == USERS, "the original model does not change"

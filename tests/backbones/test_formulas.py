@@ -10,25 +10,25 @@ from raypipe.seeding import generator
 from tests.support.backbone_cases import options
 
 
-def built(toy, task, name, **given):
+def built(toy, task, name, **overrides):
     data = toy.fit_data(task)
     torch.manual_seed(0)
-    return data, registry.find(task, name).Model(data, options(task, name, **given)).eval()
+    return data, registry.find(task, name).Model(data, options(task, name, **overrides)).eval()
 
 
 def fields_of(model, user, item):
-    """[F, d] factors of one pair, made large enough to matter."""
+    """[F, d] factors of one pair, scaled up so that they change the result."""
     with torch.no_grad():
         model.table.weight.normal_()
     rows = model.fields.rows(torch.tensor([user]), torch.tensor([item]))[0]
     return model.table.weight[rows, 1:], model.table.weight[rows, 0].sum()
 
 
-def said(model, user, item):
+def predicted_rating(model, user, item):
     return model(model.table(model.fields.rows(torch.tensor([user]), torch.tensor([item])))).item()
 
 
-def test_fields_are_distinct_rows(toy):
+def test_each_field_has_rows_of_its_own(toy):
     data, model = built(toy, "rating", "deepfm")
     rows = model.fields.rows(torch.tensor([3]), torch.tensor([4]))[0]
     assert (
@@ -45,33 +45,36 @@ def test_ridge_starts_at_damped_means_and_pulls_rare_embeddings_more(toy):
         (data.rating[data.item == i] - mean).sum() / ((data.item == i).sum() + 4)
         for i in range(data.n_items)
     ]
-    of = data.user == 3
-    user = sum(r - mean - item[i] for r, i in zip(data.rating[of], data.item[of], strict=True)) / (
-        of.sum() + 4
-    )
+    rows_of_user = data.user == 3
+    user = sum(
+        r - mean - item[i]
+        for r, i in zip(data.rating[rows_of_user], data.item[rows_of_user], strict=True)
+    ) / (rows_of_user.sum() + 4)
     rows = model.fields.rows(torch.tensor([3]), torch.tensor([4]))
     user_row, item_row = rows[0, 0], rows[0, 1 + data.user_codes.shape[1]]
     assert model.table.weight[user_row, 0].item() == pytest.approx(user, abs=1e-5)
     assert model.table.weight[item_row, 0].item() == pytest.approx(item[4], abs=1e-5)
-    wanted = 0.0
+    expected = 0.0
     for row in rows[0]:
         columns = [*data.user_codes[data.user].T, *data.item_codes[data.item].T]
-        times = {int(user_row): of.sum(), int(item_row): (data.item == 4).sum()}.get(int(row))
+        times = {int(user_row): rows_of_user.sum(), int(item_row): (data.item == 4).sum()}.get(
+            int(row)
+        )
         if times is None:  # a side feature: how many training rows share it
             n = [int(r) for r in rows[0] if int(r) not in (int(user_row), int(item_row))].index(
                 int(row)
             )
             code = [*data.user_codes[3], *data.item_codes[4]][n]
             times = (columns[n] == code).sum()
-        wanted += (0.5 + 4 / max(times, 1)) * model.table.weight[row].pow(2).sum().item()
-    assert model.penalty(model.table(rows), rows).item() == pytest.approx(wanted, rel=1e-4)
+        expected += (0.5 + 4 / max(times, 1)) * model.table.weight[row].pow(2).sum().item()
+    assert model.penalty(model.table(rows), rows).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_deepfm_is_a_sum_over_pairs_and_an_mlp(toy):
     _, model = built(toy, "rating", "deepfm")
     v, w = fields_of(model, 3, 4)
     pairs = sum(v[a] @ v[b] for a in range(len(v)) for b in range(a))
-    assert said(model, 3, 4) == pytest.approx(
+    assert predicted_rating(model, 3, 4) == pytest.approx(
         (model.mean + w + pairs + model.deep(v.flatten())).item(), abs=1e-4
     )
 
@@ -80,7 +83,7 @@ def test_nfm_feeds_the_sum_of_products_to_an_mlp(toy):
     _, model = built(toy, "rating", "nfm")
     v, w = fields_of(model, 3, 4)
     pooled = sum(v[a] * v[b] for a in range(len(v)) for b in range(a))
-    assert said(model, 3, 4) == pytest.approx(
+    assert predicted_rating(model, 3, 4) == pytest.approx(
         (model.mean + w + model.deep(pooled)).item(), abs=1e-4
     )
 
@@ -92,13 +95,15 @@ def test_afm_weighs_the_pairs(toy):
     score = torch.stack([model.weigh(torch.relu(model.attend(p))) for p in pairs])[:, 0]
     share = torch.exp(score - score.max()) / torch.exp(score - score.max()).sum()
     y = sum(s * (p @ model.project) for s, p in zip(share, pairs, strict=True)) * len(pairs)
-    assert said(model, 3, 4) == pytest.approx((model.mean + w + y).item(), rel=1e-4, abs=1e-4)
+    assert predicted_rating(model, 3, 4) == pytest.approx(
+        (model.mean + w + y).item(), rel=1e-4, abs=1e-4
+    )
     with torch.no_grad():
         model.weigh.weight.zero_()
     dense = sum(v[a] @ v[b] for a in range(len(v)) for b in range(a))
-    assert said(model, 3, 4) == pytest.approx((model.mean + w + dense).item(), rel=1e-4), (
-        "even attention is the plain sum"
-    )
+    assert predicted_rating(model, 3, 4) == pytest.approx(
+        (model.mean + w + dense).item(), rel=1e-4
+    ), "with equal attention weights, AFM is the plain sum"
 
 
 def test_dcn_crosses_with_the_outer_product(toy):
@@ -132,12 +137,12 @@ def test_xdeepfm_compresses_all_products(toy):
     assert torch.allclose(model.cin(v[None])[0], torch.cat(sums), atol=1e-3)
 
 
-def test_autoint_attention_is_that_of_torch(toy):
+def test_autoint_attention_equals_that_of_torch(toy):
     _, model = built(toy, "rating", "autoint", heads=2, attention_size=8)
     layer, x = model.attention[0], torch.randn(2, model.fields.count, 16)
     query, key, value, rest = layer.project.weight.split(8)
     mix = torch.nn.functional.multi_head_attention_forward
-    made, _ = mix(
+    expected, _ = mix(
         (x @ query.T).transpose(0, 1),
         (x @ key.T).transpose(0, 1),
         (x @ value.T).transpose(0, 1),
@@ -153,8 +158,8 @@ def test_autoint_attention_is_that_of_torch(toy):
         None,
         training=False,
     )
-    seen = layer(x.permute(2, 1, 0).contiguous()).permute(2, 1, 0)
-    assert torch.allclose(seen, torch.relu(made.transpose(0, 1) + x @ rest.T), atol=1e-5)
+    output = layer(x.permute(2, 1, 0).contiguous()).permute(2, 1, 0)
+    assert torch.allclose(output, torch.relu(expected.transpose(0, 1) + x @ rest.T), atol=1e-5)
 
 
 def test_bias_mf_adds_the_item_bias(toy):
@@ -166,7 +171,7 @@ def test_bias_mf_adds_the_item_bias(toy):
     assert torch.allclose(model.score(users, users[:, None]), wanted, atol=1e-5)
 
 
-def test_ncf_scores_all_items_as_it_scores_one(toy):
+def test_ncf_scores_all_items_like_single_items(toy):
     _, model = built(toy, "direct", "ncf")
     for table in (model.user, model.item):
         torch.nn.init.normal_(table.weight)
@@ -194,18 +199,21 @@ def test_sim_gcl_noise_has_its_length_and_stays_in_the_orthant(toy):
 
 
 @pytest.mark.parametrize("view,share", [("edge", 0.4), ("node", 0.64), ("walk", 0.4)])
-def test_sgl_views_lack_what_they_should(toy, view, share):
+def test_sgl_views_drop_the_share_of_edges_that_is_set(toy, view, share):
     data, model = built(
         toy, "direct", "sgl", view=view, drop=0.6 if view != "node" else 0.2, layers=2
     )
     next(iter(model.batches(data, generator(0, "x"))))
-    one, two = model._views
-    assert all(abs(g.values().numel() / (2 * len(data.user)) - share) < 0.12 for g in (*one, *two))
-    same = one[0].values().shape == one[1].values().shape and torch.equal(
-        one[0].to_dense(), one[1].to_dense()
+    first_view, second_view = model._views
+    assert all(
+        abs(g.values().numel() / (2 * len(data.user)) - share) < 0.12
+        for g in (*first_view, *second_view)
     )
-    assert same == (view != "walk"), "a walk draws each layer anew"
-    assert not torch.equal(one[0].to_dense(), two[0].to_dense())
+    same = first_view[0].values().shape == first_view[1].values().shape and torch.equal(
+        first_view[0].to_dense(), first_view[1].to_dense()
+    )
+    assert same == (view != "walk"), "only walk draws other edges for each layer"
+    assert not torch.equal(first_view[0].to_dense(), second_view[0].to_dense())
 
 
 def test_mix_gcf_takes_the_hardest_mixed_negative(toy, monkeypatch):
@@ -229,34 +237,34 @@ def test_mix_gcf_takes_the_hardest_mixed_negative(toy, monkeypatch):
 
 
 def test_info_nce_by_hand():
-    one, two = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+    left, right = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 1.0]])
     # cosine 1 with the own view, 0 with the other; temperature 0.5: -2 + log(e^2 + 1)
-    wanted = -2 + np.log(np.exp(2) + 1)
-    assert losses.info_nce(one, two, two, 0.5).item() == pytest.approx(wanted, abs=1e-6)
+    expected = -2 + np.log(np.exp(2) + 1)
+    assert losses.info_nce(left, right, right, 0.5).item() == pytest.approx(expected, abs=1e-6)
     # within a batch there are two others besides the partner: -2 + log(e^2 + 2)
-    assert losses.two_views(one, two, 0.5).item() == pytest.approx(
+    assert losses.two_views(left, right, 0.5).item() == pytest.approx(
         -2 + np.log(np.exp(2) + 2), abs=1e-6
     )
 
 
-def test_the_gradient_of_info_nce_is_that_of_logsumexp():
+def test_the_gradient_of_info_nce_equals_that_of_logsumexp():
     torch.manual_seed(0)
-    given = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (4, 4, 9)]
-    assert torch.autograd.gradcheck(lambda *x: losses.info_nce(*x, 0.1), given)
+    few = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (4, 4, 9)]
+    assert torch.autograd.gradcheck(lambda *x: losses.info_nce(*x, 0.1), few)
     many = [
         torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (300, 300, 200)
     ]  # more than go at once
     cosine = F.normalize(many[0], dim=1) @ F.normalize(many[2], dim=1).T
-    plain = torch.logsumexp(cosine / 0.1, 1) - F.cosine_similarity(many[0], many[1]) / 0.1
-    ours = losses.info_nce(*many, 0.1)
-    assert ours.item() == pytest.approx(plain.mean().item())
-    for one, two in zip(
-        *(torch.autograd.grad(loss, many) for loss in (plain.mean(), ours)), strict=True
+    reference = torch.logsumexp(cosine / 0.1, 1) - F.cosine_similarity(many[0], many[1]) / 0.1
+    loss = losses.info_nce(*many, 0.1)
+    assert loss.item() == pytest.approx(reference.mean().item())
+    for expected, gradient in zip(
+        *(torch.autograd.grad(value, many) for value in (reference.mean(), loss)), strict=True
     ):
-        torch.testing.assert_close(one, two)
-    steep = [losses.info_nce(*given, t).item() for t in (1 / 59, 1 / 61)]
+        torch.testing.assert_close(expected, gradient)
+    steep = [losses.info_nce(*few, t).item() for t in (1 / 59, 1 / 61)]
     assert steep[0] == pytest.approx(steep[1] * 59 / 61, rel=0.1), (
-        "no step where the exponentials would grow too large"
+        "the loss has no jump where the exponentials would overflow"
     )
 
 
@@ -276,15 +284,15 @@ def test_sequence_windows_cover_every_sequence_once(toy):
 @pytest.mark.parametrize("name", ["sasrec", "cl4srec"])
 def test_causal_models_do_not_look_ahead(toy, name):
     _, model = built(toy, "sequential", name)
-    one = torch.arange(10)[None]
-    two = one.clone()
-    two[0, -1] = 20
-    assert torch.allclose(model(one)[:, :-1], model(two)[:, :-1], atol=1e-6)
-    assert not torch.allclose(model(one)[:, -1], model(two)[:, -1])
+    items = torch.arange(10)[None]
+    changed = items.clone()
+    changed[0, -1] = 20
+    assert torch.allclose(model(items)[:, :-1], model(changed)[:, :-1], atol=1e-6)
+    assert not torch.allclose(model(items)[:, -1], model(changed)[:, -1])
 
 
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec", "cl4srec"])
-def test_the_last_state_alone_is_the_last_of_all_states(toy, name):
+def test_the_last_state_computed_alone_equals_the_last_of_all_states(toy, name):
     data, model = built(toy, "sequential", name, context=6, heads=2, layers=2)
     torch.nn.init.normal_(model.items.weight)
     history = torch.randint(0, data.n_items, (5, 6))
@@ -292,19 +300,19 @@ def test_the_last_state_alone_is_the_last_of_all_states(toy, name):
     assert torch.allclose(model(history, last=True)[:, 0], model(history)[:, -1], atol=1e-5)
 
 
-def test_bert4rec_looks_both_ways_and_never_at_what_is_masked(toy):
+def test_bert4rec_reads_both_directions_and_no_masked_item(toy):
     data, model = built(toy, "sequential", "bert4rec", context=10)
-    one = torch.arange(10)[None]
-    two = one.clone()
-    two[0, -1] = 20
-    assert not torch.allclose(model(one)[:, 0], model(two)[:, 0])
+    items = torch.arange(10)[None]
+    changed = items.clone()
+    changed[0, -1] = 20
+    assert not torch.allclose(model(items)[:, 0], model(changed)[:, 0])
     hidden = torch.zeros(1, 10, dtype=torch.bool)
     hidden[0, -1] = True
     seen = []
     model.forward, plain = lambda h, last=False: (seen.append(h), plain(h, last))[1], model.forward
-    model.loss(one, hidden)
+    model.loss(items, hidden)
     assert seen[0][0].tolist() == [*range(9), data.n_items + 1]
-    model.last_state(one)
+    model.last_state(items)
     assert seen[1][0].tolist() == [*range(1, 10), data.n_items + 1]
     for window, masked in model.batches(data, generator(0, "x")):
         assert masked.any(1).all() and not (masked & (window == data.n_items)).any()
@@ -330,7 +338,7 @@ def test_cl4srec_views_by_kind(toy):
     assert min(kinds.values()) > 90, kinds
 
 
-def test_ease_by_its_lagrangian(toy):
+def test_ease_solves_its_ridge_regression(toy):
     """EASE solves the ridge regression of each item on all others: the gradient is zero off the
     diagonal.
     """
@@ -346,27 +354,27 @@ def test_ease_by_its_lagrangian(toy):
 def test_item_knn_by_a_naive_loop(toy):
     data, model = built(toy, "direct", "item_knn")
     users = [set(data.user[data.item == i]) for i in range(data.n_items)]
-    like = np.zeros((data.n_items, data.n_items))
+    similarity = np.zeros((data.n_items, data.n_items))
     for i in range(data.n_items):
         for j in range(data.n_items):
             if i != j:
-                like[i, j] = len(users[i] & users[j]) / (
+                similarity[i, j] = len(users[i] & users[j]) / (
                     (len(users[i]) * len(users[j])) ** 0.5 + model.options.shrink + 1e-9
                 )
     model.begin_scoring()
     taken = data.item[data.user == 3]
-    got = model.score(torch.tensor([3]), torch.zeros(1, 1))[0].numpy()
-    assert np.allclose(got, like[:, taken].sum(1), atol=1e-4), (
-        "with at least as many neighbours as items nothing is cut"
+    scores = model.score(torch.tensor([3]), torch.zeros(1, 1))[0].numpy()
+    assert np.allclose(scores, similarity[:, taken].sum(1), atol=1e-4), (
+        "with as many neighbours as items, none is left out"
     )
 
 
 def test_popularity_counts(toy):
     data, model = built(toy, "direct", "popularity")
-    got = model.score(torch.tensor([0, 1]), torch.zeros(2, 1))
+    scores = model.score(torch.tensor([0, 1]), torch.zeros(2, 1))
     assert (
-        got[0].tolist()
-        == got[1].tolist()
+        scores[0].tolist()
+        == scores[1].tolist()
         == [int((data.item == i).sum()) for i in range(data.n_items)]
     )
 
@@ -379,11 +387,11 @@ def test_item_loss_is_the_mean_cross_entropy_and_the_penalty(toy):
     )  # more rows than a piece has
     table = model.items.weight[: data.n_items]
     cross = torch.nn.functional.cross_entropy(state @ table.T, item)
-    wanted = cross + 0.5 * model.items.weight.pow(2).sum() / 2 / 700
-    got = model.item_loss(state, item)
-    assert got.item() == pytest.approx(wanted.item(), rel=1e-5)
-    gradient = torch.autograd.grad(wanted, model.items.weight, retain_graph=True)[0]
-    assert torch.allclose(torch.autograd.grad(got, model.items.weight)[0], gradient, atol=1e-6)
+    expected = cross + 0.5 * model.items.weight.pow(2).sum() / 2 / 700
+    loss = model.item_loss(state, item)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    gradient = torch.autograd.grad(expected, model.items.weight, retain_graph=True)[0]
+    assert torch.allclose(torch.autograd.grad(loss, model.items.weight)[0], gradient, atol=1e-6)
 
 
 def test_sampled_item_loss_by_hand_and_near_the_full_one(toy, monkeypatch):

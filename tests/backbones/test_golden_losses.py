@@ -35,17 +35,17 @@ SETTLED = {
 
 
 def losses(task, name):
-    own = {"negatives": 2} if task == "direct" else {}
-    own |= SETTLED.get(name, {})
+    settled = {"negatives": 2} if task == "direct" else {}
+    settled |= SETTLED.get(name, {})
     chosen = options(
-        task, name, epochs=3, patience=3, dropout=0.2, reg=0.01, **own
+        task, name, epochs=3, patience=3, dropout=0.2, reg=0.01, **settled
     )  # whatever the defaults are
-    found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 11)
-    return [line["loss"] for line in found.curve]
+    result = fit(registry.find(task, name).Model, checkerboard(task), chosen, 11)
+    return [line["loss"] for line in result.curve]
 
 
 @pytest.mark.parametrize("task,name", TRAINED)
-def test_losses_are_those_on_record(task, name):
+def test_losses_equal_the_recorded_ones(task, name):
     assert losses(task, name) == pytest.approx(json.loads(FILE.read_text())[name], rel=1e-4)
 
 

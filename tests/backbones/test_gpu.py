@@ -16,7 +16,7 @@ GPU = torch.device("cuda")
 
 
 @pytest.mark.parametrize("task,name", ALL)
-def test_a_backbone_learns_on_a_gpu_and_answers_as_on_a_cpu(task, name):
+def test_a_backbone_learns_on_a_gpu_and_scores_as_on_a_cpu(task, name):
     data, chosen = (
         checkerboard(task),
         options(task, name, epochs=60, patience=60, dropout=0.0, contrast=0.01),
@@ -38,12 +38,12 @@ def test_a_backbone_learns_on_a_gpu_and_answers_as_on_a_cpu(task, name):
 
 
 @pytest.mark.parametrize("task,name", [p for p in ALL if p[1] not in CLOSED])
-def test_a_fit_goes_on_from_its_checkpoint(task, name, tmp_path):
+def test_a_fit_resumes_from_its_checkpoint(task, name, tmp_path):
     data, build = checkerboard(task), registry.find(task, name).Model
     chosen, worker = options(task, name, epochs=4, patience=9, dropout=0.0), Worker(device=GPU)
 
     class CutOff(Exception):
-        """Stands for a kill."""
+        """Stands for a killed process."""
 
     def cut(write):
         write(tmp_path)

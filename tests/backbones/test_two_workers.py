@@ -1,4 +1,4 @@
-"""Two workers train a backbone as one does."""
+"""Two workers train a backbone like one."""
 
 import threading
 
@@ -20,9 +20,9 @@ def curves(task, name, worker=None):
     adam.LAZY_FROM = 0 if name == "mf" else lazy_from
     chosen = options(task, name, epochs=12, patience=12, dropout=0.0)
     context = FitContext(worker=worker) if worker else FitContext()
-    found = fit(registry.find(task, name).Model, checkerboard(task), chosen, 0, context)
+    result = fit(registry.find(task, name).Model, checkerboard(task), chosen, 0, context)
     adam.LAZY_FROM = lazy_from
-    return [line["loss"] for line in found.curve], [line["validation"] for line in found.curve]
+    return [line["loss"] for line in result.curve], [line["validation"] for line in result.curve]
 
 
 def _two_workers(rank):
@@ -35,15 +35,15 @@ def _two_workers(rank):
 
 @pytest.fixture(scope="module")
 def by_two():
-    """What each of two processes found; they start once for all backbones."""
+    """The curves of each of two processes, which start once for all backbones."""
     return of_two(_two_workers)
 
 
 @pytest.mark.parametrize("task,name", CASES)
-def test_two_workers_give_what_one_gives(task, name, by_two):
+def test_two_workers_train_like_one(task, name, by_two):
     alone_loss, alone_validation = curves(task, name)
-    first, second = (found[name] for found in by_two)
-    assert first == second, "both know the same loss and the same validation value"
+    first, second = (curves_of_worker[name] for curves_of_worker in by_two)
+    assert first == second, "both workers report the same loss and validation value"
     loss, validation = first
     # SASRec averages over the positions of a worker's rows, which differ a little from those of the
     # batch
@@ -62,29 +62,29 @@ def test_workers_average_dense_and_sparse_gradients():
     ]
     models[1].load_state_dict(models[0].state_dict())
     rows = [torch.tensor([0, 1, 1]), torch.tensor([1, 4])]
-    for (table, line), own in zip(models, rows, strict=True):
-        line(table(own)).pow(2).sum().backward()
-    wanted = [
-        (one.grad.to_dense() + two.grad.to_dense()) / 2
-        for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True)
+    for (table, line), worker_rows in zip(models, rows, strict=True):
+        line(table(worker_rows)).pow(2).sum().backward()
+    expected = [
+        (first.grad.to_dense() + second.grad.to_dense()) / 2
+        for first, second in zip(models[0].parameters(), models[1].parameters(), strict=True)
     ]
-    meet, given = threading.Barrier(2), {}
+    meet, sent = threading.Barrier(2), {}
 
     def work(rank):
         def add(tensor):
-            given[rank] = tensor.clone()
+            sent[rank] = tensor.clone()
             meet.wait()
-            tensor.copy_(given[0] + given[1])
+            tensor.copy_(sent[0] + sent[1])
             meet.wait()
 
         adam.average(models[rank], rank, 2, add)
 
-    crew = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for thread in crew:
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for thread in threads:
         thread.start()
-    for thread in crew:
+    for thread in threads:
         thread.join(timeout=30)
     for model in models:
-        for p, mean in zip(model.parameters(), wanted, strict=True):
+        for p, mean in zip(model.parameters(), expected, strict=True):
             assert torch.allclose(p.grad.to_dense(), mean, atol=1e-6)
         assert model[0].weight.grad.is_sparse

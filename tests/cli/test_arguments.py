@@ -16,18 +16,20 @@ PAPER, RECLM = contract.find("llama4rec"), contract.find("reclm")
 
 
 def run(*assignments, paper=PAPER, own=None, **options):
-    given = RunOptions(assignments=assignments, own=tuple((own or {}).items()), **options)
-    return configured(paper, given)
+    run_options = RunOptions(assignments=assignments, own=tuple((own or {}).items()), **options)
+    return configured(paper, run_options)
 
 
-def test_a_dataset_brings_its_preset_and_its_folder(tmp_path):
+def test_a_dataset_selects_its_preset_and_run_folder(tmp_path):
     result = run("llm.tune.epochs=7", data="ml-100k", data_dir=str(tmp_path), seeds=3)
     config = result.config
     assert (config.data.name, config.data.protocol, config.seeds) == ("ml_100k", "liked", 3)
     assert config.llm.tune.epochs == 7 and result.out == "runs/ml-100k"
-    own = run(data="folder", data_dir=str(tmp_path))
-    assert own.config.data.name == "folder" and own.out == "runs/folder"
-    assert own.config.backbone_options == {}, "what was searched on toy data stays there"
+    result_of_folder = run(data="folder", data_dir=str(tmp_path))
+    assert result_of_folder.config.data.name == "folder" and result_of_folder.out == "runs/folder"
+    assert result_of_folder.config.backbone_options == {}, (
+        "options that were searched on toy data are not used for other data"
+    )
 
 
 def test_the_papers_own_options_are_settings():
@@ -37,13 +39,13 @@ def test_the_papers_own_options_are_settings():
     config = run(own={"backbones": "sasrec"}).config
     assert config.tasks == ("sequential",) and config.backbones["sequential"] == ("sasrec",)
     both = run('tasks=["sequential"]', own={"backbones": "sasrec,mf"}).config
-    assert both.tasks == ("sequential",), "tasks that backbones imply give way to named ones"
+    assert both.tasks == ("sequential",), "named tasks override those that the backbones imply"
     reclm = run(paper=RECLM, own={"rows": "teacher", "backbones": "mf, bias_mf"})
     assert reclm.config.rows == ("base", "teacher") and reclm.out == "runs/reclm-toy"
     assert reclm.config.backbones == ("mf", "bias_mf")
 
 
-def test_a_preset_decides_on_the_grid_of_aggregation(tmp_path):
+def test_a_preset_sets_the_grid_of_aggregation(tmp_path):
     assert run().config.aggregation.alpha_1 == (0.1, 0.3, 0.5, 0.7, 0.9)
     (tmp_path / "mine.yaml").write_text("aggregation: {alpha_1: [0.2]}")
     assert run(preset=str(tmp_path / "mine.yaml")).config.aggregation.alpha_1 == (0.2,)
@@ -55,7 +57,7 @@ def test_the_shipped_partial_presets_are_valid(preset):
     assert run(preset=str(preset)).config
 
 
-def test_a_command_has_defaults_below_the_preset_and_purposes_above_it(tmp_path):
+def test_defaults_of_a_command_lie_below_the_preset_and_its_purpose_above(tmp_path):
     (tmp_path / "mine.yaml").write_text("seeds: 4\ntasks: [direct]")
     preset, usual = str(tmp_path / "mine.yaml"), {"seeds": 5}
     purpose = Layer("experiment x", {"tasks": ["rating"]})
@@ -76,13 +78,13 @@ def test_a_command_has_defaults_below_the_preset_and_purposes_above_it(tmp_path)
         (['backbones.direct=["mf"]'], {"own": {"backbones": "sgl"}}, ["--backbones sgl and --set"]),
     ],
 )
-def test_two_sources_of_one_value_are_refused(assignments, options, parts):
+def test_two_values_for_one_setting_are_refused(assignments, options, parts):
     with pytest.raises(ConfigError) as error:
         run(*assignments, **options)
     assert all(part in str(error.value) for part in parts), str(error.value)
 
 
-def test_one_value_given_twice_is_one_value():
+def test_the_same_value_given_twice_is_accepted():
     assert run("seeds=5", "seeds=5").config.seeds == 5
     assert run("seeds=5", seeds=5).config.seeds == 5
 

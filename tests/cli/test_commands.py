@@ -1,4 +1,4 @@
-"""Every command: help, one line for what is wrong, exit codes, and a quick start."""
+"""Every command: help, one-line errors, exit codes, and a quick start."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_command_of_the_tree_is_tested():
     ],
     ids=" ".join,
 )
-def test_what_is_wrong_gets_one_line_with_the_nearest_right_name(words, parts, capsys):
+def test_a_wrong_name_gets_one_line_with_the_nearest_right_one(words, parts, capsys):
     assert main(words) == REFUSED
     message = capsys.readouterr().err
     assert all(part in message for part in parts), message
@@ -196,13 +196,13 @@ def test_errors_have_the_documented_exit_codes(error, code, capsys):
     assert any(line.startswith(str(code)) for line in page)
 
 
-def test_an_unexpected_error_keeps_its_stack():
+def test_an_unexpected_error_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         guarded(raising(ZeroDivisionError()))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_the_line_for_a_shell(shell, capsys):
+def test_completion_prints_the_line_to_add_for_a_shell(shell, capsys):
     assert main(["completion", shell]) == DONE
     assert f"_RAYPIPE_COMPLETE={shell}_source raypipe" in capsys.readouterr().out
 

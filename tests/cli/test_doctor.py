@@ -14,7 +14,7 @@ def facts(findings):
     return {finding.name: finding for finding in findings}
 
 
-def test_it_prints_what_the_machine_has(capsys):
+def test_doctor_prints_what_the_machine_has(capsys):
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out
     names = ("cores", "bfloat16", "memory", "GPUs", "disk", "ray", "torch", "vLLM", "compilers")
@@ -29,7 +29,7 @@ def test_number_formats_come_from_the_flags_of_the_processor():
     assert "emulated" in facts(doctor.processor("flags : fpu avx2\n"))["bfloat16"].fact
 
 
-def test_little_memory_is_a_problem_with_a_remedy():
+def test_too_little_memory_is_a_problem_with_advice():
     little = doctor.memory("MemTotal: 4194304 kB\nMemAvailable: 1048576 kB\n")
     assert "4.0 GiB, 1.0 GiB free" in little.fact and little.todo
     assert not doctor.memory("MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n").todo
@@ -41,8 +41,8 @@ def test_missing_compilers_and_packages_say_what_to_install(monkeypatch):
     assert "apt-get install" in doctor.compilers().todo
     assert "none" in doctor.gpus().fact
     monkeypatch.setattr(doctor, "_version", lambda name: "")
-    found = facts(doctor.packages())
-    assert found["ray"].todo and "--engine transformers" in found["vLLM"].todo
+    packages = facts(doctor.packages())
+    assert packages["ray"].todo and "--engine transformers" in packages["vLLM"].todo
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_token_is_found_where_ray_keeps_it(monkeypatch, tmp_path):
     assert "secret" not in doctor.token().fact and str(tmp_path) in doctor.token().fact
 
 
-def test_a_port_in_use_is_seen(monkeypatch):
+def test_a_port_in_use_is_reported(monkeypatch):
     import socket
 
     with socket.socket() as server:

@@ -51,7 +51,7 @@ def test_all_plans_every_experiment(reproduce):
     assert code == 0 and all(name in output for name in EXPERIMENTS), output + errors
 
 
-def test_all_leaves_out_what_has_nothing_to_show(reproduce):
+def test_all_leaves_out_experiments_that_lack_something(reproduce):
     code, output, _ = reproduce("all", *SMALL, "--backbones", "mf,cl4srec")
     assert code == 0 and "table2" in output and "table4" in output
     assert "table5 is left out (--backbones, --tasks; to show it, choose among deepfm" in output

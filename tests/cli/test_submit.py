@@ -18,7 +18,7 @@ from raypipe.papers import contract
 PAPER = contract.find("llama4rec")
 
 
-def test_places_become_whole_paths(tmp_path, monkeypatch):
+def test_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("seeds: 2")
     words = run_words(
@@ -44,7 +44,7 @@ def test_all_options_of_the_run_are_passed_on(tmp_path):
     assert result.count("--set") == 2 and 'variants=["ift"]' in result
 
 
-def test_a_folder_of_an_llm_becomes_a_whole_path_once(tmp_path, monkeypatch):
+def test_the_folder_of_an_llm_becomes_an_absolute_path_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(type(PAPER), "check", lambda self, config: None)
     (tmp_path / "llama").mkdir()
@@ -90,9 +90,7 @@ def test_the_paper_is_named_and_the_exit_code_is_the_jobs(words, name, code, mon
         (["--job", "pipeline"], "full_pipeline"),
     ],
 )
-def test_what_the_run_would_refuse_is_refused_before_it_is_submitted(
-    words, part, monkeypatch, capsys
-):
+def test_faulty_options_are_refused_before_the_run_is_submitted(words, part, monkeypatch, capsys):
     monkeypatch.setattr(submitting, "submit_and_follow", lambda command: pytest.fail("submitted"))
     assert main(["submit", *words]) == 2
     assert part in capsys.readouterr().err
@@ -110,7 +108,7 @@ def test_the_package_is_found_by_the_job(monkeypatch, tmp_path):
     assert environment(remote=True) == {"py_modules": [str(tmp_path / "raypipe")]}
 
 
-def test_a_head_that_warms_up_is_given_time(monkeypatch):
+def test_a_starting_head_is_waited_for(monkeypatch):
     import ray.job_submission
 
     calls = []
@@ -138,10 +136,10 @@ def test_only_the_job_server_of_a_dead_head_is_ended(tmp_path, monkeypatch):
     script = tmp_path / "dashboard.py"
     script.write_text("import time\ntime.sleep(60)\n")
     with socket.socket() as living, socket.socket() as dead:
-        for one in (living, dead):
-            one.bind(("127.0.0.1", 0))
+        for listener in (living, dead):
+            listener.bind(("127.0.0.1", 0))
         living.listen()
-        heads = [one.getsockname()[1] for one in (living, dead)]
+        heads = [listener.getsockname()[1] for listener in (living, dead)]
         servers = [
             subprocess.Popen(
                 [sys.executable, str(script), f"--port={port}", f"--gcs-address=127.0.0.1:{head}"]
@@ -167,7 +165,7 @@ def test_a_user_who_never_used_ray_gets_a_token_and_another_keeps_theirs(
     token = (tmp_path / ".ray" / "auth_token").read_text()
     submitting.make_token()
     assert len(token) >= 32 and (tmp_path / ".ray" / "auth_token").read_text() == token
-    assert token not in "".join(capfd.readouterr()), "secrets never reach logs"
+    assert token not in "".join(capfd.readouterr()), "secrets do not reach logs"
 
 
 def test_both_papers_keep_their_own_options(monkeypatch, tmp_path):

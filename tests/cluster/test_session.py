@@ -12,7 +12,7 @@ from raypipe.cluster import session
 from raypipe.errors import ConfigError
 
 
-def test_ctrl_c_stops_a_run_whatever_ray_installs_for_it():
+def test_ctrl_c_stops_a_run_whatever_handler_ray_installs():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), session.interruptible():
         signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # as Ray Train does
@@ -21,12 +21,10 @@ def test_ctrl_c_stops_a_run_whatever_ray_installs_for_it():
     assert signal.getsignal(signal.SIGINT) is before
     with session.interruptible():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    assert signal.getsignal(signal.SIGINT) is before, (
-        "what was installed does not outlive its training"
-    )
+    assert signal.getsignal(signal.SIGINT) is before, "the handler is removed after its training"
 
 
-def test_the_record_of_a_killed_head_is_not_trusted(tmp_path, monkeypatch):
+def test_the_address_of_a_killed_head_is_not_used(tmp_path, monkeypatch):
     from raypipe.cluster.session import address
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -27,34 +27,34 @@ ROWS = [("u", "a", 3.0, 1), ("u", "b", 4.0, 2), ("u", "c", 5.0, 3)]
 
 
 def test_repeated_rows_keep_the_latest():
-    got = clean(raw([*ROWS, ("u", "a", 1.0, 9)]), DataConfig())
-    assert got.interactions[["item_id", "rating"]].values.tolist() == [
+    dataset = clean(raw([*ROWS, ("u", "a", 1.0, 9)]), DataConfig())
+    assert dataset.interactions[["item_id", "rating"]].values.tolist() == [
         ["b", 4.0],
         ["c", 5.0],
         ["a", 1.0],
     ]
-    assert got.quality["repeated user-item rows dropped"] == 1
+    assert dataset.quality["repeated user-item rows dropped"] == 1
 
 
 def test_short_users_are_left_out_and_counted():
-    got = clean(raw([*ROWS, ("v", "a", 1.0, 9)]), DataConfig())
-    assert set(got.interactions["user_id"]) == {"u"}
-    assert got.quality["users dropped with too few interactions"] == 1
+    dataset = clean(raw([*ROWS, ("v", "a", 1.0, 9)]), DataConfig())
+    assert set(dataset.interactions["user_id"]) == {"u"}
+    assert dataset.quality["users dropped with too few interactions"] == 1
     with pytest.raises(DataError, match="no user has 3"):
         clean(raw(ROWS[:2]), DataConfig())
 
 
 def test_items_without_a_row_get_a_title():
-    got = clean(raw(ROWS, {"a": "A", "b": "B"}), DataConfig())
-    assert got.titles["c"] == "Unknown item c"
-    assert got.quality["items without a row in the items table"] == 1
+    dataset = clean(raw(ROWS, {"a": "A", "b": "B"}), DataConfig())
+    assert dataset.titles["c"] == "Unknown item c"
+    assert dataset.quality["items without a row in the items table"] == 1
 
 
 def test_titles_cannot_break_a_prompt():
     assert clean_title('Say "Hi",\n\tnow ') == "Say 'Hi', now"
-    got = clean(raw(ROWS, {"a": 'The "X"', "b": "The 'X'", "c": "C"}), DataConfig())
-    assert list(got.titles.values()) == ["The 'X'", "The 'X' [2]", "C"]
-    assert got.quality["equal titles numbered"] == 1
+    dataset = clean(raw(ROWS, {"a": 'The "X"', "b": "The 'X'", "c": "C"}), DataConfig())
+    assert list(dataset.titles.values()) == ["The 'X'", "The 'X' [2]", "C"]
+    assert dataset.quality["equal titles numbered"] == 1
 
 
 def test_equal_times_keep_file_order():
@@ -72,17 +72,19 @@ def test_equal_times_keep_file_order():
 
 
 def test_the_audit_measures_and_checks(toy):
-    found = audit(toy.split)
+    findings = audit(toy.split)
     later = "training rows of all users that are later than a test row, mean share"
-    assert 0.05 < found[f"top-k: {later}"] < 0.95, "leave-one-out trains on other users' future"
-    made = make_split(toy.dataset.interactions, DataConfig(split="temporal"), 2)
-    assert audit(made)[f"top-k: {later}"] == 0 == audit(made)[f"rating: {later}"]
+    assert 0.05 < findings[f"top-k: {later}"] < 0.95, (
+        "with leave-one-out, training reads rows later than other users' test rows"
+    )
+    split = make_split(toy.dataset.interactions, DataConfig(split="temporal"), 2)
+    assert audit(split)[f"top-k: {later}"] == 0 == audit(split)[f"rating: {later}"]
     broken = toy.split.topk.assign(position=0)
     with pytest.raises(AssertionError):
         audit(Split(broken, toy.split.rating))
 
 
-def test_the_k_core_is_taken_again_and_again():
+def test_the_k_core_is_computed_until_nothing_changes():
     log = pd.DataFrame({"user_id": list("aabbcc"), "item_id": list("xyxyyz")})
     # z has one user, without z user c has one item, without c nothing else falls
     assert k_core(log, 2).to_numpy().tolist() == [["a", "x"], ["a", "y"], ["b", "x"], ["b", "y"]]

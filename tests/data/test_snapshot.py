@@ -1,4 +1,4 @@
-"""Two snapshots: what is trained on, what is asked, and the counts that RecLM publishes."""
+"""Two snapshots: training rows, queries, and the counts that RecLM publishes."""
 
 import numpy as np
 import pandas as pd
@@ -52,12 +52,12 @@ CONFIG = SnapshotConfig(cut=100, validation_items=0.2, validation_users=0.7)
 
 def test_validation_is_held_out_of_the_first_snapshot_and_test_is_the_second():
     dataset = small()
-    made = make_snapshots(dataset.interactions, CONFIG, 0)
-    log = made.rows.merge(dataset.interactions, on=["user_id", "item_id"])
+    snapshots = make_snapshots(dataset.interactions, CONFIG, 0)
+    log = snapshots.rows.merge(dataset.interactions, on=["user_id", "item_id"])
     assert ((log["part"] == "test") == (log["timestamp"] >= 100)).all() and "u99" not in set(
         log["user_id"]
     )
-    train, validation, test = (made.part(part) for part in ("train", "validation", "test"))
+    train, validation, test = (snapshots.part(part) for part in ("train", "validation", "test"))
     cold = set(validation.loc[validation["cold"], "item_id"])
     assert len(cold) >= 4 and not cold & set(train["item_id"])  # a fifth of some twenty items
     warm = validation[~validation["cold"]]
@@ -65,49 +65,53 @@ def test_validation_is_held_out_of_the_first_snapshot_and_test_is_the_second():
     assert set(test.loc[test["cold"], "item_id"]) == set(test["item_id"]) - set(
         train["item_id"]
     ) - set(validation["item_id"])
-    assert made.rows.equals(make_snapshots(dataset.interactions, CONFIG, 0).rows)
-    assert not made.rows.equals(make_snapshots(dataset.interactions, CONFIG, 1).rows)
+    assert snapshots.rows.equals(make_snapshots(dataset.interactions, CONFIG, 0).rows)
+    assert not snapshots.rows.equals(make_snapshots(dataset.interactions, CONFIG, 1).rows)
 
 
-def test_a_log_that_grew_holds_out_nearly_the_same():
+def test_a_grown_log_keeps_most_of_its_held_out_rows():
     log = small().interactions
     more = pd.DataFrame([("u03", "i25", 1.0, 90), ("u07", "i26", 1.0, 91)], columns=log.columns)
     before, after = (
-        make_snapshots(one, CONFIG, 0).part("validation")
-        for one in (log, pd.concat([log, more], ignore_index=True))
+        make_snapshots(interactions, CONFIG, 0).part("validation")
+        for interactions in (log, pd.concat([log, more], ignore_index=True))
     )
     pairs = [set(zip(part["user_id"], part["item_id"], strict=True)) for part in (before, after)]
     assert len(pairs[0] ^ pairs[1]) < len(pairs[0]) / 3
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_questions_are_about_known_users_and_rank_what_the_snapshot_has(part):
+def test_queries_are_about_known_users_and_rank_the_items_of_the_snapshot(part):
     dataset = small()
-    made = make_snapshots(dataset.interactions, CONFIG, 0)
-    tables = SnapshotMatrices(dataset, made)
-    known = made.part("train") if part == "validation" else made.part("train", "validation")
-    asked = made.part(part)
+    snapshots = make_snapshots(dataset.interactions, CONFIG, 0)
+    tables = SnapshotMatrices(dataset, snapshots)
+    known_rows = (
+        snapshots.part("train") if part == "validation" else snapshots.part("train", "validation")
+    )
+    part_rows = snapshots.part(part)
     for setting in ("full-shot", "zero-shot"):
-        own = asked[asked["cold"]] if setting == "zero-shot" else asked
-        own = own[own["user_id"].isin(set(known["user_id"]))]
-        got = tables.queries(part, setting)
-        assert list(tables.users[got.user]) == sorted(own["user_id"].unique())
-        for n, user in enumerate(got.user):
+        setting_rows = part_rows[part_rows["cold"]] if setting == "zero-shot" else part_rows
+        setting_rows = setting_rows[setting_rows["user_id"].isin(set(known_rows["user_id"]))]
+        queries = tables.queries(part, setting)
+        assert list(tables.users[queries.user]) == sorted(setting_rows["user_id"].unique())
+        for n, user in enumerate(queries.user):
             name = tables.users[user]
-            assert set(tables.items[got.targets.row(n)]) == set(
-                own.loc[own["user_id"] == name, "item_id"]
+            assert set(tables.items[queries.targets.row(n)]) == set(
+                setting_rows.loc[setting_rows["user_id"] == name, "item_id"]
             )
-            assert set(tables.items[got.seen.row(n)]) == set(
-                known.loc[known["user_id"] == name, "item_id"]
+            assert set(tables.items[queries.seen.row(n)]) == set(
+                known_rows.loc[known_rows["user_id"] == name, "item_id"]
             )
-        first = made.part("train", "validation")["item_id"]
-        wanted = (
-            set(first) if (part, setting) == ("validation", "full-shot") else set(own["item_id"])
+        first = snapshots.part("train", "validation")["item_id"]
+        catalogue = (
+            set(first)
+            if (part, setting) == ("validation", "full-shot")
+            else set(setting_rows["item_id"])
         )
-        assert set(tables.items[got.catalogue]) == wanted
+        assert set(tables.items[queries.catalogue]) == catalogue
     data = tables.fit_data(part, None)
     assert sorted(zip(tables.users[data.user], tables.items[data.item], strict=True)) == sorted(
-        zip(known["user_id"], known["item_id"], strict=True)
+        zip(known_rows["user_id"], known_rows["item_id"], strict=True)
     )
     assert list(data.validation.user) == list(tables.queries("validation", "full-shot").user)
 
@@ -116,10 +120,10 @@ def test_a_cut_outside_the_log_is_an_error(tmp_path):
     dataset = small()
     with pytest.raises(DataError, match="no row lies after the cut at 1000"):
         make_snapshots(dataset.interactions, SnapshotConfig(cut=1000), 0)
-    made = make_snapshots(dataset.interactions, SnapshotConfig(), 0)
-    assert 0.1 < len(made.part("test")) / len(made.rows) < 0.3
-    made.save(tmp_path)
-    assert Snapshots.load(tmp_path).rows.equals(made.rows)
+    snapshots = make_snapshots(dataset.interactions, SnapshotConfig(), 0)
+    assert 0.1 < len(snapshots.part("test")) / len(snapshots.rows) < 0.3
+    snapshots.save(tmp_path)
+    assert Snapshots.load(tmp_path).rows.equals(snapshots.rows)
 
 
 def test_missing_files_of_mind_are_named(tmp_path):

@@ -18,14 +18,14 @@ from raypipe.errors import ConfigError, DataError
 
 
 def test_toy_is_fixed_by_its_seed_and_long_tailed():
-    one, two = (read(DataConfig(name="toy")) for _ in range(2))
-    pd.testing.assert_frame_equal(one.interactions, two.interactions)
-    counts = one.interactions["item_id"].value_counts().to_numpy()
+    first, second = (read(DataConfig(name="toy")) for _ in range(2))
+    pd.testing.assert_frame_equal(first.interactions, second.interactions)
+    counts = first.interactions["item_id"].value_counts().to_numpy()
     assert counts[: len(counts) // 5].sum() > 0.4 * counts.sum()
-    assert set(one.interactions["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert set(first.interactions["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
-def test_toy_shows_half_of_the_directors_and_knows_all():
+def test_toy_shows_half_of_the_directors_and_has_the_truth_of_all():
     options = toy.Options()
     items = read(DataConfig(name="toy")).items
     truth = toy.truth(options)["director"]
@@ -34,12 +34,16 @@ def test_toy_shows_half_of_the_directors_and_knows_all():
     assert all(truth[i] == d for i, d in zip(shown["item_id"], shown["director"], strict=True))
 
 
-def test_a_saved_dataset_is_the_same(tmp_path):
-    one = read(DataConfig(name="toy"))
-    one.save(tmp_path)
-    two = Dataset.load(tmp_path)
-    pd.testing.assert_frame_equal(one.items, two.items)
-    assert (one.noun, one.attributes, one.quality) == (two.noun, two.attributes, two.quality)
+def test_a_saved_dataset_loads_unchanged(tmp_path):
+    saved = read(DataConfig(name="toy"))
+    saved.save(tmp_path)
+    loaded = Dataset.load(tmp_path)
+    pd.testing.assert_frame_equal(saved.items, loaded.items)
+    assert (saved.noun, saved.attributes, saved.quality) == (
+        loaded.noun,
+        loaded.attributes,
+        loaded.quality,
+    )
 
 
 def test_every_source_is_found_and_has_its_parts():
@@ -72,7 +76,7 @@ def test_published_counts_of_ml_100k(ml_100k):
     "name,users,items,ratings",
     [("ml_1m", 6040, 3706, 1_000_209), ("book_crossing", 6851, 9085, 115_219)],
 )
-def test_published_counts_where_the_data_is_there(name, users, items, ratings):
+def test_published_counts_of_other_datasets(name, users, items, ratings):
     """Llama4Rec, Table III. The files lie where RAYPIPE_ML_1M or RAYPIPE_BOOK_CROSSING says."""
     folder = os.environ.get(f"RAYPIPE_{name.upper()}")
     if not folder:
@@ -90,11 +94,11 @@ def test_ml_1m_reads_the_distribution_files(tmp_path):
     movies = '1::Café (1995)::Comedy|Drama\n2::Heat: "Two" (1996)::Action\n3::Untimed::Film-Noir\n'
     (tmp_path / "movies.dat").write_bytes(movies.encode("latin-1"))
     (tmp_path / "users.dat").write_text("1::F::25::10::48067\n")
-    got = read(DataConfig(name="ml_1m", dir=str(tmp_path)))
-    assert got.interactions["item_id"].tolist() == ["3", "2", "1"] and got.interactions[
+    dataset = read(DataConfig(name="ml_1m", dir=str(tmp_path)))
+    assert dataset.interactions["item_id"].tolist() == ["3", "2", "1"] and dataset.interactions[
         "rating"
     ].tolist() == [4, 3, 2]
-    first, second, third = got.items.itertuples()
+    first, second, third = dataset.items.itertuples()
     assert (first.title, first.genre, first.genres, first.decade) == (
         "Café (1995)",
         "Comedy",
@@ -102,7 +106,7 @@ def test_ml_1m_reads_the_distribution_files(tmp_path):
         "1990s",
     )
     assert second.title == "Heat: 'Two' (1996)" and third.decade == "unknown"
-    assert got.users.iloc[0][["gender", "age_group", "occupation", "region"]].tolist() == [
+    assert dataset.users.iloc[0][["gender", "age_group", "occupation", "region"]].tolist() == [
         "F",
         "25",
         "10",
@@ -136,31 +140,34 @@ def write_book_crossing(folder):
     (folder / "BX-Users.csv").write_text('"User-ID";"Location";"Age"\n' + people)
 
 
-def test_book_crossing_is_cut_to_its_core_and_ordered_by_seed(tmp_path):
+def test_book_crossing_keeps_its_core_and_orders_histories_by_seed(tmp_path):
     write_book_crossing(tmp_path)
 
-    def got(**options):
+    def read_books(**options):
         return read(DataConfig(name="book_crossing", dir=str(tmp_path), options=options))
 
-    one = got()
-    assert len(one.interactions) == 25 and set(one.items["item_id"]) == {
+    dataset = read_books()
+    assert len(dataset.interactions) == 25 and set(dataset.items["item_id"]) == {
         "B0",
         "B1",
         "B2",
         "B3",
         "B4",
     }
-    assert one.titles["B0"] == "A 'quoted' tale" and one.titles["B1"] == "One; two"
-    assert one.items["decade"].tolist() == ["unknown", "1990s", "1990s", "1990s", "1990s"]
-    assert one.users["age_group"].tolist() == ["unknown", "30", "30", "30", "30"] and set(
-        one.users["country"]
+    assert dataset.titles["B0"] == "A 'quoted' tale" and dataset.titles["B1"] == "One; two"
+    assert dataset.items["decade"].tolist() == ["unknown", "1990s", "1990s", "1990s", "1990s"]
+    assert dataset.users["age_group"].tolist() == ["unknown", "30", "30", "30", "30"] and set(
+        dataset.users["country"]
     ) == {"france"}
-    order = one.interactions.groupby("user_id")["item_id"].apply(list)
-    assert order.map(tuple).nunique() > 1, "each user's order is drawn for itself"
-    assert order.tolist() == got().interactions.groupby("user_id")["item_id"].apply(list).tolist()
+    order = dataset.interactions.groupby("user_id")["item_id"].apply(list)
+    assert order.map(tuple).nunique() > 1, "the order of each user is drawn separately"
     assert (
         order.tolist()
-        != got(seed=1).interactions.groupby("user_id")["item_id"].apply(list).tolist()
+        == read_books().interactions.groupby("user_id")["item_id"].apply(list).tolist()
+    )
+    assert (
+        order.tolist()
+        != read_books(seed=1).interactions.groupby("user_id")["item_id"].apply(list).tolist()
     )
 
 
@@ -175,7 +182,7 @@ def test_archives_are_fetched_once_and_checked(tmp_path, monkeypatch):
     assert folder == tmp_path / "cache" / "some" and (folder / "one.txt").read_text() == "1"
     packed.unlink()
     assert dataset_folder(None, "some", good, "one.txt") == folder, (
-        "what is there is not fetched again"
+        "files that are there are not fetched again"
     )
     with pytest.raises(DataError, match="could not be downloaded"):
         dataset_folder(None, "other", good, "one.txt")
@@ -186,7 +193,7 @@ def test_archives_are_fetched_once_and_checked(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def own(tmp_path):
+def own_folder(tmp_path):
     (tmp_path / "items.csv").write_text(
         "item_id,title,text,colour\n"
         "a,Red ball,round,red\nb,Blue box,,blue\nc,Green cup,tall,green\n"
@@ -201,12 +208,12 @@ def read_own(folder, **options):
     return read(DataConfig(name="folder", dir=str(folder), options=options))
 
 
-def test_own_data(own):
-    got = read_own(own)
-    assert got.item_features == ("colour",)
-    assert got.quality["items without text"] == 1
-    (own / "interactions.csv").write_text("user_id,item_id\nu,a\nu,b\nu,c\n")
-    assert read_own(own).interactions["timestamp"].tolist() == [0, 1, 2]
+def test_the_users_own_files_are_read(own_folder):
+    dataset = read_own(own_folder)
+    assert dataset.item_features == ("colour",)
+    assert dataset.quality["items without text"] == 1
+    (own_folder / "interactions.csv").write_text("user_id,item_id\nu,a\nu,b\nu,c\n")
+    assert read_own(own_folder).interactions["timestamp"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -232,23 +239,23 @@ def test_own_data(own):
         ("items.csv", "item_id,title\na,Red\nb,\n", ["line 3, column title", "is empty"]),
     ],
 )
-def test_bad_files_name_file_line_and_column(own, file, text, expected):
-    (own / file).write_text(text)
+def test_bad_files_name_file_line_and_column(own_folder, file, text, expected):
+    (own_folder / file).write_text(text)
     with pytest.raises(DataError) as error:
-        read_own(own)
+        read_own(own_folder)
     assert all(part in str(error.value) for part in expected), str(error.value)
 
 
-def test_a_wrong_encoding_names_the_line(own):
-    (own / "items.csv").write_bytes("item_id,title\na,Red\nb,Café\n".encode("latin-1"))
+def test_a_wrong_encoding_names_the_line(own_folder):
+    (own_folder / "items.csv").write_bytes("item_id,title\na,Red\nb,Café\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"items.csv, line 3"):
-        read_own(own)
-    assert read_own(own, encoding="latin-1").titles["b"] == "Café"
+        read_own(own_folder)
+    assert read_own(own_folder, encoding="latin-1").titles["b"] == "Café"
     with pytest.raises(DataError, match="not a known encoding"):
-        read_own(own, encoding="klingon")
+        read_own(own_folder, encoding="klingon")
 
 
-def test_a_missing_folder_or_file_is_said(tmp_path):
+def test_a_missing_folder_or_file_is_named(tmp_path):
     with pytest.raises(DataError, match="data-dir"):
         read(DataConfig(name="book_crossing"))
     with pytest.raises(DataError, match=r"u\.data"):

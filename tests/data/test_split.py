@@ -14,10 +14,10 @@ def test_leave_one_out_by_hand():
     split = leave_one_out(
         pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]), 3
     )
-    assert set(split["user_id"]) == {"u"}, "two interactions cannot be split"
+    assert set(split["user_id"]) == {"u"}, "a user with two interactions cannot be split"
     assert split["part"].tolist() == ["train"] * 4 + ["validation", "test"]
     assert split["held"].tolist() == [False, False, True, True, False, False], (
-        "two training rows stay with the hint model"
+        "the hint model keeps two training rows"
     )
 
 
@@ -43,20 +43,20 @@ def test_temporal_split_by_hand():
     )
     # the lower half of the twelve timestamps ends at 5, three quarters at 8 or 9
     split = temporal(log, (0.5, 0.75), 1)
-    got = {u: g["part"].tolist() for u, g in split.groupby("user_id")}
+    parts = {u: g["part"].tolist() for u, g in split.groupby("user_id")}
     first, second = np.quantile(log["timestamp"], (0.5, 0.75), method="lower")
     assert (first, second) == (5, 9)
-    assert got["u"] == ["train", "train", "train", "validation", "between", "test"]
-    assert got["v"] == ["train"] * 3, "nothing later is asked of v"
-    assert got["w"] == ["validation", "between", "test"], "w has nothing to train on"
+    assert parts["u"] == ["train", "train", "train", "validation", "between", "test"]
+    assert parts["v"] == ["train"] * 3, "v has no row after the cuts, so nothing is evaluated"
+    assert parts["w"] == ["validation", "between", "test"], "w has no training row"
     assert split.loc[split["held"], "item_id"].tolist() == ["c", "c"], (
         "the newest training row of u and of v"
     )
-    made = make_split(log, DataConfig(split="temporal", temporal_cuts=(0.5, 0.75)), 1)
-    assert set(evaluated_users(made.topk, "direct")["user_id"]) <= {"u"}
+    splits = make_split(log, DataConfig(split="temporal", temporal_cuts=(0.5, 0.75)), 1)
+    assert set(evaluated_users(splits.topk, "direct")["user_id"]) <= {"u"}
 
 
-def test_liked_protocol_splits_positives_and_hides_them_from_ratings():
+def test_the_liked_protocol_splits_positives_and_hides_their_ratings():
     rows = [
         ("u", i, r, n)
         for n, (i, r) in enumerate([("a", 5), ("b", 4), ("c", 5), ("d", 4), ("e", 2), ("f", 1)])

@@ -11,7 +11,7 @@ from raypipe.data.dataset import read
 PAGE = Path(__file__).parents[2] / "docs" / "development" / "adding.md"
 
 
-def test_the_example_is_found_and_read(tmp_path, monkeypatch):
+def test_the_example_dataset_is_found_and_read(tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.S).group(1)
     (tmp_path / "my_log.py").write_text(code)
     monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])

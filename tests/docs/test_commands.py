@@ -61,8 +61,8 @@ def test_commands_are_found():
 @pytest.mark.parametrize("words", [w for w in FOUND if w[0] == "make"], ids=" ".join)
 def test_make_has_the_target_and_its_variables(words):
     for word in words[1:]:
-        name, given, _ = word.partition("=")
-        pattern = rf"^{name} \?=" if given else rf"^{name}:.*##"
+        name, equals, _ = word.partition("=")
+        pattern = rf"^{name} \?=" if equals else rf"^{name}:.*##"
         assert re.search(pattern, MAKEFILE, re.M), word
 
 

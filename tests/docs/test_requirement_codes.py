@@ -32,7 +32,7 @@ def documented():
     return lines
 
 
-def test_ranges_and_penalties_are_told_apart():
+def test_ranges_of_codes_and_penalties_are_distinguished():
     assert codes_in("pairs (L6 to L8, LO1), an L2 penalty") == {"L6", "L7", "L8", "LO1"}
 
 

@@ -12,26 +12,26 @@ from raypipe.llm.config import EndpointConfig
 from raypipe.papers.llama4rec.config import load
 
 
-def at_endpoint(url, model, prompts=("which?",), **given):
-    asker = endpoint_engine._Actor(
-        EndpointConfig(url=url, model=model, requests_per_minute=60_000, **given),
+def at_endpoint(url, model, prompts=("which?",), **settings):
+    actor = endpoint_engine._Actor(
+        EndpointConfig(url=url, model=model, requests_per_minute=60_000, **settings),
         SecretStr("key-7"),
     )
-    return asker(pd.DataFrame([{"prompt_id": str(n), "prompt": p} for n, p in enumerate(prompts)]))
+    return actor(pd.DataFrame([{"prompt_id": str(n), "prompt": p} for n, p in enumerate(prompts)]))
 
 
-def test_an_endpoint_answers_in_order_with_its_key_and_costs(endpoint):
+def test_answers_come_in_order_with_key_and_tokens(endpoint):
     endpoint.answers["m"] = "B, A"
-    got = at_endpoint(endpoint.url, "m", ["one", "two", "three"])
-    assert got["prompt_id"].tolist() == ["0", "1", "2"] and set(got["answer"]) == {"B, A"}
-    assert got["tokens_in"].tolist() == [10] * 3 and got["tokens_out"].tolist() == [3] * 3
+    answers = at_endpoint(endpoint.url, "m", ["one", "two", "three"])
+    assert answers["prompt_id"].tolist() == ["0", "1", "2"] and set(answers["answer"]) == {"B, A"}
+    assert answers["tokens_in"].tolist() == [10] * 3 and answers["tokens_out"].tolist() == [3] * 3
     key, body = endpoint.requests[0]
     assert key == "Bearer key-7" and body["temperature"] == 0 and len(endpoint.requests) == 3
-    asker = endpoint_engine._Actor(EndpointConfig(url=endpoint.url, model="m"), SecretStr("key-7"))
-    assert "key-7" not in repr(vars(asker))
+    actor = endpoint_engine._Actor(EndpointConfig(url=endpoint.url, model="m"), SecretStr("key-7"))
+    assert "key-7" not in repr(vars(actor))
 
 
-def test_a_request_is_repeated_where_its_failure_passes_and_is_empty_where_it_stays(endpoint):
+def test_temporary_failures_are_repeated_and_lasting_ones_give_an_empty_answer(endpoint):
     endpoint.answers["busy"] = [429, 503, "A, B"]
     assert at_endpoint(endpoint.url, "busy")["answer"].tolist() == ["A, B"]
     endpoint.answers["broken"] = 500
@@ -41,14 +41,14 @@ def test_a_request_is_repeated_where_its_failure_passes_and_is_empty_where_it_st
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wrong_key_or_model_ends_the_run_and_says_so(endpoint, status):
+def test_a_wrong_key_or_model_ends_the_run_with_a_message(endpoint, status):
     endpoint.answers["m"] = status
     with pytest.raises(ConfigError, match=f"status {status}") as error:
         at_endpoint(endpoint.url, "m")
     assert "OPENAI_API_KEY" in str(error.value) and "key-7" not in str(error.value)
 
 
-def test_requests_keep_the_pace(endpoint):
+def test_requests_keep_the_rate_limit(endpoint):
     endpoint.answers["m"] = "A"
     began = time.monotonic()
     asker = endpoint_engine._Actor(

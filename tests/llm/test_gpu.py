@@ -12,12 +12,12 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 def test_options_are_scored_as_on_a_cpu(llm):
     scorer = Scorer(llm[0])
     assert scorer.device.type == "cuda"
-    asked = [
+    questions = [
         Question(f'"{t}"' * (n + 1) + " Answer:", [f' "{x}"' for x in llm[1][:3]])
         for n, t in enumerate(llm[1][:6])
     ]
-    there, chosen = scorer.score(asked), scorer.choose(asked[0]._replace(mode="choose"))
+    on_gpu, chosen = scorer.score(questions), scorer.choose(questions[0]._replace(mode="choose"))
     scorer.device = torch.device("cpu")
     scorer.model.cpu()
-    assert np.allclose(there, scorer.score(asked), atol=1e-2)
-    assert chosen == scorer.choose(asked[0]._replace(mode="choose"))
+    assert np.allclose(on_gpu, scorer.score(questions), atol=1e-2)
+    assert chosen == scorer.choose(questions[0]._replace(mode="choose"))

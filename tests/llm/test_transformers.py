@@ -13,30 +13,30 @@ from raypipe.prompts.contract import Completion, Person, Words
 from raypipe.prompts.templates import listwise_constrained
 
 
-def test_options_have_their_own_first_tokens(llm):
+def test_each_option_has_a_first_token_of_its_own(llm):
     folder, titles = llm
-    own = [first_token(folder, f' "{t}"') for t in titles]
-    assert len(set(own)) == len(titles)
+    title_tokens = [first_token(folder, f' "{t}"') for t in titles]
+    assert len(set(title_tokens)) == len(titles)
     assert len({first_token(folder, f" {n}") for n in range(1, 6)}) == 5
-    got = tokenize_prompt(folder, "Answer:", [' "' + titles[0] + '"'], "score")
-    assert got.prompt[0] == 1 and got.options == own[:1]
+    tokens = tokenize_prompt(folder, "Answer:", [' "' + titles[0] + '"'], "score")
+    assert tokens.prompt[0] == 1 and tokens.options == title_tokens[:1]
     assert tokenize_prompt(folder, "Answer:", [" x"], "choose").options == []
 
 
 def test_scores_do_not_depend_on_the_batch(llm):
     folder, titles = llm
     scorer = Scorer(folder)
-    asked = [
+    questions = [
         Question(f'"{t}"' * (n + 1) + " Answer:", [f' "{x}"' for x in titles[:3]])
         for n, t in enumerate(titles[:6])
     ]
-    together, alone = scorer.score(asked), [scorer.score([q])[0] for q in asked]
+    together, alone = scorer.score(questions), [scorer.score([q])[0] for q in questions]
     assert np.allclose(together, alone, atol=1e-4)
     logits = scorer.model(
-        torch.tensor([tokenize_prompt(folder, asked[0].prompt, [], "choose").prompt])
+        torch.tensor([tokenize_prompt(folder, questions[0].prompt, [], "choose").prompt])
     ).logits[0, -1]
     expected = torch.log_softmax(logits, -1)[
-        tokenize_prompt(folder, "", list(asked[0].options), "score").options
+        tokenize_prompt(folder, "", list(questions[0].options), "score").options
     ]
     assert together[0] == pytest.approx(expected.tolist(), abs=1e-4)
 
@@ -49,18 +49,24 @@ def test_prompts_beyond_the_context_get_no_answer(llm):
     assert scorer.choose(Question("Answer:", [" a", " b c"], "choose")) in (" a", " b c")
 
 
-def test_the_small_llm_writes_an_order_of_candidates(llm):
+def test_the_small_llm_generates_a_ranking_under_the_grammar(llm):
     titles = llm[1][:12]
-    asked = listwise_constrained.render(
+    prompt = listwise_constrained.render(
         Words("film", "watched"), Person(llm[1][12:15]), titles, titles, "title"
     )
-    answer = Scorer(llm[0]).generate(asked.text, asked.pattern)
+    answer = Scorer(llm[0]).generate(prompt.text, prompt.pattern)
     assert (
-        re.fullmatch(asked.pattern, answer)
-        and len(listwise_constrained.named(answer, asked.options)) == listwise_constrained.PLACES
+        re.fullmatch(prompt.pattern, answer)
+        and len(listwise_constrained.named(answer, prompt.options)) == listwise_constrained.PLACES
     )
-    got = dict(listwise_constrained.parse(Completion(answer, ()), asked.options, asked.payload))
-    assert set(got) == set(titles) and max(got.values()) == -1.0 and len(set(got.values())) > 1
+    scores = dict(
+        listwise_constrained.parse(Completion(answer, ()), prompt.options, prompt.payload)
+    )
+    assert (
+        set(scores) == set(titles)
+        and max(scores.values()) == -1.0
+        and len(set(scores.values())) > 1
+    )
 
 
 def test_a_batch_of_all_modes_is_answered_by_id(llm):

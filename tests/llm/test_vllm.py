@@ -1,4 +1,4 @@
-"""The vLLM engine, by a stand-in for vLLM."""
+"""The vLLM engine, with a stand-in for vLLM itself."""
 
 import asyncio
 import subprocess
@@ -45,15 +45,15 @@ def test_an_engine_ends_with_the_process_that_started_it(tmp_path):
 
 
 def test_vllm_finds_the_plugin():
-    (found,) = entry_points(group="vllm.general_plugins", name="raypipe_orphans")
-    assert found.load() is orphans.watch
+    (plugin,) = entry_points(group="vllm.general_plugins", name="raypipe_orphans")
+    assert plugin.load() is orphans.watch
 
 
 class FakeEngine:
     """Stands for vLLM's engine. Each step answers the two oldest requests, with their number."""
 
     def __init__(self):
-        self.open, self.asked, self.steps = [], {}, 0
+        self.open, self.requests, self.steps = [], {}, 0
 
     @classmethod
     def from_engine_args(cls, args):
@@ -61,7 +61,7 @@ class FakeEngine:
 
     def add_request(self, request_id, prompt, parameters):
         self.open.append(request_id)
-        self.asked[request_id] = prompt["prompt_token_ids"], parameters
+        self.requests[request_id] = prompt["prompt_token_ids"], parameters
 
     def step(self):
         self.steps += 1
@@ -69,7 +69,7 @@ class FakeEngine:
         return [SimpleNamespace(request_id=r, finished=True, outputs=[self.answer(r)]) for r in now]
 
     def answer(self, request):
-        wanted = getattr(self.asked[request][1], "logprob_token_ids", [])
+        wanted = getattr(self.requests[request][1], "logprob_token_ids", [])
         table = {t: SimpleNamespace(logprob=-float(t)) for t in wanted}
         return SimpleNamespace(
             text="" if wanted else f"answer {request}", logprobs=[table], token_ids=[0]
@@ -108,7 +108,7 @@ def tokenized(llm, rows):
     return vllm.tokenize(prompts_of(rows), llm[0])
 
 
-def test_batches_of_an_engine_go_on_together_and_get_their_own_answers(llm, replica):
+def test_batches_share_an_engine_and_each_gets_its_own_answers(llm, replica):
     options = [' "Alien (1979)"', ' "Heat (1995)"', ' "Alien (1979)"']
     batches = [
         tokenized(
@@ -120,24 +120,24 @@ def test_batches_of_an_engine_go_on_together_and_get_their_own_answers(llm, repl
     async def both():
         return await asyncio.gather(*map(replica, batches))
 
-    for name, got in zip("ab", asyncio.run(both()), strict=True):
-        rows = got.to_pylist()
+    for name, answers in zip("ab", asyncio.run(both()), strict=True):
+        rows = answers.to_pylist()
         assert [r["prompt_id"] for r in rows] == [f"{name}{i}" for i in range(5)]
-        for row, asked in zip(
+        for row, prompt in zip(
             rows,
             tokenized(llm, [("", "Question x0 Answer:", "score", options)] * 5).to_pylist(),
             strict=True,
         ):
             assert (
-                row["logprobs"] == [-float(t) for t in asked["option_tokens"]]
+                row["logprobs"] == [-float(t) for t in prompt["option_tokens"]]
                 and row["answer"] == ""
             )
             assert row["tokens_out"] == 1 and row["finished_at"] <= time.time()
-    assert replica.engine.steps == 5, "ten requests of both batches, two a step"
-    assert not replica.finished, "answers that were handed out are not kept"
+    assert replica.engine.steps == 5, "ten requests of two batches, two in each step"
+    assert not replica.finished, "answers are dropped once they are returned"
 
 
-def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replica):
+def test_requests_follow_their_mode_and_overlong_prompts_are_not_sent(llm, replica):
     long = "word " * 100
     rows = [
         ("s", "Which? Answer:", "score", [" A", " B"]),
@@ -146,11 +146,11 @@ def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replic
         ("l", long, "score", [" A"]),
     ]
     batch = tokenized(llm, rows)
-    got = {r["prompt_id"]: r for r in asyncio.run(replica(batch)).to_pylist()}
-    parameters = [p for _, p in replica.engine.asked.values()]
-    assert [tokens for tokens, _ in replica.engine.asked.values()] == batch["tokens"].to_pylist()[
-        :3
-    ]
+    answers = {r["prompt_id"]: r for r in asyncio.run(replica(batch)).to_pylist()}
+    parameters = [p for _, p in replica.engine.requests.values()]
+    assert [tokens for tokens, _ in replica.engine.requests.values()] == batch[
+        "tokens"
+    ].to_pylist()[:3]
     assert len(parameters) == 3 and all(p.temperature == 0 for p in parameters)
     assert parameters[0].max_tokens == 1 and parameters[0].logprob_token_ids == sorted(
         {*batch["option_tokens"].to_pylist()[0]}
@@ -160,10 +160,14 @@ def test_an_engine_is_asked_in_each_mode_and_never_what_does_not_fit(llm, replic
         and parameters[2].structured_outputs.regex == "[a-f]{3}"
     )
     assert parameters[2].max_tokens == 64 - len(batch["tokens"].to_pylist()[2]), (
-        "no more than the context holds"
+        "an answer fits into the rest of the context"
     )
-    assert got["c"]["answer"] == "answer 1" and got["f"]["answer"] == "answer 2"
-    assert got["l"]["answer"] == "" and got["l"]["logprobs"] == [] and got["l"]["tokens_out"] == 0
+    assert answers["c"]["answer"] == "answer 1" and answers["f"]["answer"] == "answer 2"
+    assert (
+        answers["l"]["answer"] == ""
+        and answers["l"]["logprobs"] == []
+        and answers["l"]["tokens_out"] == 0
+    )
 
 
 def test_every_block_of_prompts_is_answered(llm, fake_vllm, one_process):

@@ -1,4 +1,4 @@
-"""Every paper offers what the contract says, and a third paper is a folder and nothing else."""
+"""Every paper fulfils the contract, and a third paper is one folder and nothing else."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", contract.names())
-def test_a_paper_has_the_doors_of_the_contract(name):
+def test_a_paper_has_the_parts_of_the_contract(name):
     paper = contract.find(name)
     assert isinstance(paper, contract.Paper) and paper.name == name and paper.title
     shipped = config.presets(paper.presets)
@@ -149,7 +149,7 @@ def test_a_paper_has_the_doors_of_the_contract(name):
 
 
 @pytest.mark.parametrize("name", contract.names())
-def test_a_paper_is_known_without_its_heavy_parts(name):
+def test_finding_a_paper_imports_nothing_heavy(name):
     code = (
         f"import sys; from raypipe.papers import contract; contract.find({name!r});"
         "print(sorted(set(sys.modules) & {'ray', 'torch', 'vllm', 'transformers'}))"
@@ -166,7 +166,7 @@ def test_papers_are_found_by_listing_and_a_wrong_name_gets_the_nearest(tiny):
         contract.find("recml")
 
 
-def test_a_bundle_names_its_paper_and_one_that_names_none_is_of_llama4rec(tmp_path, tiny):
+def test_a_bundle_names_its_paper_and_without_a_name_it_is_of_llama4rec(tmp_path, tiny):
     for head, name in (
         ({}, "llama4rec"),
         ({"paper": "reclm"}, "reclm"),
@@ -181,14 +181,14 @@ def test_a_bundle_names_its_paper_and_one_that_names_none_is_of_llama4rec(tmp_pa
         contract.recommender_of(tmp_path / "absent")
 
 
-def test_the_server_answers_for_a_third_paper(tmp_path, tiny):
+def test_the_server_serves_a_third_paper(tmp_path, tiny):
     (tmp_path / "bundle.json").write_text(json.dumps({"paper": "tiny", "items": ["a", "b", "c"]}))
     recommender = contract.recommender_of(tmp_path)
     recommender.check()
     assert [item.item_id for item in recommender.recommend("u", k=2).items] == ["a", "b"]
 
 
-def test_a_third_paper_is_planned_by_the_command(tmp_path, tiny, monkeypatch, capsys):
+def test_the_command_plans_a_third_paper(tmp_path, tiny, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["plan", "tiny", "--longest", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()

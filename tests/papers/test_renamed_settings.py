@@ -103,4 +103,4 @@ def test_a_report_with_old_names_is_compared_under_the_new_ones(capsys):
         ("external_llm_candidates", 20, 6),
         ("prompts.rating_history_length", None, 9),
     ]
-    assert capsys.readouterr().err == "", "nobody gave these names on the command line"
+    assert capsys.readouterr().err == "", "the names come from a report, so no line warns of them"

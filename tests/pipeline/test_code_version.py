@@ -15,20 +15,20 @@ from tests.support.paths import PACKAGE
 
 
 def test_the_closure_holds_what_the_body_imports_however_deep():
-    found = closure("raypipe.papers.llama4rec.prompts")
+    modules = closure("raypipe.papers.llama4rec.prompts")
     deep = (
         "raypipe.seeding",
         "raypipe.prompts.contract",
         "raypipe.data.sources.toy",
         "raypipe.errors",
     )
-    assert {"raypipe.papers.llama4rec.prompts", *deep} <= set(found)
+    assert {"raypipe.papers.llama4rec.prompts", *deep} <= set(modules)
     outside = (
         "raypipe.papers.llama4rec.report.publish",
         "raypipe.papers.reclm.llm",
         "raypipe.tuning.sft",
     )
-    assert not set(outside) & set(found)
+    assert not set(outside) & set(modules)
     assert "raypipe.backbones.direct.light_gcn" in closure("raypipe.papers.llama4rec.backbones")
 
 

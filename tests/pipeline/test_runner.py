@@ -1,4 +1,4 @@
-"""Stages, keys, caching, and what a cut-off run leaves."""
+"""Stages, keys, caching, and what an interrupted run leaves."""
 
 import dataclasses
 import json
@@ -32,8 +32,8 @@ class Body:
         return {"rows": 1}
 
 
-def chain(one, two, config=None):
-    return [Stage("s/one", one, config=config), Stage("s/two", two, {"a": "s/one"})]
+def chain(first, second, config=None):
+    return [Stage("s/one", first, config=config), Stage("s/two", second, {"a": "s/one"})]
 
 
 def run(stages, folder, **how):
@@ -41,60 +41,60 @@ def run(stages, folder, **how):
 
 
 def test_done_stages_are_skipped(tmp_path):
-    one, two = Body(), Body()
-    assert [d.cached for d in run(chain(one, two), tmp_path)] == [False, False]
-    assert [d.cached for d in run(chain(one, two), tmp_path)] == [True, True]
-    assert (one.calls, two.calls) == (1, 1)
+    first, second = Body(), Body()
+    assert [d.cached for d in run(chain(first, second), tmp_path)] == [False, False]
+    assert [d.cached for d in run(chain(first, second), tmp_path)] == [True, True]
+    assert (first.calls, second.calls) == (1, 1)
 
 
 def test_a_changed_setting_runs_what_depends_on_it(tmp_path):
-    one, two = Body(), Body()
-    run(chain(one, two, config=1), tmp_path)
-    run(chain(one, two, config=2), tmp_path)
-    assert (one.calls, two.calls) == (2, 2)
-    run(chain(one, two, config=1), tmp_path)
-    assert (one.calls, two.calls) == (2, 2), "the old artifacts are still there"
+    first, second = Body(), Body()
+    run(chain(first, second, config=1), tmp_path)
+    run(chain(first, second, config=2), tmp_path)
+    assert (first.calls, second.calls) == (2, 2)
+    run(chain(first, second, config=1), tmp_path)
+    assert (first.calls, second.calls) == (2, 2), "the old artifacts are still there"
 
 
 def test_a_failed_stage_leaves_nothing_visible(tmp_path):
-    one, two = Body(), Body(fail=True)
+    first, second = Body(), Body(fail=True)
     with pytest.raises(RuntimeError):
-        run(chain(one, two), tmp_path)
+        run(chain(first, second), tmp_path)
     store = Store(str(tmp_path))
-    runner = Runner(chain(one, two), store)
+    runner = Runner(chain(first, second), store)
     assert [p.cached for p in runner.plan()] == [True, False]
     with pytest.raises(ArtifactError, match="s/two"):
         store.local("s/two", runner.keys["s/two"])
-    two.fail = False
-    assert [d.cached for d in run(chain(one, two), tmp_path)] == [True, False]
+    second.fail = False
+    assert [d.cached for d in run(chain(first, second), tmp_path)] == [True, False]
 
 
 def test_from_runs_a_stage_and_its_followers_again(tmp_path):
-    one, two = Body(), Body()
-    run(chain(one, two), tmp_path)
-    run(chain(one, two), tmp_path, start="two")
-    assert (one.calls, two.calls) == (1, 2)
-    run(chain(one, two), tmp_path, start="s/one")
-    assert (one.calls, two.calls) == (2, 3)
+    first, second = Body(), Body()
+    run(chain(first, second), tmp_path)
+    run(chain(first, second), tmp_path, start="two")
+    assert (first.calls, second.calls) == (1, 2)
+    run(chain(first, second), tmp_path, start="s/one")
+    assert (first.calls, second.calls) == (2, 3)
 
 
 def test_only_runs_one_stage(tmp_path):
-    one, two = Body(), Body()
+    first, second = Body(), Body()
     with pytest.raises(ArtifactError):
-        run(chain(one, two), tmp_path, only="two")
-    run(chain(one, two), tmp_path)
-    run(chain(one, two), tmp_path, only="two")
-    assert (one.calls, two.calls) == (1, 3)
+        run(chain(first, second), tmp_path, only="two")
+    run(chain(first, second), tmp_path)
+    run(chain(first, second), tmp_path, only="two")
+    assert (first.calls, second.calls) == (1, 3)
     with pytest.raises(ConfigError, match="no stage 'three'"):
-        run(chain(one, two), tmp_path, only="three")
+        run(chain(first, second), tmp_path, only="three")
 
 
-def test_code_is_part_of_the_key():
+def test_the_code_version_is_part_of_the_key():
     keys = {Stage("s", body).key({}) for body in (Body(), runner.perform, rendering.render)}
-    assert len(keys) == 3, "each lies in another module"
+    assert len(keys) == 3, "the bodies lie in different modules"
 
 
-def test_artifacts_travel_over_an_object_store(tmp_path, monkeypatch):
+def test_artifacts_are_shared_over_an_object_store(tmp_path, monkeypatch):
     store = Store(f"file://{tmp_path}")
     monkeypatch.setattr(
         store, "is_local", False
@@ -111,11 +111,11 @@ def test_an_unwritable_output_is_refused_at_the_start():
         Store("/proc/raypipe").check_writable()
 
 
-def test_trainers_that_need_nothing_else_run_side_by_side(tmp_path):
+def test_trainings_that_are_ready_run_side_by_side(tmp_path):
     groups, lines = [], []
 
-    def train(jobs, of):
-        groups.append(([stage.name for _, stage, _, _ in jobs], of))
+    def train(jobs, total):
+        groups.append(([stage.name for _, stage, _, _ in jobs], total))
         for job in jobs:
             perform_missing(*job)
 
@@ -144,15 +144,15 @@ def test_trainers_that_need_nothing_else_run_side_by_side(tmp_path):
         groups[2:] == [(["late/a"], 5)]
         and [d.cached for d in record] == [True] * 3 + [False] + [True] * 3
     )
-    assert [b.calls for b in bodies.values()] == [1] * 6, "what a group had finished is kept"
+    assert [b.calls for b in bodies.values()] == [1] * 6, "finished trainings of a group are kept"
     Runner(stages, Store(str(tmp_path)), train=train, say=lines.append).run(only="base/a")
     assert groups[3:] == [(["base/a"], 5)] and bodies["base/a"].calls == 2
 
 
-def test_a_training_comes_after_the_one_that_it_needs(tmp_path):
+def test_a_training_runs_after_the_training_that_it_needs(tmp_path):
     groups = []
 
-    def train(jobs, of):
+    def train(jobs, total):
         groups.append([stage.name for _, stage, _, _ in jobs])
         for job in jobs:
             perform_missing(*job)
@@ -171,7 +171,7 @@ def test_a_training_comes_after_the_one_that_it_needs(tmp_path):
     assert groups == [["short", "needed", "seed1/long"], ["other", "seed2/long"]]
 
 
-def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
+def test_the_remaining_time_is_estimated_from_similar_stages(tmp_path):
     def fits(ctx):
         return {}
 
@@ -182,19 +182,21 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
         Stage("seed1/base/c", fits),
     ]
     done = [(stages[0], 100.0), (stages[1], 300.0)]
-    assert remaining.remaining(stages[2:3], done) == (100.0, True), "another seed of the same"
+    assert remaining.remaining(stages[2:3], done) == (100.0, True), (
+        "as long as the same stage of another seed"
+    )
     assert remaining.remaining(stages[2:], done) == (300.0, True), (
-        "and the mean of all with this body"
+        "plus the mean of all stages with this body"
     )
     assert remaining.remaining(stages[2:], done, overlap=0.5) == (300.0, True), (
-        "what runs alone is not made shorter"
+        "a stage that runs alone gets no shorter"
     )
     trained = [dataclasses.replace(s, place="trainer") for s in stages[2:]]
     assert remaining.remaining(trained, done, overlap=0.5) == (150.0, True)
     assert remaining.remaining([stages[2], Stage("evaluate", Body())], done) == (100.0, False)
     late = [Stage(f"seed1/augment/{n}", fits) for n in ("c@train", "a@first", "b@first")]
     assert remaining.guesses(late, done) == [200.0, 100.0, 300.0], (
-        "the same backbone's in another row"
+        "the time of the same backbone in another row"
     )
     assert remaining.longest_first(late, done) == [late[2], late[0], late[1]]
     unknown = [Stage("seed0/other/x", Body()), *late[1:]]
@@ -219,7 +221,7 @@ def test_what_is_left_is_told_from_what_the_like_of_it_took(tmp_path):
     )
 
 
-def test_the_time_of_a_stage_that_was_killed_is_told_as_its_last_part(tmp_path):
+def test_a_resumed_stage_is_marked_in_the_record(tmp_path):
     body = Body()
     stages = [Stage("whole", body), Stage("killed", body)]
     store = Store(str(tmp_path))

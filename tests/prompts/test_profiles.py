@@ -10,22 +10,24 @@ from raypipe.prompts.templates import item_profile, user_profile
 
 
 @pytest.mark.parametrize("phrases", [1, 3, 5])
-def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
+def test_a_parsed_profile_fits_the_grammar_and_parses_to_itself(phrases):
     answer = (
         "user identity: Sports fan,  sports fan, Sports fan, a very long identity on; "
         "User interests: U.S. news, b, golf."
     )
-    got = ProfileForm(phrases, 20).parse(answer)
+    profile = ProfileForm(phrases, 20).parse(answer)
     assert (
-        re.fullmatch(ProfileForm(phrases, 20).pattern, f" {got.text}")
-        and ProfileForm(phrases, 20).parse(got.text) == got
+        re.fullmatch(ProfileForm(phrases, 20).pattern, f" {profile.text}")
+        and ProfileForm(phrases, 20).parse(profile.text) == profile
     )
-    assert got.identities == ("Sports fan", "sports fan", "a very long identity")[:phrases]
-    assert got.interests == ("U S news", "golf")[:phrases], "phrases of one character are dropped"
+    assert profile.identities == ("Sports fan", "sports fan", "a very long identity")[:phrases]
+    assert profile.interests == ("U S news", "golf")[:phrases], (
+        "phrases of one character are dropped"
+    )
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("answer", "kind"),
     [
         ("", "no_answer"),
         (" . ", "malformed"),
@@ -37,6 +39,6 @@ def test_what_is_parsed_fits_the_grammar_and_is_parsed_to_itself(phrases):
         ),
     ],
 )
-def test_what_is_no_profile_is_rejected_by_kind(said, kind):
+def test_malformed_answers_are_rejected_by_kind(answer, kind):
     for template in (user_profile, item_profile):
-        assert template.parse(Completion(said, ()), ProfileForm(3, 32)) == Rejected(kind)
+        assert template.parse(Completion(answer, ()), ProfileForm(3, 32)) == Rejected(kind)

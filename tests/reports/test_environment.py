@@ -1,4 +1,4 @@
-"""What a report says of the machine and the versions."""
+"""What a report says about the machine and the versions."""
 
 import time
 
@@ -15,9 +15,11 @@ def test_a_run_names_its_commit_machine_versions_and_time(monkeypatch, tmp_path)
     assert f"{machine['cores']} cores" in line and f"torch {run['versions']['torch']}" in line
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("RAYPIPE_COMMIT", "0123456789ab")
-    assert environment.commit() == "0123456789ab", "no checkout: the variable says it"
+    assert environment.commit() == "0123456789ab", (
+        "outside a checkout, the environment variable gives the commit"
+    )
 
 
-def test_a_machine_that_says_nothing_of_itself_is_no_error():
+def test_a_machine_without_information_is_no_error():
     assert environment._field("/nowhere", "MemTotal") == ""
     assert environment._field("/proc/meminfo", "NoSuchField") == ""

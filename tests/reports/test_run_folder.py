@@ -1,4 +1,4 @@
-"""What reports read of a finished run, and the files that people read."""
+"""A finished run as reports read it, and the published files."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_files_are_published_together_and_replace_old_folders(run, tmp_path):
     assert address(run.store, "") == str(tmp_path)
 
 
-def test_a_report_that_fails_leaves_the_earlier_one(run, tmp_path):
+def test_a_failed_report_keeps_the_earlier_one(run, tmp_path):
     (tmp_path / "report.json").write_text("earlier")
     with pytest.raises(RuntimeError), writing(run.store, "", []) as folder:
         (folder / "report.json").write_text("half")

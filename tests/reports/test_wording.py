@@ -24,7 +24,7 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_what_rounds_to_nothing_has_no_sign():
+def test_a_value_that_rounds_to_zero_has_no_sign():
     assert [signed_percent(share) for share in (0.1, -0.0004, 0.0)] == ["+10.0%", "0.0%", "0.0%"]
 
 

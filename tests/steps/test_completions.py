@@ -1,4 +1,4 @@
-"""Answers that are kept, recalled and asked for again."""
+"""Answers are cached, reused, and requested again where they are missing."""
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from raypipe.steps import answer_cache, completions
 from tests.support.one_process import Blocks
 
 
-def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
-    def asked(folder, *rows):
+def test_answers_are_cached_by_prompt_and_options(tmp_path):
+    def write_prompts(folder, *rows):
         frame = pd.DataFrame(
             [(i, "pair", text, "score", "", options, ["1", "2"]) for i, text, options in rows]
         )
@@ -26,7 +26,7 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         pq.write_table(table, tmp_path / folder / "prompts.parquet")
         return str(tmp_path / folder)
 
-    got = pd.DataFrame(
+    answers = pd.DataFrame(
         {
             "prompt_id": ["0/a", "0/c"],
             "answer": "",
@@ -42,7 +42,7 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         folders = answer_cache.Folders(prompts, cache, str(tmp_path / partial), str(questions))
         return answer_cache.write_pending(folders, "x")
 
-    first = asked(
+    first = write_prompts(
         "first",
         ("0/a", "which?", [" x", " y"]),
         ("0/b", "what?", [" x", " y"]),
@@ -50,20 +50,22 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
     )
     todo = str(tmp_path / "todo")
     assert pending(first, "partial", todo) == (3, 0, 0, 3)
-    answer_cache.add_to_cache(answer_cache.read_prompts(first, ["prompt_id"]), got, cache, "k")
-    second = asked(
+    answer_cache.add_to_cache(answer_cache.read_prompts(first, ["prompt_id"]), answers, cache, "k")
+    second = write_prompts(
         "second",
         ("1/z", "which?", [" x", " y"]),
         ("1/d", "which?", [" x", " z"]),
         ("1/e", "what?", [" x", " y"]),
         ("1/f", "which?", [" x", " z"]),
     )
-    for to in ("todo 2", "todo 3"):  # what a cut-off run recalled is there again
+    for to in ("todo 2", "todo 3"):  # an interrupted run may repeat it
         assert pending(second, "partial", tmp_path / to) == (4, 1, 0, 2)
         left = pd.read_parquet(tmp_path / to)
-        assert left["prompt"].tolist() == ["which?", "what?"], "what is asked twice is put once"
+        assert left["prompt"].tolist() == ["which?", "what?"], (
+            "a prompt that occurs twice is sent once"
+        )
         assert [o.tolist() for o in left["options"]] == [[" x", " y", " z"], [" x", " y"]], (
-            "with the options of all its prompts"
+            "it carries the options of all its prompts"
         )
     row = pd.read_parquet(tmp_path / "partial").iloc[0]
     assert (row["prompt_id"], list(row["logprobs"]), row["finished_at"]) == (
@@ -84,44 +86,51 @@ def test_an_answer_is_known_by_its_prompt_and_options(tmp_path):
         tmp_path / "partial" / "from-an-engine.parquet"
     )  # lists of doubles
     (tmp_path / "out").mkdir()
-    made = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
-    facts = completions._merge(made, answer_cache.Folders(second, cache, partial, ""), 150.0, "m")
+    context = Context(Store(str(tmp_path)), "completions/x", "k" * 64, tmp_path / "out", "", {})
+    facts = completions._merge(
+        context, answer_cache.Folders(second, cache, partial, ""), 150.0, "m"
+    )
     assert (facts["generated"], facts["generated_tokens"]) == (1, 1), (
-        "no speed is told of what a cut-off run left"
+        "the speed leaves out answers of an interrupted run"
     )
     assert (facts["rows"], facts["reused"], facts["repeated"], facts["tokens_in"]) == (4, 2, 1, 14)
-    told = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
+    merged = pd.read_parquet(tmp_path / "out" / "completions.parquet").set_index("prompt_id")
     assert (
-        list(told.index) == ["1/d", "1/e", "1/f", "1/z"] and len(told.loc["1/e", "logprobs"]) == 0
+        list(merged.index) == ["1/d", "1/e", "1/f", "1/z"]
+        and len(merged.loc["1/e", "logprobs"]) == 0
     )
-    assert [list(told.loc[i, "logprobs"]) for i in ("1/d", "1/f", "1/z")] == [
+    assert [list(merged.loc[i, "logprobs"]) for i in ("1/d", "1/f", "1/z")] == [
         [-1.0, -2.0],
         [-1.0, -2.0],
         [-1.0, -2.0],
     ]
-    assert (told["finished_at"] > answer_cache.REUSED).tolist() == [True, True, False, False], (
-        "a question's first prompt bears its cost"
+    assert (merged["finished_at"] > answer_cache.REUSED).tolist() == [True, True, False, False], (
+        "the first prompt of a question carries its tokens"
     )
     before = pending(second, "nothing", tmp_path / "todo 4")
-    assert before == (4, 3, 0, 1), "an answer is known by its prompt's options, none is not known"
-    third = asked("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
+    assert before == (4, 3, 0, 1), (
+        "answers are found by the options of their prompt; an empty answer is not cached"
+    )
+    third = write_prompts("third", ("2/a", "which?", [" x", " z"]), ("2/b", "which?", [" x", " y"]))
     assert pending(third, "other", todo) == (2, 2, 0, 0)
-    fourth = asked("fourth", ("3/a", "who?", [" x", " y"]))
+    fourth = write_prompts("fourth", ("3/a", "who?", [" x", " y"]))
     left = pending(fourth, "last", todo)
-    assert left == (1, 0, 0, 1), "what got no answer is asked again"
+    assert left == (1, 0, 0, 1), "a prompt without an answer is sent again"
 
 
-def test_where_nothing_is_asked_no_worker_is_waited_for(tmp_path, monkeypatch):
+def test_a_wave_without_prompts_starts_no_worker(tmp_path, monkeypatch):
     store, key = Store(str(tmp_path)), "k" * 64
     with store.writing("prompts/none", key, {}) as out:
         (out / "prompts").mkdir()
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(completions.session, "in_worker", None)
     inputs = {"prompts": ("prompts/none", key)}
-    made = Context(
+    context = Context(
         store, "completions/none", key, tmp_path / "out", str(tmp_path / "scratch"), inputs
     )
-    facts = completions._generate(made, "m", lambda: pytest.fail("an engine was started"), [], 1.0)
+    facts = completions._generate(
+        context, "m", lambda: pytest.fail("an engine was started"), [], 1.0
+    )
     assert (facts["rows"], facts["generated"], facts["prompts"]) == (0, 0, "prompts/none")
     assert not len(pd.read_parquet(tmp_path / "out" / "completions.parquet"))
 

@@ -1,4 +1,4 @@
-"""Data files are known by their content, and a dataset is read, cleaned and counted."""
+"""Data files are identified by their content; a dataset is read, cleaned and counted."""
 
 import pandas as pd
 import pytest
@@ -11,17 +11,19 @@ from raypipe.pipeline.store import Store
 from raypipe.steps.dataset import fingerprint, read_stage
 
 
-def test_data_files_are_known_by_their_content(tmp_path):
+def test_data_files_are_identified_by_their_content(tmp_path):
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "items.csv").write_text("item_id,title\n1,A\n")
-    one, two = (
+    first, second = (
         config.load(None, {"data.name": "folder", "data.dir": str(tmp_path / place)}).data
         for place in ("one", "two")
     )
-    assert fingerprint(one) == fingerprint(two) and fingerprint(config.load("toy").data) is None
+    assert (
+        fingerprint(first) == fingerprint(second) and fingerprint(config.load("toy").data) is None
+    )
     (tmp_path / "two" / "items.csv").write_text("item_id,title\n1,B\n")
-    assert fingerprint(one) != fingerprint(two)
+    assert fingerprint(first) != fingerprint(second)
 
 
 def read(tmp_path, rated, **options):

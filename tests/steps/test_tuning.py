@@ -1,4 +1,4 @@
-"""Tuning an LLM: examples that it cannot read whole, its workers, and a whole small training."""
+"""Tuning an LLM: overlong examples, its workers, and a whole small training."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from raypipe.steps.tuning import Tuning, refuse_long, run_tuning, tuning_workers
 from raypipe.tuning.config import TrainingConfig
 
 
-def test_a_training_of_which_most_examples_are_too_long_is_refused():
-    refuse_long([5, 5, 90], 64, "llm/dialogue")  # some are left out, and told
+def test_a_training_is_refused_where_most_examples_are_too_long():
+    refuse_long([5, 5, 90], 64, "llm/dialogue")  # one is left out and reported
     with pytest.raises(
         ConfigError,
         match=r"2 of 3 examples are longer than max_length = 64 tokens(?s:.)*longest has 91",

@@ -14,7 +14,7 @@ RANKERS = [p for p in ALL if p[0] != "rating"]
 CLOSED = ("als", "ease", "item_knn", "popularity")
 
 
-def options(task, name, **given):
+def options(task, name, **overrides):
     """Small options; those that a backbone lacks, or a closed form has no use for, are left out."""
     wanted = {
         "embedding_size": 16,
@@ -22,21 +22,21 @@ def options(task, name, **given):
         "learning_rate": 0.01,
         "reg": 0.0,
         "ridge": 0.0,
-        **given,
+        **overrides,
     }
     if name in CLOSED:
         wanted = {k: v for k, v in wanted.items() if k not in ("epochs", "reg")}
-    known = registry.find(task, name).Options.model_fields
-    return registry.options(task, name, {k: v for k, v in wanted.items() if k in known})
+    fields = registry.find(task, name).Options.model_fields
+    return registry.options(task, name, {k: v for k, v in wanted.items() if k in fields})
 
 
 def checkerboard(task):
     """Two blocks of users and items. The missing item of the user's own block must come first."""
     n_users, n_items, user, item, left, rows = 24, 16, [], [], [], []
     for u in range(n_users):
-        own = [i for i in range(n_items) if i % 2 == u % 2]
-        missing = own[(u // 2) % len(own)]
-        taken = [i for i in own if i != missing]
+        block_items = [i for i in range(n_items) if i % 2 == u % 2]
+        missing = block_items[(u // 2) % len(block_items)]
+        taken = [i for i in block_items if i != missing]
         taken = taken[u % 5 :] + taken[: u % 5]
         user += [u] * len(taken)
         item += taken
@@ -46,7 +46,7 @@ def checkerboard(task):
     nothing = np.zeros((n_users, 0), dtype=np.int64), np.zeros((n_items, 0), dtype=np.int64)
     queries = Queries(np.arange(n_users), Ragged.from_lists(rows), np.array(left))
     truth = np.where(np.array(left) % 4 < 2, 5.0, 2.0).astype(np.float32)
-    asked = (
+    validation = (
         RatingQueries(np.arange(n_users), np.array(left), truth) if task == "rating" else queries
     )
     return FitData(
@@ -60,5 +60,5 @@ def checkerboard(task):
         *nothing,
         (),
         (),
-        asked,
+        validation,
     )

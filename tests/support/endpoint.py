@@ -20,14 +20,14 @@ def serving_endpoint():
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             state.requests.append((self.headers["authorization"], body))
-            say = state.answers.get(body["model"], 404)
-            if isinstance(say, list):
-                say = say.pop(0)
-            status = say if isinstance(say, int) else 200
-            message = {"role": "assistant", "content": say}
+            answer = state.answers.get(body["model"], 404)
+            if isinstance(answer, list):
+                answer = answer.pop(0)
+            status = answer if isinstance(answer, int) else 200
+            message = {"role": "assistant", "content": answer}
             choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
             usage = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
-            made = {
+            reply = {
                 "id": "1",
                 "object": "chat.completion",
                 "created": 0,
@@ -35,7 +35,7 @@ def serving_endpoint():
                 "choices": choices,
                 "usage": usage,
             }
-            text = json.dumps(made if status == 200 else {"error": {"message": "no"}}).encode()
+            text = json.dumps(reply if status == 200 else {"error": {"message": "no"}}).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("retry-after-ms", "1")

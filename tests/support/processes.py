@@ -1,4 +1,4 @@
-"""Two processes that know each other, for tests of what workers do together."""
+"""Two processes in a group, for tests of what workers do together."""
 
 import socket
 
@@ -6,7 +6,7 @@ import torch
 
 
 def free_port() -> int:
-    """A port that nothing listens at."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
 
@@ -25,14 +25,14 @@ def of_two(body, *arguments):
     """The results of `body(rank, *arguments)` in two processes of a group, as they finish."""
     spawn = torch.multiprocessing.get_context("spawn")
     queue, port = spawn.Queue(), free_port()
-    crew = [
+    processes = [
         spawn.Process(target=_member, args=(rank, port, body, arguments, queue))
         for rank in range(2)
     ]
-    for process in crew:
+    for process in processes:
         process.start()
-    got = [queue.get(timeout=120) for _ in crew]
-    for process in crew:
+    results = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
         process.join(timeout=60)
         assert process.exitcode == 0
-    return got
+    return results

@@ -74,18 +74,18 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, config):
-    made = Bench(tmp_path, config)
+    new_bench = Bench(tmp_path, config)
     for side in ("user", "item"):
-        with made.making(f"teacher/{side}s") as out:
+        with new_bench.making(f"teacher/{side}s") as out:
             inputs = {"users": "teacher/users"} if side == "item" else {}
-            ctx = made.context(**inputs)
+            ctx = new_bench.context(**inputs)
             teacher.teach(ctx, config, side)
             (out / teacher.FILE).write_bytes((ctx.out / teacher.FILE).read_bytes())
-    source = load_tables(made.context())
+    source = load_tables(new_bench.context())
     similar = np.stack([np.roll(np.arange(len(source.users)), -n) for n in (1, 2, 3)], 1)
-    with made.making("neighbours") as out:
+    with new_bench.making("neighbours") as out:
         np.save(out / "similar.npy", similar)
-    return made
+    return new_bench
 
 
 def answer(bench, name, ctx, words=script):
@@ -93,16 +93,18 @@ def answer(bench, name, ctx, words=script):
 
     Writes the artifacts prompts/NAME and completions/NAME.
     """
-    asked = pd.concat([pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))])
+    prompts = pd.concat(
+        [pd.read_parquet(f) for f in sorted((ctx.out / "prompts").glob("*.parquet"))]
+    )
     with bench.making(f"prompts/{name}") as out:
         (out / "prompts").mkdir()
-        asked.to_parquet(out / "prompts" / "all.parquet", index=False)
-    rows = pd.DataFrame([words(row) for row in asked.itertuples()])
+        prompts.to_parquet(out / "prompts" / "all.parquet", index=False)
+    rows = pd.DataFrame([words(row) for row in prompts.itertuples()])
     rows["logprobs"] = [np.empty(0, np.float32)] * len(rows)
     with bench.making(f"completions/{name}") as out:
         COMPLETIONS.from_frame(rows, name)
         rows.to_parquet(out / "completions.parquet", index=False)
-    return asked
+    return prompts
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A small LLM that has read nothing yet, with a tokenizer over the toy titles."""
+"""A small untrained LLM, with a tokenizer over the toy titles."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SMALL = EmbeddedConfig(hidden_size=32, intermediate_size=64, layers=1, heads=1, 
 
 @pytest.fixture(scope="session")
 def llm(toy, tmp_path_factory):
-    """Its folder, and the titles that are one token each."""
+    """The folder of the LLM, and the titles that are one token each."""
     from raypipe.llm import embedded
 
     folder = tmp_path_factory.mktemp("llm")

@@ -43,9 +43,9 @@ def sources(places: Iterable[Path]) -> Iterator[Path]:
 
 def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     """All parameters but `self` and `cls`."""
-    own = function.args
-    named = [*own.posonlyargs, *own.args, *own.kwonlyargs]
-    starred = [extra for extra in (own.vararg, own.kwarg) if extra is not None]
+    signature = function.args
+    named = [*signature.posonlyargs, *signature.args, *signature.kwonlyargs]
+    starred = [extra for extra in (signature.vararg, signature.kwarg) if extra is not None]
     return [argument for argument in [*named, *starred] if argument.arg not in ("self", "cls")]
 
 
@@ -81,16 +81,18 @@ def figures(files: Iterable[Path]) -> tuple[Figures, list[str]]:
                 comprehensions += 1
             if not isinstance(node, FUNCTIONS):
                 continue
-            own = arguments(node)
-            parameters += len(own)
+            function_arguments = arguments(node)
+            parameters += len(function_arguments)
             lengths.append(_body_lines(node))
-            for argument in own:
+            for argument in function_arguments:
                 if is_any(argument.annotation):
                     loose += 1
                     places.append(f"{file}:{argument.lineno}: {node.name}({argument.arg}: Any)")
-            if len(own) > MOST_ARGUMENTS:
+            if len(function_arguments) > MOST_ARGUMENTS:
                 crowded += 1
-                places.append(f"{file}:{node.lineno}: {node.name} has {len(own)} arguments")
+                places.append(
+                    f"{file}:{node.lineno}: {node.name} has {len(function_arguments)} arguments"
+                )
     counted = Figures(
         round(1000 * comprehensions / max(lines, 1), 1),
         overlong,

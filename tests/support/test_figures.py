@@ -34,7 +34,7 @@ def test_figures_are_counted(crowded):
     lines = len(crowded.read_text().splitlines())
     assert counted.comprehensions_per_1000_lines == round(1000 / lines, 1)
     assert (counted.overlong_lines, counted.format_skips) == (1, 1)
-    assert counted.any_share == 0.1, "one of ten parameters is Any itself"
+    assert counted.any_share == 0.1, "one of ten parameters is annotated with Any"
     assert counted.functions_with_many_arguments == 1
     assert counted.median_function_lines == 2
     assert len(places) == 4 and all(place.startswith(str(crowded)) for place in places)
@@ -47,7 +47,7 @@ def test_a_figure_above_its_limit_fails(crowded, tmp_path, capsys):
     assert style_figures.main([str(tmp_path / "plain.py")]) == 0
 
 
-def test_the_coverage_of_a_room_is_that_of_its_lines(tmp_path, capsys):
+def test_the_coverage_of_a_room_counts_its_lines(tmp_path, capsys):
     def summary(statements, covered):
         return {"summary": {"num_statements": statements, "covered_lines": covered}}
 

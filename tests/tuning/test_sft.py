@@ -22,7 +22,7 @@ def test_loss_is_on_the_answer_and_the_end_only(llm):
     )
 
 
-def test_documents_are_cut_without_losing_a_token(llm):
+def test_documents_are_split_without_losing_a_token(llm):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(llm[0])
@@ -60,11 +60,11 @@ def test_cosine_schedule():
     assert sft.cosine(55, 100, 10, 1.0) == pytest.approx(0.5)
     assert sft.cosine(100, 100, 10, 1.0) == pytest.approx(0.0)
     assert sft.cosine(1, 20, 50, 1.0) == pytest.approx(1.0), (
-        "a warm-up of 50 of 20 steps is cut to 2"
+        "a warm-up of 50 steps is shortened to 2 of 20"
     )
 
 
-def test_small_llms_are_not_sharded_unless_asked(tmp_path):
+def test_small_llms_are_not_sharded_by_default(tmp_path):
     from transformers import AutoConfig, LlamaConfig
 
     from raypipe.tuning.sft import SHARDED, zero_stage

@@ -29,7 +29,7 @@ def test_weight_falls_with_activity_and_has_a_floor():
     assert aggregation.llm_weight(ell, ell[0], ell[2], 0.5, 0.3) == pytest.approx([0.5, 0.25, 0.15])
 
 
-def test_weight_where_all_users_are_alike_is_the_floor():
+def test_with_equal_users_the_weight_is_the_floor():
     assert aggregation.llm_weight(np.ones(2), 1.0, 1.0, 0.5, 0.3) == pytest.approx([0.15, 0.15])
 
 
@@ -49,27 +49,27 @@ def test_positions_keep_the_conventional_order_among_equals():
     assert aggregation.positions(np.array([[0.1, 0.7, 0.7, -1.0]])).tolist() == [[3, 1, 2, 4]]
 
 
-def test_lists_are_blended_by_position():
+def test_lists_are_mixed_by_position():
     # utilities at alpha = 0.6 of items at conventional 1, 2, 3 and LLM 3, 1, 2:
     # -(0.6*3 + 0.4*1) = -2.2, -(0.6*1 + 0.4*2) = -1.4, -(0.6*2 + 0.4*3) = -2.4
-    got = aggregation.mixed(-np.array([[3, 1, 2]]), -np.array([[1, 2, 3]]), np.array([0.6]))
-    assert got.tolist() == [[-2.2, -1.4, -2.4]] and aggregation.positions(got).tolist() == [
-        [2, 1, 3]
-    ]
+    utilities = aggregation.mixed(-np.array([[3, 1, 2]]), -np.array([[1, 2, 3]]), np.array([0.6]))
+    assert utilities.tolist() == [[-2.2, -1.4, -2.4]] and aggregation.positions(
+        utilities
+    ).tolist() == [[2, 1, 3]]
     assert aggregation.by_position(np.array([[0.2, 0.9, 0.5]])).tolist() == [[-3.0, -1.0, -2.0]]
 
 
 def test_equal_utilities_keep_the_conventional_order():
     # at alpha = 0.5 and LLM 2, 1: both -1.5
-    got = aggregation.mixed(-np.array([[2, 1]]), -np.array([[1, 2]]), np.array([0.5]))
-    assert aggregation.positions(got).tolist() == [[1, 2]]
+    utilities = aggregation.mixed(-np.array([[2, 1]]), -np.array([[1, 2]]), np.array([0.5]))
+    assert aggregation.positions(utilities).tolist() == [[1, 2]]
     third = aggregation.mixed(
         np.array([[0.1, 0.3]]), np.array([[0.3, 0.2]]), np.array([1 / 3])
     )  # equal but for rounding
     assert aggregation.positions(third).tolist() == [[1, 2]]
 
 
-def test_what_is_added_to_all_of_a_users_utilities_changes_nothing():
+def test_a_constant_added_to_all_utilities_of_a_user_changes_nothing():
     llm, rec, alpha = np.array([[-3.0, -1.0, -2.5]]), np.array([[0.9, 0.1, 0.4]]), np.array([0.4])
     shifted = aggregation.mixed(llm - 7.0, rec + 2.0, alpha)
     assert (
@@ -79,7 +79,7 @@ def test_what_is_added_to_all_of_a_users_utilities_changes_nothing():
 
 
 @pytest.mark.parametrize("alpha,expected", [(0.0, [[1, 2, 3, 4]]), (1.0, [[4, 2, 1, 3]])])
-def test_the_ends_are_the_two_models(alpha, expected):
+def test_weights_zero_and_one_give_the_two_models(alpha, expected):
     llm, rec = (
         aggregation.by_position(-np.array([[4, 2, 1, 3]])),
         aggregation.by_position(np.array([[9.0, 5.0, 4.0, 2.0]])),

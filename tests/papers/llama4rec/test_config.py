@@ -30,7 +30,7 @@ def test_presets_are_valid_and_plan(name):
         ("seed.x", 1, "seed"),
     ],
 )
-def test_bad_settings_are_named(key, value, expected):
+def test_messages_name_the_bad_setting(key, value, expected):
     with pytest.raises(ConfigError) as error:
         config.load("toy", {key: value})
     assert expected in str(error.value)
@@ -79,7 +79,7 @@ def test_a_preset_may_be_a_file(tmp_path):
         ({"llm.source": "a/b", "rerank.k_prime": 30}, "30 candidates"),
     ],
 )
-def test_what_cannot_work_is_refused_by_the_plan(overrides, expected):
+def test_the_plan_refuses_impossible_settings(overrides, expected):
     with pytest.raises(ConfigError) as error:
         check(config.load("toy", overrides))
     assert expected in str(error.value)

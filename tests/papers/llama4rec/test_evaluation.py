@@ -48,41 +48,41 @@ def test_variants_are_measured_per_seed_slice_and_against_the_better_baseline():
     assert row["oracle"] == 1.0, "every user's target is among the three"
     ift = next(r for r in rows if (r["variant"], r["metric"]) == ("ift", "N@3"))
     assert "p" not in ift and ift["tails"]["history"]["level"] == {"difference": 0.0, "p": 1.0}, (
-        "all stand third"
+        "all targets have rank three"
     )
-    told = row["tails"]["history"]
-    assert told["level"]["difference"] == pytest.approx((3 + two - (1 + 2 * two + three)) / 4)
+    tails = row["tails"]["history"]
+    assert tails["level"]["difference"] == pytest.approx((3 + two - (1 + 2 * two + three)) / 4)
     assert (
-        told["gain"]["difference"] == pytest.approx((gain[0] + gain[1] - gain[2] - gain[3]) / 2)
-        and 0 < told["gain"]["p"] < 1
+        tails["gain"]["difference"] == pytest.approx((gain[0] + gain[1] - gain[2] - gain[3]) / 2)
+        and 0 < tails["gain"]["p"] < 1
     )
 
 
-def test_rating_variants_gain_where_errors_fall():
-    def rated(*errors):
+def test_in_rating_a_smaller_error_is_a_gain():
+    def predicted_ratings(*errors):
         return pd.DataFrame(
             {"user_id": list("ab"), "truth": 3.0, "prediction": 3.0 + np.array(errors)}
         )
 
-    frames = {"base": [rated(1.0, -1.0)], "llama4rec": [rated(0.5, -0.2)]}
+    frames = {"base": [predicted_ratings(1.0, -1.0)], "llama4rec": [predicted_ratings(0.5, -0.2)]}
     rows = evaluation.measure("rating", "deepfm", frames, {"history": np.array([0, 2])})
     row = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "RMSE"))
     assert row["values"] == [pytest.approx((0.29 / 2) ** 0.5)] and row["effect"] > 0
     assert row["slices"]["history"] == {"tail": pytest.approx(0.5), "head": pytest.approx(0.2)}
-    assert row["tails"] == {}, "one user a third is too few"
+    assert row["tails"] == {}, "one user in each third is too few"
     twice = {
         name: [pd.concat([frame, frame.assign(user_id=list("cd"))])]
         for name, (frame,) in frames.items()
     }
     rows = evaluation.measure("rating", "deepfm", twice, {"history": np.array([0, 2, 0, 2])})
-    told = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "RMSE"))["tails"][
+    tails = next(r for r in rows if (r["variant"], r["metric"]) == ("llama4rec", "RMSE"))["tails"][
         "history"
     ]
-    assert told["level"]["difference"] == pytest.approx(0.3), "errors are larger in the tail"
-    assert told["gain"]["difference"] == pytest.approx(-0.3), "and fall less there"
+    assert tails["level"]["difference"] == pytest.approx(0.3), "errors are larger in the tail"
+    assert tails["gain"]["difference"] == pytest.approx(-0.3), "and the LLM lowers them less there"
 
 
-def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
+def test_attributes_are_compared_with_the_truth_and_judged_by_another_llm(tmp_path):
     store, key = Store(str(tmp_path)), "k" * 64
     truth = true_attributes(load("toy").data)["director"]
     items = sorted(truth)[:4]
@@ -109,21 +109,21 @@ def test_attributes_are_judged_by_the_truth_and_by_another_llm(tmp_path):
     with store.writing("data", key, {}) as out:
         read(run.data).save(out)
     with store.writing("prompts/judge", key, {}) as out:
-        made = context("augmentation", "data")
+        sources = context("augmentation", "data")
         assert attribute_accuracy.judge_prompts(
-            Context(store, "s", key, out, "", made.inputs), run
+            Context(store, "s", key, out, "", sources.inputs), run
         ) == {"rows": 3}
     with store.writing("completions/judge", key, {}) as out:
-        said = pd.DataFrame(
+        answers = pd.DataFrame(
             {
                 "prompt_id": [f"judge/director/{i}" for i in (items[0], items[1], items[3])],
                 "answer": ["yes", "yes", "?"],
             }
         )
-        said.assign(logprobs=[[]] * 3).to_parquet(out / "completions.parquet")
-    got = attribute_accuracy.attribute_accuracy(
+        answers.assign(logprobs=[[]] * 3).to_parquet(out / "completions.parquet")
+    result = attribute_accuracy.attribute_accuracy(
         context("augmentation", "prompts/judge", "completions/judge"), run
     )
-    (line,) = got["lines"]
+    (line,) = result["lines"]
     assert (line["judged correct"], line["judged not correct"], line["rejected"]) == (2, 0, 1)
-    assert line["judge agrees with the truth"] == 1 and got["rejected"] == {"not_an_option": 1}
+    assert line["judge agrees with the truth"] == 1 and result["rejected"] == {"not_an_option": 1}

@@ -5,7 +5,7 @@ import numpy as np
 from raypipe.papers.llama4rec.histories import Histories
 
 
-def test_the_llm_reads_nothing_that_is_tested(toy):
+def test_the_histories_of_the_llm_hold_no_validation_or_test_item(toy):
     histories = Histories(toy)
     secret = toy.split.topk[toy.split.topk["part"] != "train"]
     for user, item in zip(secret["user_id"], toy.items.get_indexer(secret["item_id"]), strict=True):

@@ -44,13 +44,13 @@ def answered(*rows):
 
 
 def test_answers_become_values_and_rejections_are_counted():
-    two, items = [" x", " y"], ["i1", "i2"]
+    options, items = [" x", " y"], ["i1", "i2"]
     levels, ratings = [" 1", " 5"], ["1", "5"]
     frame = answered(
-        (("listwise_logprobs", "direct", "u/1", "", 2), "", [-2.0, -1.0], two, items),
+        (("listwise_logprobs", "direct", "u/1", "", 2), "", [-2.0, -1.0], options, items),
         (("pointwise", "direct", "u/1", "i7", 0), "", [np.log(0.5)] * 2, levels, ratings),
         (("pointwise", "rating", "u/1", "i8", 0), "", [0.0, -50.0], levels, ratings),
-        (("listwise_logprobs", "direct", "v", "", 0), "", [], two, items),
+        (("listwise_logprobs", "direct", "v", "", 0), "", [], options, items),
     )
     scores, rejected = llm_scores.llm_scores(frame)
     assert rejected == {"no_answer": 1}
@@ -64,7 +64,7 @@ def test_answers_become_values_and_rejections_are_counted():
     assert scores["chunk"].tolist() == [2, 2, 0, 0]
 
 
-def test_an_order_that_was_written_becomes_positions():
+def test_a_generated_ranking_becomes_positions():
     options, items = [' "X"', ' "Y"', ' "Z"'], ["x", "y", "z"]
     frame = answered(
         (("listwise_constrained", "direct", "u", "", 0), ' "Y", "Y", "Z"', [], options, items),
@@ -100,7 +100,7 @@ def test_a_rejected_answer_keeps_the_conventional_order():
         assert backbone.tolist() == scores and answered_U.tolist() == [True, False]
 
 
-def test_what_is_not_rated_or_not_there_stays_behind():
+def test_candidates_without_a_rating_rank_last():
     """Three of five candidates are rated; the second user has two items left to recommend."""
     lists = pd.DataFrame(
         {
@@ -110,11 +110,13 @@ def test_what_is_not_rated_or_not_there_stays_behind():
         }
     )
     answers = score_table(list("uuuvv"), list("cabac"), [4.0, 3.0, 2.0, 5.0, 1.0], "pointwise")
-    rated = load("toy", {"rerank.pointwise_k": 5})
-    rated = rated.model_copy(update={"rerank": rated.rerank.model_copy(update={"pointwise_k": 3})})
+    config = load("toy", {"rerank.pointwise_k": 5})
+    config = config.model_copy(
+        update={"rerank": config.rerank.model_copy(update={"pointwise_k": 3})}
+    )
     items, _ = llm_scores.candidates(lists, 50)
     assert items.tolist() == [list("abcde"), ["c", "a", "", "", ""]]
-    llm, backbone, _ = llm_scores.utilities(lists, answers, rated)
+    llm, backbone, _ = llm_scores.utilities(lists, answers, config)
     none = -np.inf
     assert llm.tolist() == [[3.0, 2.0, 4.0, none, none], [1.0, 5.0, none, none, none]]
     assert backbone.tolist() == [[5.0, 4.0, 3.0, 2.0, 1.0], [9.0, 8.0, none, none, none]]
@@ -122,19 +124,19 @@ def test_what_is_not_rated_or_not_there_stays_behind():
         mixed = aggregation.mixed(llm, backbone, np.full(2, alpha))
         assert aggregation.positions(mixed)[0].tolist() == places, alpha
     by_position = load("toy", {"aggregation.utility": "position"}).aggregation
-    by_place = rated.model_copy(update={"aggregation": by_position})
+    by_place = config.model_copy(update={"aggregation": by_position})
     assert llm_scores.utilities(lists, answers, by_place).llm.tolist() == [
         [-2, -3, -1, -4, -5],
         [-2, -1, -3, -4, -5],
     ]
-    known = case("pointwise", "all", llm, target=(4, 2), backbone_output=backbone)
-    assert learned_weight._informative(known, np.arange(2)).tolist() == [False, True], (
-        "a target that is not rated teaches nothing"
+    pointwise_case = case("pointwise", "all", llm, target=(4, 2), backbone_output=backbone)
+    assert learned_weight._informative(pointwise_case, np.arange(2)).tolist() == [False, True], (
+        "the weight does not learn from a target without a rating"
     )
-    assert np.isfinite(learned_weight.learn([known], [np.arange(2)])).all()
+    assert np.isfinite(learned_weight.learn([pointwise_case], [np.arange(2)])).all()
 
 
-def test_chunks_are_merged_where_their_values_cannot_be_compared():
+def test_chunks_are_merged_by_rank_where_scores_are_not_comparable():
     names, scores = list("abcde"), [2.0, 1.0, 0.5, 0.2, -1.0]
     lists = pd.DataFrame({"user_id": ["u"], "items": [names], "scores": [scores]})
     answers = score_table("u", names, [-1.0, -9.0, -2.0, -3.0, -8.0], chunk=[0, 1, 0, 0, 1])

@@ -29,7 +29,7 @@ def listwise_case(scope, ranks, target=(1, 2), ranking="listwise"):
     return case(ranking, scope, -np.array(ranks), target)
 
 
-def case(ranking, scope, llm, target=(1, 2), task="direct", **given):
+def case(ranking, scope, llm, target=(1, 2), task="direct", **overrides):
     """A case of model_selection.py; the backbone's utilities are -1 and -2."""
     n = len(target)
     values = {
@@ -39,14 +39,14 @@ def case(ranking, scope, llm, target=(1, 2), task="direct", **given):
         "backbone_output": np.tile([-1.0, -2.0], (n, 1)),
         "target": np.array(target),
     }
-    return validation_case.Case(task, "b", ranking, scope, **values | given)
+    return validation_case.Case(task, "b", ranking, scope, **values | overrides)
 
 
-def test_quality_is_ndcg_of_the_blend():
-    one = listwise_case("all", [[2, 1], [2, 1]])
+def test_quality_is_the_ndcg_of_the_mixed_list():
+    found_targets = listwise_case("all", [[2, 1], [2, 1]])
     # targets at conventional 1 and 2; the LLM turns both lists round: ranks 2 and 1
-    assert one.quality(None) == pytest.approx((1 / np.log2(3) + 1) / 2)
-    assert one.quality(np.array([0.0, 1.0])) == pytest.approx(1.0)
+    assert found_targets.quality(None) == pytest.approx((1 / np.log2(3) + 1) / 2)
+    assert found_targets.quality(np.array([0.0, 1.0])) == pytest.approx(1.0)
     missed = listwise_case("all", [[1, 2], [1, 2]], target=(0, 1))
     assert missed.quality(None) == pytest.approx(0.5)
 
@@ -75,10 +75,10 @@ def test_the_better_ranking_wins_on_the_compared_users():
     ]
     (chosen,) = model_selection.decide(cases, {})
     assert chosen["compared"]["pointwise"] > chosen["compared"]["listwise"]
-    assert chosen["ranking"] == "listwise", "not by chance"
+    assert chosen["ranking"] == "listwise", "a lead within two standard errors is not enough"
 
 
-def test_a_learnt_mixer_finds_out_for_whom_the_llm_is_right():
+def test_the_learned_weight_finds_the_users_for_whom_the_llm_is_right():
     rng = np.random.default_rng(0)
     n, k = 400, 6
     ell = np.linspace(0.0, 4.0, n)
@@ -87,13 +87,13 @@ def test_a_learnt_mixer_finds_out_for_whom_the_llm_is_right():
     noise = rng.normal(size=(n, k))
     tail = (ell < 2)[:, None]
     llm, backbone = np.where(tail, right, noise), np.where(tail, noise, right)
-    one = case("listwise", "all", llm, target, ell=ell, backbone_output=backbone)
+    short_histories = case("listwise", "all", llm, target, ell=ell, backbone_output=backbone)
     everyone = [np.arange(n)]
-    b = learned_weight.learn([one], everyone)
+    b = learned_weight.learn([short_histories], everyone)
     alpha = aggregation.learned_weight(ell, *b)
     assert b[1] < 0 and alpha[0] > 0.8 and alpha[-1] < 0.2
-    uniform = [one.quality(np.full(n, a)) for a in (0.0, 0.3, 0.5, 0.7, 1.0)]
-    assert learned_weight.cross_fitted([one]) > 1.05 * max(uniform)
+    uniform = [short_histories.quality(np.full(n, a)) for a in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    assert learned_weight.cross_fitted([short_histories]) > 1.05 * max(uniform)
     turned = case("listwise", "all", backbone, target, ell=ell, backbone_output=llm)
     assert learned_weight.learn([turned], everyone)[1] > 0
     rated = rating_case(np.full(n, 4.0), np.full(n, 2.0), np.where(ell < 2, 4.0, 2.0), ell)
@@ -101,39 +101,43 @@ def test_a_learnt_mixer_finds_out_for_whom_the_llm_is_right():
     assert rated.quality(weight) > -0.6
     missed = case("listwise", "all", llm, np.zeros(n, int), ell=ell, backbone_output=backbone)
     nothing = learned_weight.learn([missed], everyone)
-    assert nothing == pytest.approx((0.0, 0.0), abs=1e-2), "nothing to learn from"
+    assert nothing == pytest.approx((0.0, 0.0), abs=1e-2), (
+        "without a found target there is nothing to learn"
+    )
 
 
-def test_equal_weights_go_to_the_smaller():
-    one = listwise_case("all", [[1, 2], [1, 2]])
+def test_between_equal_weights_the_smaller_is_chosen():
+    single = listwise_case("all", [[1, 2], [1, 2]])
     points = [(0.1, 0.1, 0.4), (0.5, 0.3, 0.5), (0.5, 0.1, 0.5), (0.9, 0.1, 0.5)]
     grid = [model_selection._point(*point) for point in points]
-    (chosen,) = model_selection.decide([one], {one.name: grid})
+    (chosen,) = model_selection.decide([single], {single.name: grid})
     assert (chosen["alpha_1"], chosen["alpha_2"], chosen["validation"]) == (0.5, 0.1, 0.5)
 
 
-def test_one_weight_serves_all_seeds_and_a_uniform_one_is_found_too():
+def test_one_weight_is_chosen_for_all_seeds_and_one_uniform_weight():
     turned, kept = [[2, 1], [2, 1]], [[1, 2], [1, 2]]
     cases = [
         listwise_case("all", turned, target=(2, 2)),
         listwise_case("all", kept, target=(2, 2)),
     ]  # two seeds
-    (name,) = {one.name for one in cases}
+    (name,) = {seed_case.name for seed_case in cases}
     grid = []
     for alpha_1 in (0.1, 0.9):
         point = {"alpha_1": alpha_1, "alpha_2": 0.9}
         value = model_selection._evaluate_weights(point, cases)[name]
         grid.append(point | {"value": value})
-    two = 1 / np.log2(3)
+    ndcg_at_second = 1 / np.log2(3)
     values = [point["value"] for point in grid]
-    assert values == pytest.approx([two, (1 + two) / 2]), "the mean over both seeds"
+    assert values == pytest.approx([ndcg_at_second, (1 + ndcg_at_second) / 2]), (
+        "the mean over both seeds"
+    )
     (chosen,) = model_selection.decide(cases, {name: grid}, (0.1, 0.3, 0.7, 0.9))
     assert (chosen["alpha_1"], chosen["uniform"]) == (0.9, 0.7), (
         "equal values go to the smaller weight"
     )
 
 
-def test_test_prompts_are_pointwise_only_where_that_was_chosen(tmp_path, monkeypatch):
+def test_pointwise_test_prompts_are_built_only_where_pointwise_was_chosen(tmp_path, monkeypatch):
     rendered = []
     really = model_selection.render_requests
 

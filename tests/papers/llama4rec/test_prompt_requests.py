@@ -1,4 +1,4 @@
-"""Who is asked which question."""
+"""Requests for prompts: which user, which candidates, which history."""
 
 import numpy as np
 import pyarrow as pa
@@ -50,13 +50,13 @@ def test_the_answer_of_a_tuning_request_is_its_true_option(toy):
 
 def lists_of(toy, task, part, depth=50):
     """Lists in which the target stands at a chosen depth."""
-    made = {}
+    lists = {}
     for n, row in enumerate(toy.target_rows(task, part).itertuples()):
         others, place = np.delete(np.arange(len(toy.items)), row.i), min(n % 60, len(toy.items) - 1)
-        made[row.user_id, prompt_requests.split_name(part, row.position)] = np.insert(
+        lists[row.user_id, prompt_requests.split_name(part, row.position)] = np.insert(
             others, place, row.i
         )[:depth]
-    return made
+    return lists
 
 
 def test_tuning_requests_hold_their_target_and_nothing_later(toy):
@@ -88,7 +88,7 @@ def test_prompts_about_ratings_read_a_longer_history(toy):
     assert max(len(request.history) for request in single.itertuples()) == 9
 
 
-def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
+def test_lists_become_item_numbers_from_both_parquet_forms(toy, tmp_path):
     ids = list(toy.items)
     first = pa.table(
         {"user_id": ["u", "v"], "split": ["test", "test"], "items": [[ids[3], ids[0]], []]}
@@ -101,7 +101,7 @@ def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
             "target": [ids[5]],
         }
     )
-    wanted = {("u", "test"): [3, 0], ("v", "test"): [], ("u", "held4"): [5, -1, 3]}
+    expected = {("u", "test"): [3, 0], ("v", "test"): [], ("u", "held4"): [5, -1, 3]}
     for name, plain in (
         ("new", True),
         ("old", False),
@@ -110,12 +110,14 @@ def test_lists_are_read_as_numbers_from_whatever_wrote_them(toy, tmp_path):
         folder.mkdir()
         for number, part in enumerate((first, second)):
             pq.write_table(part, folder / f"{number}.parquet", use_compliant_nested_type=plain)
-        assert {whose: own.tolist() for whose, own in toy.read_lists(folder).items()} == wanted
+        assert {
+            whose: numbers.tolist() for whose, numbers in toy.read_lists(folder).items()
+        } == expected
     pq.write_table(second.slice(0, 0), tmp_path / "none.parquet")
     assert toy.read_lists(tmp_path / "none.parquet") == {}
 
 
-def test_targets_that_no_hint_supports_are_left_out(toy):
+def test_targets_outside_the_hint_lists_are_left_out(toy):
     lists = lists_of(toy, "sequential", "held", depth=5)
     requests = tuning_requests.rerank_tuning_requests(builder_of(toy), "sequential", lists, 5, 1000)
     held = toy.target_rows("sequential", "held")
@@ -137,14 +139,14 @@ def test_pairs_and_picks_are_drawn_among_free_items(toy):
     assert all((first == second).all() for first, second in pairs)
 
 
-def test_in_later_rounds_they_come_from_the_models_list(toy):
-    one, two = toy.users[:2]
-    builder = builder_of(toy, PromptConfig(similar=3), {one: two})
+def test_in_later_rounds_candidates_come_from_the_list_of_the_model(toy):
+    user, similar_user = toy.users[:2]
+    builder = builder_of(toy, PromptConfig(similar=3), {user: similar_user})
     training = builder.histories.training_positives
-    unseen = np.setdiff1d(np.arange(20), training[one].items)[:4]
-    lists = {one: np.append(unseen, training[one].items[0])}
+    unseen = np.setdiff1d(np.arange(20), training[user].items)[:4]
+    lists = {user: np.append(unseen, training[user].items[0])}
     draw = augmentation_requests.Draw("pick", 1, 4)
     requests = augmentation_requests.augmentation_requests(builder, draw, 0, lists)
-    assert list(requests["user_id"]) == [one]  # the others have no list
+    assert list(requests["user_id"]) == [user]  # the others have no list
     assert set(requests["candidates"][0]) == set(unseen)
-    assert list(requests["similar"][0]) == list(training[two].items[-3:])
+    assert list(requests["similar"][0]) == list(training[similar_user].items[-3:])

@@ -11,7 +11,7 @@ from raypipe.papers.llama4rec import (
 from raypipe.papers.llama4rec.config import load
 
 
-def test_asks_in_chunks_hold_every_candidate_once():
+def test_requests_in_chunks_hold_every_candidate_once():
     request = prompt_requests.PromptRequest(
         0, "mf", "listwise_logprobs", "direct", "test", "a/b", history=[1], candidates=np.arange(7)
     )

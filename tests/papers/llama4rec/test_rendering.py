@@ -32,7 +32,7 @@ def test_the_corpus_holds_no_validation_or_test_item_as_an_answer(toy):
     )
 
 
-def test_every_rating_is_read_once_in_windows_of_their_own_length(toy):
+def test_the_corpus_holds_every_rating_once_in_windows_of_the_rating_history(toy):
     rows = toy.rows("rating")
     rated = [
         (g["i"].to_numpy(), g["rating"].to_numpy())
@@ -47,22 +47,25 @@ def test_every_rating_is_read_once_in_windows_of_their_own_length(toy):
     assert max(counts) == 9 and sum(counts) == sum(len(items) for items, _ in rated)
 
 
-def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, tmp_path):
-    one = {"name": "toy", "options": {"users": 40, "items": 66}}
+def test_the_embedded_llm_of_two_datasets_has_the_texts_and_titles_of_both(toy, tmp_path):
+    small_toy = {"name": "toy", "options": {"users": 40, "items": 66}}
     store, key = Store(str(tmp_path)), "k" * 64
-    for name, given in (("toy", one), ("folder", {**one, "options": {"users": 30, "items": 72}})):
-        config = DataConfig(**given)
+    for name, settings in (
+        ("toy", small_toy),
+        ("folder", {**small_toy, "options": {"users": 30, "items": 72}}),
+    ):
+        config = DataConfig(**settings)
         dataset = read(config)
-        for part, made in (
+        for part, facts in (
             ("data", dataset),
             ("split", make_split(dataset.interactions, config, 2)),
         ):
             with store.writing(f"{name}/{part}", key, {}) as out:
-                made.save(out)
+                facts.save(out)
     run = load(
         "toy",
         {
-            "llm.tune.sources": [{"data": one}, {"data": {"name": "folder"}}],
+            "llm.tune.sources": [{"data": small_toy}, {"data": {"name": "folder"}}],
             "llm.embedded": SMALL.model_dump(),
         },
     )
@@ -72,7 +75,7 @@ def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, 
     ctx = Context(
         store, "llm/base", key, out, "", {local: (stage, key) for local, stage in inputs.items()}
     )
-    made = llm_stages._prepare_embedded(ctx, run, 0)
+    facts = llm_stages._prepare_embedded(ctx, run, 0)
     tokenizer = embedded.PreTrainedTokenizerFast.from_pretrained(out / "untrained")
     read_texts = set(pd.read_parquet(out / "corpus.parquet")["answer"])
     shares = []
@@ -82,28 +85,31 @@ def test_an_llm_of_two_datasets_has_read_both_and_knows_the_titles_of_both(toy, 
         assert all(
             len(tokenizer(f' "{t}"', add_special_tokens=False)["input_ids"]) == 1 for t in titles
         )
-        own = set(rendering.corpus(source.dataset, [], [], run.prompts, run.rating_history_length))
-        assert own <= read_texts
-        shares.append(len(own))
-    assert made["rows"] > sum(shares)
+        own_texts = set(
+            rendering.corpus(source.dataset, [], [], run.prompts, run.rating_history_length)
+        )
+        assert own_texts <= read_texts
+        shares.append(len(own_texts))
+    assert facts["rows"] > sum(shares)
 
 
 def test_the_newest_histories_end_with_the_last_training_item(toy):
     texts = newest_histories(toy, load("toy", {"prompts.history": 4}))
     titles, rows = toy.dataset.items["title"].to_numpy(), toy.rows("direct")
-    for user, own in rows.groupby("user_id"):
-        train = list(titles[own[own["part"] == "train"]["i"].to_numpy()])
+    for user, user_rows in rows.groupby("user_id"):
+        train = list(titles[user_rows[user_rows["part"] == "train"]["i"].to_numpy()])
         (text,) = texts.loc[texts["request_id"] == f"newest/{user}", "answer"]
         assert text.endswith(f'Answer: "{train[-1]}"') and [
             text.count(f'"{t}"') for t in train[-5:]
         ] == [1] * len(train[-5:])
         assert not any(
-            f'"{t}"' in text for t in titles[own[own["part"] != "train"]["i"].to_numpy()]
+            f'"{t}"' in text
+            for t in titles[user_rows[user_rows["part"] != "train"]["i"].to_numpy()]
         )
     assert (texts["prompt"] == "").all() and len(texts) == len(toy.users)
-    (told,) = newest_histories(
+    (labelled,) = newest_histories(
         toy, load("toy", {"prompts.history": 4, "prompts.answers": "label"})
     )["answer"].tail(1)
-    assert told.endswith(f'"{train[-1]}".') and "Answer" not in told, (
-        "a title is no answer where labels are"
+    assert labelled.endswith(f'"{train[-1]}".') and "Answer" not in labelled, (
+        "with labels, the text does not end in a question and a title"
     )

@@ -14,14 +14,14 @@ from raypipe.pipeline.store import Store
 RUNS = [(name, run) for name, e in EXPERIMENTS.items() for run in e.runs]
 
 
-def planned(run, folder, **given):
-    base = load("toy", {"seeds": 2, **given})
+def planned(run, folder, **overrides):
+    base = load("toy", {"seeds": 2, **overrides})
     return Runner(
-        plan(load("toy", {"seeds": 2, **given, **settings(run, base)})), Store(str(folder))
+        plan(load("toy", {"seeds": 2, **overrides, **settings(run, base)})), Store(str(folder))
     )
 
 
-def test_what_an_experiment_needs_is_asked_for():
+def test_experiments_need_their_endpoint():
     endpoint = {"url": "http://127.0.0.1:9/v1", "model": "m"}
     assert (
         able("table2", load("toy"))
@@ -42,14 +42,14 @@ def test_what_an_experiment_needs_is_asked_for():
         plan(load("toy", {"external_llm": endpoint, "tasks": ["rating"]}))
 
 
-def test_other_llms_are_asked_by_the_experiments_that_show_them():
+def test_each_experiment_keeps_only_the_other_llm_that_it_shows():
     endpoint = {"url": "http://127.0.0.1:9/v1", "model": "m"}
-    given = load("toy", {"external_llm": endpoint, "judge": endpoint})
-    asked = {
-        name: {k for k in ("external_llm", "judge") if getattr(without_others(name, given), k)}
+    config = load("toy", {"external_llm": endpoint, "judge": endpoint})
+    kept = {
+        name: {k for k in ("external_llm", "judge") if getattr(without_others(name, config), k)}
         for name in EXPERIMENTS
     }
-    assert asked == {
+    assert kept == {
         name: {"figure7": {"external_llm"}, "figure8": {"judge"}}.get(name, set())
         for name in EXPERIMENTS
     }
@@ -63,17 +63,17 @@ def test_every_run_can_be_planned(name, run, tmp_path):
         (task,) = run.settings["tasks"]
         shown = {n for n in registry.names(task) if f"seed1/augmented_plain/{n}" in stages}
         assert shown == set(run.settings["backbones"][task])
-        ours = {registry.title(n) for n in shown}
+        titles = {registry.title(n) for n in shown}
         assert all(
             published.value("ML-100K", n, "llama4rec", "RMSE" if task == "rating" else "H@3")
             for n in shown
-        ), ours
+        ), titles
 
 
 def test_tables_share_one_llm_and_figures_of_the_llm_do_not(tmp_path):
     keys = {(n, r.label): planned(r, tmp_path).keys for n, r in RUNS}
     table2, table4, table6 = keys["table2", ""], keys["table4", ""], keys["table6", ""]
-    assert {f"hint/{n}" for own in HINTS.values() for n in own} <= set(table2)
+    assert {f"hint/{n}" for backbones in HINTS.values() for n in backbones} <= set(table2)
     for stage in ("llm/base", "llm/plain", "llm/augmented"):
         assert len({keys[n, ""][stage] for n in ("table2", "table4", "table5", "table6")}) == 1, (
             stage
@@ -90,10 +90,10 @@ def test_tables_share_one_llm_and_figures_of_the_llm_do_not(tmp_path):
     )
 
 
-def test_how_candidates_are_asked_about_does_not_tune_the_llm_anew(tmp_path):
+def test_settings_of_re_ranking_do_not_tune_the_llm_again(tmp_path):
     default, other, longer = (
-        Runner(plan(load("toy", {"variants": ["wo_pa"], **made})), Store(str(tmp_path))).keys
-        for made in ({}, {"rerank.pointwise": False}, {"rerank.k_prime": 30})
+        Runner(plan(load("toy", {"variants": ["wo_pa"], **changes})), Store(str(tmp_path))).keys
+        for changes in ({}, {"rerank.pointwise": False}, {"rerank.k_prime": 30})
     )
     for stage in ("llm/plain", "llm/augmented", "prompts/augment", "completions/augment"):
         assert default[stage] == other[stage], stage

@@ -37,7 +37,7 @@ def test_points_are_drawn_by_seed_within_the_space():
     assert all(len(f"{p['learning_rate']:.10g}".lstrip("0.")) <= 3 for p in points[1:])
 
 
-def test_no_search_space_is_left_without_a_backbone():
+def test_every_search_space_has_a_backbone():
     assert {f.stem for f in (ROOT / "tune_configs" / "backbones").glob("*.yaml")} == {
         name for _, name in BACKBONES
     }

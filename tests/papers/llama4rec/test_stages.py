@@ -44,20 +44,20 @@ def test_waves_of_variants():
     )
 
 
-def test_in_each_round_the_models_of_the_last_one_guide_the_llm():
-    made = {
+def test_each_round_uses_the_models_of_the_round_before():
+    inputs = {
         s.name: s.inputs
         for s in stages.plan(load("toy", {"augment.rounds": 3, "variants": ["wo_pa"]}))
     }
-    assert made["prompts/augment_plain@3"]["model/0/sasrec"] == "seed0/augmented_plain@2/sasrec"
-    assert "model/0/deepfm" not in made["prompts/augment@2"]  # ratings have no lists to draw from
-    assert made["seed0/augmentation@2"]["before"] == "seed0/augmentation@1"
-    assert made["seed0/augmentation"] == {
+    assert inputs["prompts/augment_plain@3"]["model/0/sasrec"] == "seed0/augmented_plain@2/sasrec"
+    assert "model/0/deepfm" not in inputs["prompts/augment@2"]  # ratings have no lists to draw from
+    assert inputs["seed0/augmentation@2"]["before"] == "seed0/augmentation@1"
+    assert inputs["seed0/augmentation"] == {
         "prompts": "prompts/augment@3",
         "completions": "completions/augment@3",
         "before": "seed0/augmentation@2",
     }
-    assert made["seed0/augmented/sasrec"]["augmentation"] == "seed0/augmentation"
+    assert inputs["seed0/augmented/sasrec"]["augmentation"] == "seed0/augmentation"
     once = {s.name: s.inputs for s in stages.plan(load("toy"))}
     assert "before" not in once["seed0/augmentation"] and not [n for n in once if "@" in n]
 
@@ -92,20 +92,25 @@ def test_additions_of_rounds_are_joined_and_read_by_backbone(tmp_path):
         )
         return augmentation.augmentation(context, 0), out
 
-    two = [" A", " B"], ["x", "y"]
-    write(tmp_path / "1", [(0, "all", "pair", " A", *two), (1, "all", "pair", " A", *two)])
+    candidates = [" A", " B"], ["x", "y"]
+    write(
+        tmp_path / "1",
+        [(0, "all", "pair", " A", *candidates), (1, "all", "pair", " A", *candidates)],
+    )
     other = [" A", " B"], ["p", "q"]
-    write(tmp_path / "2", [(0, "mf", "pair", " A", *other), (0, "sasrec", "pick", " A", *two)])
+    write(
+        tmp_path / "2", [(0, "mf", "pair", " A", *other), (0, "sasrec", "pick", " A", *candidates)]
+    )
     first, before = joined("1")
     _, out = joined("2", before=before)
     assert first["pairs"] == 1  # the other is of another seed
-    shared, own = Augmentation.read(out, "light_gcn"), Augmentation.read(out, "mf")
+    shared, of_mf = Augmentation.read(out, "light_gcn"), Augmentation.read(out, "mf")
     assert list(shared.pairs["preferred"]) == ["x"] and list(shared.pairs["user_id"]) == ["u/1"]
-    assert not len(shared.insertions) and len(own.pairs) == 2
+    assert not len(shared.insertions) and len(of_mf.pairs) == 2
     assert list(Augmentation.read(out, "sasrec").insertions["item_id"]) == ["x"]
 
 
-def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_path):
+def test_requests_are_stored_beside_the_prompts_of_a_backbone(toy, tmp_path):
     store, key = Store(str(tmp_path)), "k" * 64
     targets = []
     for split in ("test", "validation"):
@@ -121,12 +126,12 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
             save(out)
     read = {"data": ("data", key), "split": ("split", key), "model/0/mf": ("model", key)}
     ctx = Context(store, "prompts/ift", key, tmp_path / "out", "", read)
-    given = {
+    overrides = {
         "tasks": ["direct"],
         "backbones": {"direct": ["mf"]},
         "rerank": {"k_prime": 12, "chunk": 5, "pointwise_users": 20},
     }
-    config = load("toy", given)
+    config = load("toy", overrides)
     (part,) = prompts.backbone_parts(config)
     assert part == (0, "direct", "mf")
     requests = prompts.rerank(ctx, config, False, part)
@@ -141,7 +146,7 @@ def test_a_part_becomes_asks_that_are_kept_and_prompts_with_its_prefix(toy, tmp_
     assert single["user_id"].nunique() == 20 and set(single["split"]) == {"validation"}
     assert len(single) == 20 * min(12, config.rerank.pointwise_k)
 
-    config = load("toy", {**given, "rerank": {"k_prime": 12, "generate_ranking": True}})
+    config = load("toy", {**overrides, "rerank": {"k_prime": 12, "generate_ranking": True}})
     other = replace(ctx, out=tmp_path / "other")
     requests = prompts.rerank(ctx, config, False, part)
     rendered = pd.concat(prompts._rendered(other, config, part, requests))

@@ -1,4 +1,4 @@
-"""The bench of a RecLM run, and a small run in this process, for this room alone."""
+"""The fixtures of a small RecLM run, for these tests only."""
 
 from tests.support.one_process import one_process
 from tests.support.reclm_bench import bench, config, tokenizer

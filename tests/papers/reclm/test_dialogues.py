@@ -67,7 +67,7 @@ def test_the_loss_covers_both_responses_and_no_token_of_a_query(tokenizer):
     )
 
 
-def test_the_loss_of_each_reading_of_naive_tuning(tokenizer):
+def test_the_loss_of_each_interpretation_of_naive_tuning(tokenizer):
     assert learned(tokenizer, "first_turn") == (
         " User 1: fan</s>",
         "<s>Users: user 1. Profiles: User 1: fan</s>",

@@ -113,14 +113,15 @@ def test_warm_items_show_their_users_and_cold_items_show_similar_items(bench, co
     names = {f"prompts{s}": f"prompts/items{s}" for s in ("-warm", "-cold")} | {
         f"completions{s}": f"completions/items{s}" for s in ("-warm", "-cold")
     }
-    for as_of, known in (("train", trained | held_out), ("first", trained | held_out | new)):
+    for as_of, described in (("train", trained | held_out), ("first", trained | held_out | new)):
         ctx = bench.context(**names)
         facts = profiles._profile_texts(ctx, config, "item", as_of)
         texts = pd.read_parquet(ctx.out / "profiles.parquet")["text"]
         assert (
-            facts["with a profile"] == len(known) == (texts != "").sum() and facts["rejected"] == {}
+            facts["with a profile"] == len(described) == (texts != "").sum()
+            and facts["rejected"] == {}
         )
-        assert set(bench.dataset.items["item_id"][(texts != "").to_numpy()]) == known
+        assert set(bench.dataset.items["item_id"][(texts != "").to_numpy()]) == described
 
 
 def test_a_sample_of_prompts_has_the_columns_of_the_contract_and_includes_the_case(bench, config):

@@ -21,10 +21,10 @@ from tests.support.reclm_bench import SMALL
 
 
 def keys(config):
-    made = {}
+    stage_keys = {}
     for stage in stages.plan(config):
-        made[stage.name] = stage.key(made)
-    return made
+        stage_keys[stage.name] = stage.key(stage_keys)
+    return stage_keys
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_users_with_an_unchanged_history_keep_their_similar_users(
     ctx = bench.context()
     assert refresh.neighbours(ctx, kept, "light_gcn")["as before"] == len(new) - 1
     changed = source.users.get_loc(rows.loc[gone, "user_id"])
-    got = np.load(ctx.out / "similar.npy")
-    assert not got[changed].any() and np.array_equal(
-        np.delete(got, changed, 0), np.delete(old, changed, 0)
+    similar = np.load(ctx.out / "similar.npy")
+    assert not similar[changed].any() and np.array_equal(
+        np.delete(similar, changed, 0), np.delete(old, changed, 0)
     )

@@ -16,11 +16,17 @@ TURNS = [("Users: user 1. Profiles:", " User 1: fan"), (" Will user 1 take it? A
 
 
 def test_a_bad_answer_has_the_defect_of_its_kind():
-    own, other = "User identity: a, b; User interests: c.", "User identity: x; User interests: y."
-    bad_answers = {kind: reward_pairs.bad_answer(kind, own, other) for kind in reward_pairs.KINDS}
+    good_answer, other_answer = (
+        "User identity: a, b; User interests: c.",
+        "User identity: x; User interests: y.",
+    )
+    bad_answers = {
+        kind: reward_pairs.bad_answer(kind, good_answer, other_answer)
+        for kind in reward_pairs.KINDS
+    }
     assert (
-        bad_answers["neighbour"] == other
-        and bad_answers["several"] == f"{own} {other}"
+        bad_answers["neighbour"] == other_answer
+        and bad_answers["several"] == f"{good_answer} {other_answer}"
         and bad_answers["full_stop"] == "."
     )
     assert (

@@ -59,10 +59,10 @@ def test_a_row_has_the_stages_that_it_needs(config):
 
 
 def keys(config):
-    made = {}
+    stage_keys = {}
     for stage in stages.plan(config):
-        made[stage.name] = stage.key(made)
-    return made
+        stage_keys[stage.name] = stage.key(stage_keys)
+    return stage_keys
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ def test_answers_of_an_endpoint_become_the_teachers_profiles(bench, config, endp
 def test_a_dry_run_prints_the_cost_of_new_prompts_and_sends_nothing(
     bench, config, endpoint, monkeypatch
 ):
-    monkeypatch.setattr(completions.session, "in_worker", lambda function, *given: function(*given))
+    monkeypatch.setattr(
+        completions.session, "in_worker", lambda function, *arguments: function(*arguments)
+    )
     ctx = bench.context()
     teacher.endpoint_prompts(ctx, config, "user")
     with bench.making("prompts/teacher-users") as out:

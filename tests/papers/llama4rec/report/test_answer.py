@@ -1,4 +1,4 @@
-"""The answer at the head of each report says what the tests allow, and no more."""
+"""The answer at the head of a report claims what the tests support, and no more."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_gains_and_losses_in_one_task_are_mixed(report):
     )
 
 
-def test_the_number_of_significant_results_is_said(report):
+def test_the_answer_gives_the_number_of_significant_results(report):
     other = result_rows("rating", "nfm", "RMSE", (1.0, 1.2, 0.98), p=0.9, base_p=0.9)
     assert "by 6.0% on average (statistically significant in 1 of 2 results)" in text(
         report, GAIN, other
@@ -59,7 +59,7 @@ def test_the_number_of_significant_results_is_said(report):
     )
 
 
-def test_what_was_not_tested_is_said(report):
+def test_the_answer_names_what_was_not_tested(report):
     older = result_rows("direct", "mf", "N@5", (0.2, 0.25, 0.3), against="ift", p=0.01)
     assert (
         "has effects that were not tested for significance on direct recommendation (+50.0%)"
@@ -67,12 +67,12 @@ def test_what_was_not_tested_is_said(report):
     )
 
 
-def test_a_missing_task_is_named(report):
+def test_the_answer_names_a_missing_task(report):
     assert "This run did not measure direct recommendation or sequential" in text(report, GAIN)
     assert "did not measure" not in text(report, GAIN, LOSS, NONE)
 
 
-def test_one_seed_is_a_caution(report):
+def test_one_seed_gives_a_caution(report):
     assert "one seed" not in text(report, GAIN)
     report["run"]["seeds"] = 1
     assert "The run has one seed, so another training may give" in text(report, GAIN)
@@ -86,11 +86,13 @@ def test_one_seed_is_a_caution(report):
         (0.1, 0.5, "The gain does not differ significantly between users with short and long"),
     ],
 )
-def test_for_whom(report, difference, p, sentence):
+def test_the_answer_says_which_users_gain_more(report, difference, p, sentence):
     rows = result_rows("rating", "deepfm", "RMSE", (1.0, 1.2, 0.9), p=0.01, base_p=0.01)
     rows[-1]["tails"] = thirds(difference, p)
     assert sentence in text(report, rows)
-    assert "short histories" not in text(report, GAIN), "where no test was made"
+    assert "short histories" not in text(report, GAIN), (
+        "without a test, the answer does not compare histories"
+    )
 
 
 def test_the_cost_has_minutes_prompts_and_dollars(report):

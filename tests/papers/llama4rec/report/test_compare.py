@@ -55,30 +55,33 @@ def test_two_runs_are_compared_over_the_users_of_both(tmp_path):
         [1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1],
         [1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1],
     ]  # one user fewer
-    one, two = run_folder(tmp_path / "one", worse), run_folder(tmp_path / "two", better, reg=0.2)
-    changed, (row,) = compare.compare(one, two)
+    first, second = (
+        run_folder(tmp_path / "one", worse),
+        run_folder(tmp_path / "two", better, reg=0.2),
+    )
+    changed, (row,) = compare.compare(first, second)
     assert changed == [("mf.reg", 0.1, 0.2)]
     gains = [
         [1 / np.log2(b + 1) - 1 / np.log2(a + 1) for a, b in zip(x, y, strict=False)]
         for x, y in zip(worse, better, strict=True)
     ]
     assert row.users == 11 and row.p < 1e-3
-    change = compare.values(two, compare.load(two), row.key) - compare.values(
-        one, compare.load(one), row.key
+    change = compare.values(second, compare.load(second), row.key) - compare.values(
+        first, compare.load(first), row.key
     )
     assert np.allclose(change.dropna().to_numpy().T, gains)
-    said = compare.text("one", "two", changed, [row])
+    printed = compare.text("one", "two", changed, [row])
     assert (
-        "mf.reg: 0.1 -> 0.2" in said
-        and "B is better" in said
-        and "11 users in both, 2 seeds of each" in said
+        "mf.reg: 0.1 -> 0.2" in printed
+        and "B is better" in printed
+        and "11 users in both, 2 seeds of each" in printed
     )
-    (fewer,) = compare.compare(one, run_folder(tmp_path / "three", worse[:1]))[1]
+    (fewer,) = compare.compare(first, run_folder(tmp_path / "three", worse[:1]))[1]
     assert fewer.seeds == 1 and fewer.first == fewer.second != row.first, (
         "means over the seeds that are tested"
     )
     with pytest.raises(ArtifactError, match="no report"):
-        compare.compare(one, tmp_path)
+        compare.compare(first, tmp_path)
 
 
 def test_a_figure_over_runs_is_a_page_with_a_line_for_each_variant(tmp_path):
@@ -92,7 +95,7 @@ def test_a_figure_over_runs_is_a_page_with_a_line_for_each_variant(tmp_path):
     }
 
 
-def test_one_page_shows_what_all_experiments_gained(tmp_path):
+def test_one_page_shows_the_gains_of_all_experiments(tmp_path):
     def row(variant, mean, **more):
         return {
             "task": "direct",
@@ -152,7 +155,7 @@ def test_one_page_shows_what_all_experiments_gained(tmp_path):
     )
 
 
-def test_equal_runs_and_reports_of_another_format_are_named(tmp_path):
+def test_equal_runs_and_reports_of_another_format_get_a_message(tmp_path):
     ranks = [[1, 2, 3]]
     first, second = run_folder(tmp_path / "one", ranks), run_folder(tmp_path / "two", ranks)
     text = compare.text("one", "two", *compare.compare(first, second))

@@ -25,9 +25,11 @@ def test_published_values():
             if row["table"] in ("II", "IV", "V"):
                 printed.add(row["backbone"])
     printed -= {"", "LLaMA"}
-    ours = {registry.title(name) for task in registry.FOLDERS for name in registry.names(task)}
+    known_titles = {
+        registry.title(name) for task in registry.FOLDERS for name in registry.names(task)
+    }
     assert len(printed) == 13
-    assert printed <= ours, "every backbone of the paper has the paper's name here"
+    assert printed <= known_titles, "each backbone of the paper has the same title in raypipe"
 
 
 def test_results_average_over_seeds():
@@ -46,7 +48,7 @@ def test_results_average_over_seeds():
     assert row["std"] == pytest.approx(0.2 / 2**0.5) and row["published"] == 0.0492
 
 
-def test_tables_have_the_papers_layout_and_stars_are_earned():
+def test_tables_have_the_papers_layout_and_stars_mark_significant_gains():
     mf = rows_of("direct", "mf", "N@5", (0.2, 0.1, 0.3), p=0.01, base_p=0.01, oracle=0.8)
     for row in mf:
         row["tails"] = {
@@ -65,10 +67,10 @@ def test_tables_have_the_papers_layout_and_stars_are_earned():
     (gain,) = first.over_better
     assert (gain.share, gain.p) == (pytest.approx(0.5), pytest.approx(0.02)), "Holm: 2 x 0.01"
     assert rating.backbones[0].over_better[0].share == pytest.approx(0.1), "a smaller error"
-    ours = [table.lines[-1].cells[0] for table in (first, second, rating.backbones[0])]
-    assert [cell.best for cell in ours] == [False, False, True]
-    assert [cell.significant for cell in ours] == [True, False, True], (
-        "earned over the baselines, whatever an ablation reaches"
+    llama4rec_cells = [table.lines[-1].cells[0] for table in (first, second, rating.backbones[0])]
+    assert [cell.best for cell in llama4rec_cells] == [False, False, True]
+    assert [cell.significant for cell in llama4rec_cells] == [True, False, True], (
+        "a star compares with the baselines, not with an ablation"
     )
     assert direct.over("better").mean == pytest.approx((0.5 - 0.25) / 2)
     assert first.oracle == 0.8 and rating.backbones[0].oracle is None
@@ -99,7 +101,7 @@ def test_an_older_report_has_no_test_against_base_where_ift_is_better():
     assert direct.over("base").tested, "the better baseline is Base"
 
 
-def test_without_a_comparison_of_thirds_the_table_has_none():
+def test_thirds_are_compared_only_where_the_report_has_tests():
     rows = rows_of("direct", "mf", "N@5", (0.2, 0.1, 0.3), p=0.01)
     rows[0]["tails"] = thirds(0.1, 0.5)
     (table,) = task_tables(rows)

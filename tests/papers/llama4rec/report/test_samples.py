@@ -1,4 +1,4 @@
-"""What the page shows of prompts and answers, by hand-made artifacts."""
+"""The sample prompts and answers of the page, from hand-made artifacts."""
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ def artifacts(toy, tmp_path):
     """The stages of a run of SASRec and DeepFM with three test users: the LLM helps `a/b`, hurts
     `hurt` and does not change `still`.
     """
-    ids, of = list(toy.items[:12]), lambda stage: tmp_path / stage.replace("/", ".")
-    of("data").mkdir()
-    toy.dataset.save(of("data"))
+    ids, output_of = list(toy.items[:12]), lambda stage: tmp_path / stage.replace("/", ".")
+    output_of("data").mkdir()
+    toy.dataset.save(output_of("data"))
     pairs = [("all", "pair", "augment", "augment", "u", number) for number in range(3)]
     lists = [
         ("sasrec", "listwise_logprobs", "sequential", "test", user, chunk)
@@ -33,18 +33,18 @@ def artifacts(toy, tmp_path):
         prompts["options"] = [[" x", " y"]] * len(prompt_ids)
         prompts["payload"] = [["1", "2"]] * len(prompt_ids)
         if len(prompts):
-            (of(f"prompts/{wave}") / "prompts").mkdir(parents=True)
-            prompts.to_parquet(of(f"prompts/{wave}") / "prompts" / "part.parquet")
-        of(f"completions/{wave}").mkdir()
-        got = pd.DataFrame(
+            (output_of(f"prompts/{wave}") / "prompts").mkdir(parents=True)
+            prompts.to_parquet(output_of(f"prompts/{wave}") / "prompts" / "part.parquet")
+        output_of(f"completions/{wave}").mkdir()
+        completions = pd.DataFrame(
             {
                 "prompt_id": prompt_ids,
                 "answer": "",
                 "logprobs": [np.array([-2.0, -1.0])] * len(prompt_ids),
             }
         )
-        got.to_parquet(of(f"completions/{wave}") / "completions.parquet")
-    (of("evaluate") / "seed0").mkdir(parents=True)
+        completions.to_parquet(output_of(f"completions/{wave}") / "completions.parquet")
+    (output_of("evaluate") / "seed0").mkdir(parents=True)
     parts = []
     for user, rec, final in (("a/b", 11, 1), ("hurt", 1, 12), ("still", 3, 3)):
         target = ids[rec - 1]
@@ -64,22 +64,24 @@ def artifacts(toy, tmp_path):
                 }
             )
         )
-    pd.concat(parts).to_parquet(of("evaluate") / "seed0" / "sequential.sasrec.llama4rec.parquet")
+    pd.concat(parts).to_parquet(
+        output_of("evaluate") / "seed0" / "sequential.sasrec.llama4rec.parquet"
+    )
     rated = [("a/b", ids[0], 4.5, 5.0, 3.0, 5.0), ("hurt", ids[1], 3.0, 4.0, 3.9, 2.0)]
     columns = ["user_id", "item_id", "prediction", "truth", "rec", "llm"]
     pd.DataFrame(rated, columns=columns).assign(alpha=0.25).to_parquet(
-        of("evaluate") / "seed0" / "rating.deepfm.llama4rec.parquet"
+        output_of("evaluate") / "seed0" / "rating.deepfm.llama4rec.parquet"
     )
-    return of
+    return output_of
 
 
-def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifacts, toy):
+def test_samples_show_the_users_whose_ranks_changed_most(artifacts, toy):
     chosen = [
         {"task": "sequential", "backbone": "sasrec", "ranking": "listwise"},
         {"task": "rating", "backbone": "deepfm", "ranking": "pointwise"},
     ]
-    got = samples(load("toy"), artifacts, chosen)
-    assert [s["id"] for s in got] == [
+    shown = samples(load("toy"), artifacts, chosen)
+    assert [s["id"] for s in shown] == [
         "all/pair/augment/augment/u/0",
         "all/pair/augment/augment/u/1",
         "sasrec/listwise_logprobs/sequential/test/a/b/0",
@@ -87,9 +89,11 @@ def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifact
         "deepfm/pointwise/rating/test/a/b/0",
         "deepfm/pointwise/rating/test/hurt/0",
     ]
-    assert [o["text"] for o in got[0]["options"]] == ["y", "x"], "the most probable first"
-    assert got[0]["about"] == "data augmentation: which of two items the user prefers"
-    up, down = got[2:4]
+    assert [o["text"] for o in shown[0]["options"]] == ["y", "x"], (
+        "the most probable answer comes first"
+    )
+    assert shown[0]["about"] == "data augmentation: which of two items the user prefers"
+    up, down = shown[2:4]
     assert up["about"] == (
         "sequential, SASRec: user a/b, whose target the LLM moved up most (the first of 2 prompts)"
     )
@@ -98,20 +102,20 @@ def test_the_users_whom_the_llm_moved_most_are_shown_with_both_rankings(artifact
         up["lines"][0] == (True, titles[toy.items[10]], 11, 1, 1, "0.50") and len(up["lines"]) == 10
     )
     assert [line[4] for line in down["lines"]] == [*range(1, 11), 12] and down["lines"][-1][0], (
-        "the target is shown wherever it is"
+        "the target is shown at any rank"
     )
-    helped = got[4]
+    helped = shown[4]
     assert helped["lines"] == [(True, titles[toy.items[0]], "3.00", "5.00", "0.25", "4.50", "5")]
-    assert helped["about"].endswith("reduced most") and got[5]["about"].endswith("increased most")
+    assert helped["about"].endswith("reduced most") and shown[5]["about"].endswith("increased most")
 
 
-def test_nobody_is_shown_where_the_llm_changed_nothing(artifacts):
+def test_samples_show_no_user_where_the_llm_changed_nothing(artifacts):
     file = artifacts("evaluate") / "seed0" / "sequential.sasrec.llama4rec.parquet"
     frame = pd.read_parquet(file)
     frame.assign(rank=frame["rank_rec"]).to_parquet(file)
-    got = samples(
+    shown = samples(
         load("toy"),
         artifacts,
         [{"task": "sequential", "backbone": "sasrec", "ranking": "listwise"}],
     )
-    assert {s["id"].split("/")[1] for s in got} == {"pair"}
+    assert {s["id"].split("/")[1] for s in shown} == {"pair"}

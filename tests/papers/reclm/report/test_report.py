@@ -83,12 +83,12 @@ def test_the_answer_names_each_setting_its_significance_and_the_cost(report):
     )
 
 
-def test_a_loss_is_a_loss(report):
+def test_a_loss_is_reported_as_worse(report):
     report["results"] = rows_of(gain=-0.2)
     assert "worsens zero-shot recommendation of cold-start items by 20.0%" in words(report)
 
 
-def test_texts_without_information_one_seed_dollars_and_base_alone_are_said(report):
+def test_the_answer_mentions_useless_texts_one_seed_dollars_and_a_run_of_base_alone(report):
     report["text signal"]["z"] = 1.0
     report["run"]["seeds"] = 1
     report["llm"]["waves"][0]["dollars"] = 0.25
