@@ -125,7 +125,7 @@ def test_both_sets_pin_the_same_versions():
 
 
 def hide(monkeypatch, *modules):
-    """Let modules look as if they were not installed."""
+    """Make modules look as if they were not installed."""
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
 

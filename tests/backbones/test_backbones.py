@@ -31,7 +31,7 @@ def test_every_backbone_finds_the_planted_structure(task, name):
         error = predict(result.model, data.validation) - data.validation.rating
         assert np.abs(error).max() < 0.5
     else:
-        # the own block has one unseen item, the other block sixteen / two
+        # the user's block has one unseen item, the other block eight
         same = top_k(result.model, data.validation, 1, 0).items[:, 0] == data.validation.target
         assert same.mean() > 0.9
 

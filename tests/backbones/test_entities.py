@@ -158,7 +158,7 @@ def test_training_computes_only_the_items_it_uses_and_each_profile_once():
     few, many = (
         torch.tensor([5]),
         torch.tensor([5, 0, 5, 7, 30]),
-    )  # fewer than there are different profiles, and more
+    )  # fewer users than different profiles, and more
     for users in (few, many):
         assert torch.allclose(entities.users(users), whole[users], atol=1e-6)
     assert torch.equal(entities.items(), whole[USERS:])

@@ -238,7 +238,8 @@ def test_mix_gcf_takes_the_hardest_mixed_negative(toy, monkeypatch):
 
 def test_info_nce_by_hand():
     left, right = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 1.0]])
-    # cosine 1 with the own view, 0 with the other; temperature 0.5: -2 + log(e^2 + 1)
+    # cosine 1 with the other view of a row, 0 with the other row; at temperature 0.5:
+    # -2 + log(e^2 + 1)
     expected = -2 + np.log(np.exp(2) + 1)
     assert losses.info_nce(left, right, right, 0.5).item() == pytest.approx(expected, abs=1e-6)
     # within a batch there are two others besides the partner: -2 + log(e^2 + 2)
@@ -253,7 +254,7 @@ def test_the_gradient_of_info_nce_equals_that_of_logsumexp():
     assert torch.autograd.gradcheck(lambda *x: losses.info_nce(*x, 0.1), few)
     many = [
         torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (300, 300, 200)
-    ]  # more than go at once
+    ]  # more rows than one piece has
     cosine = F.normalize(many[0], dim=1) @ F.normalize(many[2], dim=1).T
     reference = torch.logsumexp(cosine / 0.1, 1) - F.cosine_similarity(many[0], many[1]) / 0.1
     loss = losses.info_nce(*many, 0.1)

@@ -44,7 +44,7 @@ def test_tables_are_written_in_the_order_of_their_parts_and_a_lost_one_is_an_err
     assert ray_data.write_parts([], two_tables, str(tmp_path / "none")) == 0
     monkeypatch.setattr(
         ray_data, "finished_files", lambda folder: ray_data.FinishedFiles(30, [])
-    )  # what another node wrote on its own disk
+    )  # the rest lies on the disk of another node
     with pytest.raises(ArtifactError, match="6 of 36 rows"):
         ray_data.write_parts(parts, two_tables, folder)
 

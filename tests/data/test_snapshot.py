@@ -23,7 +23,7 @@ def small():
             rows.append((f"u{u:02d}", f"i{i:02d}", 1.0, t))
         for t, i in enumerate(rng.choice(np.arange(10, 30), rng.integers(0, 4), replace=False)):
             rows.append((f"u{u:02d}", f"i{i:02d}", 1.0, 100 + t))
-    rows.append(("u99", "i05", 1.0, 101))  # nothing is known of this user
+    rows.append(("u99", "i05", 1.0, 101))  # this user has no earlier row
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]).drop_duplicates(
         ["user_id", "item_id"]
     )

@@ -11,9 +11,9 @@ from tests.support.paths import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^ *```(?:bash|sh|console|shell)\n(.*?)^ *```", re.M | re.S)
 MAKEFILE = (ROOT / "Makefile").read_text()
-#: what a reader puts in
+#: values for the words that a reader replaces
 PLACEHOLDERS = {"NAME": "mf", "POINTS": "30", "DIR": "data"}
-#: options of a command that reads what is not here: other data, another LLM, a stage by name
+#: options of a command that needs other data, another LLM or the name of a stage
 READS_MORE = {"--data", "--data-dir", "--llm", "--from", "--only", "--preset"}
 
 
@@ -32,7 +32,7 @@ RAYPIPE = [words for words in FOUND if words[0] == "raypipe"]
 
 
 def job(words):
-    """The job file and its options, of `python jobs/NAME.py ...` or `ray job submit ... -- python`."""
+    """The job file and its options, of `python jobs/NAME.py` or `ray job submit ... -- python`."""
     start = next(n for n, word in enumerate(words) if word.startswith("jobs/"))
     return ROOT / words[start], words[start + 1 :]
 

@@ -96,9 +96,7 @@ def test_the_code_version_is_part_of_the_key():
 
 def test_artifacts_are_shared_over_an_object_store(tmp_path, monkeypatch):
     store = Store(f"file://{tmp_path}")
-    monkeypatch.setattr(
-        store, "is_local", False
-    )  # the path that s3:// takes, over a file system that is here
+    monkeypatch.setattr(store, "is_local", False)  # as for s3://, with a local file system
     with store.writing("s", "k" * 64, {"facts": {}}) as out:
         (out / "deep").mkdir()
         (out / "deep" / "file").write_text("here")
@@ -122,7 +120,7 @@ def test_trainings_that_are_ready_run_side_by_side(tmp_path):
     bodies = {name: Body() for name in ("data", "base/a", "answers", "again/b", "late/b")}
     bodies["base/b"] = Body(
         seconds=0.5
-    )  # so that late/b, which is like it, is expected to take longest
+    )  # late/b is a similar stage, so it is expected to take longest
     late = Body(fail=True)
     stages = [
         Stage("data", bodies["data"]),

@@ -85,7 +85,7 @@ def test_pointwise_on_a_scale_to_ten_uses_letters():
 
 
 def test_pointwise_parser_gives_the_expected_rating():
-    # probabilities 0.25 and 0.75 of what is on the scale: 0.25 * 1 + 0.75 * 5
+    # normalized probabilities 0.25 and 0.75: 0.25 * 1 + 0.75 * 5
     rating = pointwise.parse(Completion("", list(np.log([0.1, 0.3]))), (" 1", " 5"), ("1", "5"))
     assert rating == pytest.approx(4.0)
 

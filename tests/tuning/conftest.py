@@ -1,4 +1,4 @@
-"""The tiny LLMs, for this room alone: they bring torch."""
+"""The fixtures of the tiny LLMs. They import torch, so only these tests load them."""
 
 from tests.support.tiny_llms import alone, models
 

@@ -16,7 +16,7 @@ GPU = torch.device("cuda")
 
 
 @pytest.mark.parametrize("stage", [0, 3])
-def test_an_llm_learns_in_bfloat16_and_goes_on_from_its_checkpoint(llm, tmp_path, stage):
+def test_an_llm_learns_in_bfloat16_and_resumes_from_its_checkpoint(llm, tmp_path, stage):
     tokenizer = AutoTokenizer.from_pretrained(llm[0])
     examples = [
         chat.instruction(tokenizer, f'The user watched "{t}". Answer:', f' "{t}"') for t in llm[1]

@@ -1,4 +1,4 @@
-"""Reinforcement learning by TRL on a tiny LLM: both methods, and going on after a round."""
+"""Reinforcement learning by TRL on a tiny LLM: both methods, and resuming after a round."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def run(models, to, method, crew, resume=None, rounds=2, rate=1e-3, length=8):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
-def test_a_policy_learns_in_rounds_and_goes_on_after_one(models, tmp_path, method):
+def test_a_policy_learns_in_rounds_and_resumes_after_one(models, tmp_path, method):
     crew = Crew(tmp_path / "kept")
     curve, lines = run(models, tmp_path / "whole", method, crew)
     assert crew.kept == 2 and [line["round"] for line in lines] == [1, 2]
@@ -60,19 +60,21 @@ def test_answers_end_at_a_token_and_the_llm_keeps_its_own_end(
     models, tmp_path, method, monkeypatch
 ):
     """An untrained LLM mostly writes a full stop within 600 tokens, and rarely as its first."""
-    said: list[str] = []
+    scored_answers: list[str] = []
     score = reward_model.RewardModel.score
     monkeypatch.setattr(
         reward_model.RewardModel,
         "score",
-        lambda self, prompts, answers: said.extend(answers) or score(self, prompts, answers),
+        lambda self, prompts, answers: (
+            scored_answers.extend(answers) or score(self, prompts, answers)
+        ),
     )
     short, _ = run(models, tmp_path / "short", method, Crew(), rounds=1, rate=1e-12, length=1)
     long, _ = run(models, tmp_path / "long", method, Crew(), rounds=1, rate=1e-12, length=600)
     if method == "ppo":  # an answer without a full stop loses 1, and this judge gives all some 0.1
         assert short[0]["score"] < long[0]["score"] - 0.2
-    assert all(a.endswith(".") or a.count(".") == 0 for a in said) and (
-        method == "ppo" or any(len(a) > 1 for a in said)
+    assert all(a.endswith(".") or a.count(".") == 0 for a in scored_answers) and (
+        method == "ppo" or any(len(a) > 1 for a in scored_answers)
     )
     for file in ("config.json", "generation_config.json"):
         assert json.loads((tmp_path / "long" / file).read_text())["eos_token_id"] == 2
@@ -80,12 +82,12 @@ def test_answers_end_at_a_token_and_the_llm_keeps_its_own_end(
     assert tokenizer.eos_token == "</s>"
 
 
-def test_an_llm_without_such_a_token_is_refused(models):
+def test_an_llm_whose_tokenizer_lacks_the_end_token_is_refused(models):
     tokenizer = AutoTokenizer.from_pretrained(models / "llm")
     text = "The user watched film 3. Profile: user identity: U.S. fan."
     assert (
         policy_trainers.stopping(tokenizer, ".")(text)["input_ids"] == tokenizer(text)["input_ids"]
-    ), "texts are cut as before"
+    ), "the end token does not change how texts are split"
     assert tokenizer.eos_token == "</s>"
     with pytest.raises(ConfigError, match=r"llm\.policy\.method"):
         policy_trainers.stopping(tokenizer, "no token")
@@ -112,7 +114,7 @@ def test_the_divergence_is_taken_from_the_tuned_llm_in_every_round(models, tmp_p
     assert abs(near[-1]["kl"]) < 1e-3 < 0.05 < abs(far[-1]["kl"])
 
 
-def test_the_judge_scores_each_answer_whatever_stands_beside_it(models):
+def test_the_reward_of_an_answer_does_not_depend_on_its_batch(models):
     judge = reward_model.RewardModel(str(models / "judge"), Crew.device)
     answers = [
         " User identity: film fan.",

@@ -17,7 +17,7 @@ GOOD, BAD = " User identity: film fan.", " golf golf golf."
 
 
 @pytest.mark.parametrize("stage", [0, 3])
-def test_dialogues_are_learnt_and_go_on_from_a_checkpoint(models, tmp_path, stage):
+def test_a_training_on_dialogues_learns_and_resumes_from_a_checkpoint(models, tmp_path, stage):
     model = str(models / "llm")
     tokenizer = AutoTokenizer.from_pretrained(model)
     turns = [
@@ -45,10 +45,10 @@ def test_dialogues_are_learnt_and_go_on_from_a_checkpoint(models, tmp_path, stag
         not torch.equal(whole[k], before[k]) for k in before
     )
     kept = sorted((tmp_path / "kept").iterdir(), key=lambda p: int(p.name))
-    assert len(kept) == 4, "two batches an epoch, a checkpoint after each"
+    assert len(kept) == 4, "two epochs of two batches, a checkpoint after each batch"
     again = run("again", Crew(), kept[1])
     assert all(torch.allclose(again[k], whole[k], atol=1e-6) for k in whole), (
-        "it goes on where it was"
+        "the training resumes where it was"
     )
 
 

@@ -44,7 +44,7 @@ def case(ranking, scope, llm, target=(1, 2), task="direct", **overrides):
 
 def test_quality_is_the_ndcg_of_the_mixed_list():
     found_targets = listwise_case("all", [[2, 1], [2, 1]])
-    # targets at conventional 1 and 2; the LLM turns both lists round: ranks 2 and 1
+    # targets at conventional 1 and 2; the LLM reverses both lists: ranks 2 and 1
     assert found_targets.quality(None) == pytest.approx((1 / np.log2(3) + 1) / 2)
     assert found_targets.quality(np.array([0.0, 1.0])) == pytest.approx(1.0)
     missed = listwise_case("all", [[1, 2], [1, 2]], target=(0, 1))

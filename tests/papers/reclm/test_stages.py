@@ -1,4 +1,4 @@
-"""The stages that a row takes, and what renews them."""
+"""The stages that a row needs, and the settings that change them."""
 
 import pytest
 from pydantic import ValidationError
