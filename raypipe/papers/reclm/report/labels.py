@@ -18,11 +18,11 @@ REINFORCEMENT = {
 }
 
 WAVES = {
-    "distilled": "user profiles for the dialogues, by the distilled LLM",
+    "distilled": "user profiles for dialogues",
     "users": "user profiles",
-    "items-warm": "profiles of items with interactions",
+    "items-warm": "profiles of warm items",
     "items-cold": "profiles of cold-start items",
-    "sample": "user profiles before reinforcement learning",
+    "sample": "user profiles before RL",
 }
 
 TUNING = {

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from raypipe.papers.reclm.config import ReclmConfig
+from raypipe.papers.reclm.report.labels import WAVES
 from raypipe.pipeline.runner import Done
 
 #: prefix of the stages in which an LLM answers prompts
@@ -100,7 +101,7 @@ def samples(artifact: Artifact, done: Mapping[str, Done], each: int = 3) -> list
         for row in prompts.itertuples():
             shown.append(
                 {
-                    "id": f"{wave}: {row.prompt_id}",
+                    "id": f"{WAVES.get(wave, wave)}: {row.prompt_id}",
                     "prompt": row.prompt,
                     "answer": answers.loc[row.prompt_id],
                 }

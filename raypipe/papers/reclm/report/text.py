@@ -24,8 +24,8 @@ HOW_TO_READ = (
     "Full-shot ranks all items of the second snapshot. Zero-shot ranks only those that the first"
     " does not have: cold-start items.",
     "Base represents items by their texts and has no profiles. Augment adds the LLM's profiles of"
-    " users and items. The other rows change whose profiles are added:",
-    "w/o user profiles, w/o item profiles: only those of items, only those of users.",
+    " users and items. The other rows add other profiles.",
+    "w/o user profiles: only those of items. w/o item profiles: only those of users.",
     "Teacher's profiles: those that the LLM learns from. Untuned LLM: profiles of an LLM that was"
     " not tuned. GPT_KD: of one that only learned to imitate the teacher. Naive: of one tuned with"
     " dialogues, with the loss on other tokens. Mask: of the tuned LLM before reinforcement"
