@@ -74,8 +74,10 @@ def _effect(tables: Sequence[TaskTable], dataset: str) -> str:
 
 
 def _detectable(tables: Sequence[TaskTable]) -> str:
-    """How large a difference must be for the run to show it, where it shows none."""
+    """How large a gain the tests can miss, where they show none."""
     users, sizes = set(), []
+    with_ift = any(TITLES["ift"] in table.variants for table in tables)
+    baseline = "the better of Base and IFT" if with_ift else "Base"
     for table in tables:
         shares = [backbone.detectable_share for backbone in table.backbones]
         if table.over("base").verdict == "none" and min(shares) > 0:
@@ -86,7 +88,7 @@ def _detectable(tables: Sequence[TaskTable]) -> str:
         return ""
     number = f"{min(users):,} to {max(users):,}" if len(users) > 1 else f"{min(users):,}"
     return (
-        f"With {number} test users, the run can reliably show only differences of at least"
+        f"With {number} test users, the tests can miss even a true gain over {baseline} of"
         f" {listed(sizes)}."
     )
 
