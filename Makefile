@@ -67,4 +67,4 @@ stop: ## stop the local Ray head
 	@$(BIN)/ray stop --force >/dev/null 2>&1 || true
 
 clean: ## remove run folders and caches (not .venv)
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.json
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .coverage*

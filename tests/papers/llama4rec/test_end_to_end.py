@@ -176,30 +176,26 @@ def test_what_was_struck_equals_the_same_undisturbed_and_all_else_is_not_run_aga
     pd.testing.assert_frame_equal(pd.read_parquet(lists), pd.read_parquet(struck_lists), rtol=1e-4)
 
 
-def test_vllm_killed_on_its_way_answers_as_the_other_engine_does(run, copy):
+def test_vllm_killed_on_its_way_answers_as_the_other_engine_does(run):
     """One wave of prompts, whose answers the run already has from the engine `transformers`."""
-    log = copy.parent / "vllm.log"
+    log = run.out.parent / "vllm.log"
+    artifact = f"completions.wo_pa-{'?' * 12}/completions.parquet"
+    (theirs,) = (run.out / "stages").glob(artifact)
 
     def wave(out):
-        job = [
-            word.replace("engine.name=transformers", "engine.name=vllm") for word in command(out)
-        ]
+        job = [word.replace("name=transformers", "name=vllm") for word in command(out)]
         return [*job, "--only", "completions/wo_pa"]
 
-    first_answers = written(copy, "completions/wo_pa", "completions/[!r]*.parquet")
-    kill_when(copy, log, first_answers, "an answer of vLLM", wave)
-    assert start(copy, log, wave).wait(timeout=250) == 0, log.read_text()[-4000:]
+    first_answers = written(run.out, "completions/wo_pa", "completions/[!r]*.parquet")
+    kill_when(run.out, log, first_answers, "an answer of vLLM", wave)
+    assert start(run.out, log, wave).wait(timeout=250) == 0, log.read_text()[-4000:]
     assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log.read_text())
-    expected, answers = (
-        pd.read_parquet(file).set_index("prompt_id")
-        for file in sorted(
-            (copy / "stages").glob("completions.wo_pa-*/completions.parquet"),
-            key=lambda file: file.stat().st_mtime,
-        )
-    )
-    assert answers.index.equals(expected.index) and (answers["finished_at"] > 0).any()
-    ours, theirs = (np.concatenate(frame["logprobs"].to_numpy()) for frame in (answers, expected))
-    assert ours == pytest.approx(theirs, abs=2e-3)
+    (ours,) = set((run.out / "stages").glob(artifact)) - {theirs}
+    answers = pd.read_parquet(ours).set_index("prompt_id")
+    expected = pd.read_parquet(theirs).set_index("prompt_id")
+    assert answers.index.equals(expected.index)
+    logprobs = np.concatenate(answers["logprobs"].to_numpy())
+    assert logprobs == pytest.approx(np.concatenate(expected["logprobs"].to_numpy()), abs=2e-3)
 
 
 def test_the_bundle_answers_over_http(run):

@@ -1,19 +1,16 @@
 """A search on toy data through Ray Tune; a second call continues it."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from raypipe.backbones import registry
 from raypipe.backbones.interaction_matrices import InteractionMatrices
+from raypipe.cli.main import main
 from raypipe.data.dataset import read
 from raypipe.data.split import make_split
 from raypipe.papers.llama4rec import config, sweep
-from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -21,48 +18,32 @@ pytestmark = pytest.mark.slow
 SMALL = 'data.options={"users": 60, "items": 72, "mean_length": 12}'
 
 
-def test_a_search_ends_in_a_preset_and_can_be_continued(tmp_path):
+def test_a_search_ends_in_a_preset_and_can_be_continued(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     (tmp_path / "space.yaml").write_text(
         "learning_rate: {log: [1.0e-3, 5.0e-2]}\nnegatives: {choice: [1, 2]}\n"
     )
-    command = [
-        sys.executable,
-        str(ROOT / "jobs" / "sweep.py"),
-        "--backbone",
-        "mf",
-        "--samples",
-        "4",
-        "--finalists",
-        "2",
-        "--seeds",
-        "2",
-        "--space",
-        str(tmp_path / "space.yaml"),
-        "--out",
-        str(tmp_path / "sweep"),
-        "--set",
-        SMALL,
-        "--set",
-        'backbone_options={"mf": {"epochs": 12, "embedding_size": 8, "negatives": 1}}',
-    ]
-    env = {
-        **{
-            k: v
-            for k, v in os.environ.items()
-            if k not in ("PYTHONPATH", "RAY_ENABLE_AUTO_CONNECT", "OMP_NUM_THREADS")
-        },
-        "RAY_ADDRESS": "local",
+    options = {
+        "--backbone": "mf",
+        "--samples": "4",
+        "--finalists": "2",
+        "--seeds": "2",
+        "--space": str(tmp_path / "space.yaml"),
+        "--out": str(tmp_path / "sweep"),
     }
+    fit = 'backbone_options={"mf": {"epochs": 12, "embedding_size": 8, "negatives": 1}}'
+    command = ["sweep", "--set", SMALL, "--set", fit]
+    for option, value in options.items():
+        command += [option, value]
 
     def run():
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=600
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout, json.loads((tmp_path / "sweep" / "mf" / "sweep.json").read_text())
+        code = main(command)
+        printed = capsys.readouterr()
+        assert code == 0, printed
+        return printed.out, json.loads((tmp_path / "sweep" / "mf" / "sweep.json").read_text())
 
-    said, found = run()
-    assert "4 points tried" in said and "mf test" in said
+    printed, found = run()
+    assert "4 points tried" in printed and "mf test" in printed
     assert len(found["points"]) == 4 and 2 <= len(found["finalists"]) <= 3
     values = [p["validation"] for p in found["points"]]
     assert values == sorted(values, reverse=True)
