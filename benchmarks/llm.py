@@ -72,7 +72,8 @@ def fed_directly(model: str, prompts: Path) -> dict[str, float]:
     start = time.perf_counter() - started
     parameters = []
     for prompt in tokens:
-        option_ids = sorted(set(prompt.options))
+        assert prompt.options is not None
+        option_ids = sorted(prompt.options.choices[0])
         parameters.append(
             SamplingParams(
                 temperature=0.0, max_tokens=1, logprob_token_ids=option_ids, detokenize=False

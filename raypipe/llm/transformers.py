@@ -1,8 +1,8 @@
 """Generation with transformers alone: for machines without vLLM, and to serve single prompts.
 
-Options are scored as in vllm.py. In mode "choose" each option is scored whole, by the sum of its
-tokens' log-probabilities, which picks among the same answers without a grammar. In mode "form"
-xgrammar allows what the regular expression matches, as in vLLM.
+Options are scored as in vllm.py. In mode "choose" the option with the highest score is the answer,
+which picks among the same answers without a grammar. In mode "form" xgrammar allows what the
+regular expression matches, as in vLLM.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
@@ -19,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from raypipe import extras
 from raypipe.llm.config import EngineConfig
 from raypipe.llm.engine import FORM_TOKENS, PromptRow, completion, is_small
+from raypipe.llm.option_tree import OptionTree
 from raypipe.llm.tokens import load_tokenizer, tokenize_prompt
 
 if TYPE_CHECKING:
@@ -52,36 +54,51 @@ class Scorer:
     @torch.inference_mode()
     def score(self, questions: Sequence[Question]) -> list[list[float]]:
         """Log-probabilities of each question's options; empty if the prompt exceeds the context."""
-        tokens = [
-            tokenize_prompt(self.source, q.prompt, list(q.options), "score") for q in questions
-        ]
-        fitting = [i for i, t in enumerate(tokens) if len(t.prompt) < self.context]
         scores: list[list[float]] = [[] for _ in questions]
-        if not fitting:
-            return scores
-        logprobs_BV = self._next_token_logprobs([tokens[i].prompt for i in fitting])
-        for i, logprobs_V in zip(fitting, logprobs_BV, strict=True):
-            scores[i] = logprobs_V[tokens[i].options].tolist()
+        at_once: dict[int, tuple[list[int], OptionTree]] = {}
+        for number, question in enumerate(questions):
+            prompt, tree = tokenize_prompt(self.source, question.prompt, question.options, "score")
+            if tree is None or len(prompt) + max(map(len, tree.prefixes)) >= self.context:
+                continue
+            if len(tree.prefixes) == 1:
+                at_once[number] = prompt, tree
+            else:
+                scores[number] = self._score_places(prompt, tree)
+        if at_once:
+            prompts = []
+            for prompt, tree in at_once.values():
+                prompts.append([*prompt, *tree.prefixes[0]])
+            logprobs_BV = self._next_token_logprobs(prompts)
+            for (number, (_, tree)), logprobs_V in zip(at_once.items(), logprobs_BV, strict=True):
+                scores[number] = tree.scores([logprobs_V[tree.choices[0]].tolist()])
         return scores
 
-    @torch.inference_mode()
+    def _score_places(self, prompt: list[int], tree: OptionTree) -> list[float]:
+        """The scores of options that part at several places; the prompt is read once."""
+        # the last token of the prompt is read again before each prefix, so that none is empty
+        read, last = prompt[:-1], prompt[-1]
+        suffixes = [[last, *prefix] for prefix in tree.prefixes]
+        ids_PT, mask_PT = _padded(suffixes)
+        cache, mask = None, mask_PT
+        if read:
+            past = self.model.model(torch.tensor([read], device=self.device), use_cache=True)
+            cache = past.past_key_values
+            cache.batch_repeat_interleave(len(suffixes))
+            mask = torch.cat([torch.ones(len(suffixes), len(read), dtype=torch.long), mask_PT], 1)
+        hidden_PTD = self.model.model(
+            ids_PT.to(self.device), attention_mask=mask.to(self.device), past_key_values=cache
+        ).last_hidden_state
+        last_PD = hidden_PTD[torch.arange(len(suffixes)), mask_PT.sum(1) - 1]
+        logprobs_PV = torch.log_softmax(self.model.lm_head(last_PD).float(), -1)
+        values = []
+        for logprobs_V, choices in zip(logprobs_PV, tree.choices, strict=True):
+            values.append(logprobs_V[choices].tolist())
+        return tree.scores(values)
+
     def choose(self, question: Question) -> str:
-        """The option with the largest total log-probability; "" if the prompt does not fit."""
-        tokenizer = load_tokenizer(self.source)
-        prompt = tokenize_prompt(self.source, question.prompt, [], "choose").prompt
-        best, best_score = "", -float("inf")
-        for option in question.options:
-            whole = tokenizer(question.prompt + option, add_special_tokens=False)["input_ids"]
-            answer = whole[len(prompt) - 1 :]
-            if len(prompt) + len(answer) >= self.context:
-                continue
-            ids = torch.tensor([[*prompt, *answer]], device=self.device)
-            logits = self.model(ids).logits[0, len(prompt) - 1 : -1].float()
-            logprobs = torch.log_softmax(logits, -1)
-            score = float(logprobs.gather(1, ids[0, len(prompt) :, None]).sum())
-            if score > best_score:
-                best, best_score = option, score
-        return best
+        """The option with the highest score; "" if the prompt does not fit."""
+        scores = self.score([question])[0]
+        return question.options[int(np.argmax(scores))] if scores else ""
 
     @torch.inference_mode()
     def generate(self, prompt: str, pattern: str) -> str:
@@ -122,17 +139,23 @@ class Scorer:
 
         Prompts are padded on the right, where causal attention ignores the padding.
         """
-        width = max(map(len, prompts))
-        ids_BT = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask_BT = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids_BT[row, : len(prompt)] = torch.tensor(prompt)
-            mask_BT[row, : len(prompt)] = 1
+        ids_BT, mask_BT = _padded(prompts)
         hidden_BTD = self.model.model(
             ids_BT.to(self.device), attention_mask=mask_BT.to(self.device)
         ).last_hidden_state
         last_BD = hidden_BTD[torch.arange(len(prompts)), mask_BT.sum(1) - 1]
         return torch.log_softmax(self.model.lm_head(last_BD).float(), -1)
+
+
+def _padded(sequences: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, T] token ids, filled up with zeros on the right, and a mask of the real ones."""
+    width = max(map(len, sequences))
+    ids_BT = torch.zeros(len(sequences), width, dtype=torch.long)
+    mask_BT = torch.zeros(len(sequences), width, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids_BT[row, : len(sequence)] = torch.tensor(sequence)
+        mask_BT[row, : len(sequence)] = 1
+    return ids_BT, mask_BT
 
 
 class Completer:

@@ -1,8 +1,9 @@
 """Generation with vLLM on Ray Data: the engine of every real run.
 
-Options are scored by the log-probabilities of their first tokens at the first generated position,
-which costs one generated token. In mode "choose" a structured output restricts the answer to the
-options, in mode "form" to the regular expression.
+Options are scored by the log-probabilities of the tokens with which they part (option_tree.py): one
+generated token at each such place, where vLLM's prefix cache knows all but the last tokens. In mode
+"choose" a structured output restricts the answer to the options, in mode "form" to the regular
+expression.
 
 An actor holds vLLM's engine directly. ray.data.llm passes each row through more stages and an
 asynchronous front end, which halves the speed of a small LLM.
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from raypipe.llm.config import EngineConfig
 from raypipe.llm.engine import FORM_TOKENS, completion, is_small
+from raypipe.llm.option_tree import OptionTree
 from raypipe.llm.tokens import tokenize_prompts
 
 if TYPE_CHECKING:
@@ -40,10 +42,13 @@ def tokenize(batch: pa.Table, model: str) -> pa.Table:
     columns = [batch[name].to_pylist() for name in ("prompt", "options", "mode")]
     tokens = tokenize_prompts(model, *columns)
     token_lists = pa.list_(pa.int32())
-    prompt_tokens = pa.array([t.prompt for t in tokens], token_lists)
-    option_tokens = pa.array([t.options for t in tokens], token_lists)
     rows = batch.select(["prompt_id", "mode", "pattern", "options"])
-    return rows.append_column("tokens", prompt_tokens).append_column("option_tokens", option_tokens)
+    rows = rows.append_column("tokens", pa.array([t.prompt for t in tokens], token_lists))
+    trees = [t.options or OptionTree([], [], []) for t in tokens]
+    for name in OptionTree._fields:
+        lists = pa.array([getattr(tree, name) for tree in trees], pa.list_(token_lists))
+        rows = rows.append_column(name, lists)
+    return rows
 
 
 class Replica:
@@ -68,8 +73,8 @@ class Replica:
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """COMPLETIONS rows of a batch that `tokenize` returned."""
         rows = batch.to_pylist()
-        request_ids = [self._add_request(row) for row in rows]
-        waiting = set(filter(None, request_ids))
+        request_ids = [self._add_requests(row) for row in rows]
+        waiting = set(itertools.chain.from_iterable(request_ids))
         while waiting := waiting - self.finished.keys():
             for output in self.engine.step():  # a step advances the requests of all calls
                 if output.finished:
@@ -78,22 +83,35 @@ class Replica:
         answers = [self._answer(*pair) for pair in zip(rows, request_ids, strict=True)]
         return pa.Table.from_pylist(answers)
 
-    def _add_request(self, row: dict[str, Any]) -> str:
-        """The id of a new request; "" if the prompt does not fit the context."""
-        room = self.context - len(row["tokens"])
-        if room < 1:
-            return ""
-        request_id = str(next(self.request_ids))
-        parameters = self._parameters(row, room)
-        self.engine.add_request(request_id, {"prompt_token_ids": row["tokens"]}, parameters)
-        return request_id
+    def _add_requests(self, row: dict[str, Any]) -> list[str]:
+        """The ids of new requests: one for each place where options part.
 
-    def _parameters(self, row: dict[str, Any], room: int) -> Any:
-        """vLLM's SamplingParams; `room`: tokens that the context has left for the answer."""
-        if row["mode"] == "score":
-            option_ids = sorted(set(row["option_tokens"]))
+        There are none if the prompt does not fit the context.
+        """
+        sequences = [[*row["tokens"], *prefix] for prefix in row["prefixes"] or [[]]]
+        if max(map(len, sequences)) >= self.context:
+            return []
+        request_ids = []
+        for place, tokens in enumerate(sequences):
+            request_id = str(next(self.request_ids))
+            parameters = self._parameters(row, place, self.context - len(tokens))
+            self.engine.add_request(request_id, {"prompt_token_ids": tokens}, parameters)
+            request_ids.append(request_id)
+        return request_ids
+
+    def _parameters(self, row: dict[str, Any], place: int, room: int) -> Any:
+        """vLLM's SamplingParams.
+
+        Args:
+            place: the place of the options that is looked at, in mode "score".
+            room: tokens that the context has left for the answer.
+        """
+        if row["choices"]:
             return self.sampling(
-                temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=option_ids
+                temperature=0.0,
+                max_tokens=1,
+                detokenize=False,
+                logprob_token_ids=sorted(row["choices"][place]),
             )
         if row["mode"] == "form":
             pattern = self.structured(regex=row["pattern"])
@@ -103,17 +121,24 @@ class Replica:
         choice = self.structured(choice=row["options"])
         return self.sampling(temperature=0.0, max_tokens=CHOICE_TOKENS, structured_outputs=choice)
 
-    def _answer(self, row: dict[str, Any], request_id: str) -> dict[str, Any]:
-        """The COMPLETIONS row of a finished request."""
+    def _answer(self, row: dict[str, Any], request_ids: list[str]) -> dict[str, Any]:
+        """The COMPLETIONS row of finished requests."""
         tokens_in = len(row["tokens"])
-        if not request_id:
+        if not request_ids:
             return completion(row["prompt_id"], "", [], tokens_in, 0, time.time())
-        output, finished_at = self.finished.pop(request_id)
-        (answer,) = output.outputs
-        logprobs = [answer.logprobs[0][token].logprob for token in row["option_tokens"]]
-        tokens_out = len(answer.token_ids)
+        outputs = [self.finished.pop(request_id) for request_id in request_ids]
+        answers = [output.outputs[0] for output, _ in outputs]
+        tree = OptionTree(row["prefixes"], row["choices"], row["paths"])
+        logprobs = []
+        for answer, choices in zip(answers, tree.choices, strict=False):  # else there is no place
+            logprobs.append([answer.logprobs[0][token].logprob for token in choices])
         return completion(
-            row["prompt_id"], answer.text, logprobs, tokens_in, tokens_out, finished_at
+            row["prompt_id"],
+            answers[0].text,
+            tree.scores(logprobs) if logprobs else [],
+            tokens_in,
+            sum(len(answer.token_ids) for answer in answers),
+            max(finished_at for _, finished_at in outputs),
         )
 
 

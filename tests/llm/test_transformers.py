@@ -7,20 +7,20 @@ import pandas as pd
 import pytest
 import torch
 
-from raypipe.llm.tokens import first_token, tokenize_prompt
+from raypipe.llm.tokens import tokenize_prompt
 from raypipe.llm.transformers import Completer, Question, Scorer
 from raypipe.prompts.contract import Completion, Person, Words
 from raypipe.prompts.templates import listwise_constrained
 
 
-def test_each_option_has_a_first_token_of_its_own(llm):
+def test_titles_and_ratings_are_one_token_each(llm):
     folder, titles = llm
-    title_tokens = [first_token(folder, f' "{t}"') for t in titles]
-    assert len(set(title_tokens)) == len(titles)
-    assert len({first_token(folder, f" {n}") for n in range(1, 6)}) == 5
-    tokens = tokenize_prompt(folder, "Answer:", [' "' + titles[0] + '"'], "score")
-    assert tokens.prompt[0] == 1 and tokens.options == title_tokens[:1]
-    assert tokenize_prompt(folder, "Answer:", [" x"], "choose").options == []
+    options = [f' "{title}"' for title in titles]
+    prompt, tree = tokenize_prompt(folder, "Answer:", options, "score")
+    assert prompt[0] == 1 and tree.prefixes == [[]] and len(set(tree.choices[0])) == len(titles)
+    ratings = tokenize_prompt(folder, "Answer:", [f" {n}" for n in range(1, 6)], "score").options
+    assert ratings.prefixes == [[]] and len(set(ratings.choices[0])) == 5
+    assert tokenize_prompt(folder, "Answer:", [" x"], "choose").options is None
 
 
 def test_scores_do_not_depend_on_the_batch(llm):
@@ -36,7 +36,7 @@ def test_scores_do_not_depend_on_the_batch(llm):
         torch.tensor([tokenize_prompt(folder, questions[0].prompt, [], "choose").prompt])
     ).logits[0, -1]
     expected = torch.log_softmax(logits, -1)[
-        tokenize_prompt(folder, "", list(questions[0].options), "score").options
+        tokenize_prompt(folder, "", list(questions[0].options), "score").options.choices[0]
     ]
     assert together[0] == pytest.approx(expected.tolist(), abs=1e-4)
 

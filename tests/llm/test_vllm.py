@@ -15,6 +15,7 @@ import pytest
 from raypipe.llm import orphans, vllm
 from raypipe.llm.config import EngineConfig
 from raypipe.llm.embedded import CONTEXT
+from raypipe.llm.option_tree import OptionTree
 from tests.support.one_process import Blocks
 
 CHAIN = """
@@ -129,7 +130,7 @@ def test_batches_share_an_engine_and_each_gets_its_own_answers(llm, replica):
             strict=True,
         ):
             assert (
-                row["logprobs"] == [-float(t) for t in prompt["option_tokens"]]
+                row["logprobs"] == [-float(prompt["choices"][0][n]) for n in (0, 1, 0)]
                 and row["answer"] == ""
             )
             assert row["tokens_out"] == 1 and row["finished_at"] <= time.time()
@@ -148,12 +149,13 @@ def test_requests_follow_their_mode_and_overlong_prompts_are_not_sent(llm, repli
     batch = tokenized(llm, rows)
     answers = {r["prompt_id"]: r for r in asyncio.run(replica(batch)).to_pylist()}
     parameters = [p for _, p in replica.engine.requests.values()]
-    assert [tokens for tokens, _ in replica.engine.requests.values()] == batch[
-        "tokens"
-    ].to_pylist()[:3]
+    expected = []
+    for row in batch.to_pylist()[:3]:
+        expected.append([*row["tokens"], *(row["prefixes"] or [[]])[0]])
+    assert [tokens for tokens, _ in replica.engine.requests.values()] == expected
     assert len(parameters) == 3 and all(p.temperature == 0 for p in parameters)
     assert parameters[0].max_tokens == 1 and parameters[0].logprob_token_ids == sorted(
-        {*batch["option_tokens"].to_pylist()[0]}
+        batch["choices"].to_pylist()[0][0]
     )
     assert (
         parameters[1].structured_outputs.choice == ["A", "B"]
@@ -168,6 +170,19 @@ def test_requests_follow_their_mode_and_overlong_prompts_are_not_sent(llm, repli
         and answers["l"]["logprobs"] == []
         and answers["l"]["tokens_out"] == 0
     )
+
+
+def test_options_that_part_at_two_places_take_a_request_for_each(llm, replica):
+    options = [" AA", " AB", " B"]
+    (row,) = tokenized(llm, [("s", "Which? Answer:", "score", options)]).to_pylist()
+    assert len(row["prefixes"]) == 2, "the tokenizer splits letters"
+    answer = asyncio.run(replica(tokenized(llm, [("s", "Which? Answer:", "score", options)])))
+    (answer,) = answer.to_pylist()
+    sent = [tokens for tokens, _ in replica.engine.requests.values()]
+    assert sent == [[*row["tokens"], *prefix] for prefix in row["prefixes"]]
+    tree = OptionTree(row["prefixes"], row["choices"], row["paths"])
+    expected = tree.scores([[-float(token) for token in choices] for choices in tree.choices])
+    assert answer["logprobs"] == pytest.approx(expected, abs=1e-3) and answer["tokens_out"] == 2
 
 
 def test_every_block_of_prompts_is_answered(llm, fake_vllm, one_process):
