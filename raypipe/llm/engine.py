@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: log-probabilities are rounded: the last bits of a sum depend on the batch and must not decide
 DECIMALS = 4
 
+#: the rule by which options are scored (option_tree.py); another number forgets cached answers
+SCORING = 2
+
 #: the most tokens of an answer in mode "form"; longer ones are cut off, and parsers reject them
 FORM_TOKENS = 256
 

@@ -16,7 +16,7 @@ from raypipe.cluster import ray_data, session
 from raypipe.errors import ArtifactError, ConfigError, DryRun
 from raypipe.llm.config import EndpointConfig, EngineConfig
 from raypipe.llm.endpoint import Engine as EndpointEngine
-from raypipe.llm.engine import Engine, make_engine
+from raypipe.llm.engine import SCORING, Engine, make_engine
 from raypipe.pipeline.stage import Context, Stage
 from raypipe.schema import COMPLETIONS, PROMPTS
 from raypipe.steps import answer_cache
@@ -81,7 +81,7 @@ def generate(ctx: Context, engine: EngineConfig) -> dict[str, Any]:
         ctx,
         model,
         lambda: make_engine(model, engine),
-        [weights, engine.name, engine.dtype],
+        [weights, engine.name, engine.dtype, SCORING],
         engine.patience_seconds,
     )
     return {**facts, "llm": f"{stage}-{key[:12]}"}

@@ -1,5 +1,6 @@
 """Options as tokens, with real tokenizers: no two different options tie."""
 
+import asyncio
 import base64
 import json
 import math
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import mistral_common
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from raypipe.llm import option_tree, tokens
+from raypipe.llm import option_tree, tokens, vllm
+from raypipe.llm.config import EngineConfig
 from raypipe.llm.tokens import STEM, load_tokenizer, text_ids, tokenize_prompt, tokenize_prompts
 from raypipe.llm.transformers import Question, Scorer
 
@@ -76,7 +79,7 @@ def model(request, tmp_path_factory):
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=32_000,
-        hidden_size=16,
+        hidden_size=32,
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=1,
@@ -186,3 +189,24 @@ def test_a_token_of_the_prompt_that_merges_with_the_options_is_taken_back(monkey
     prompt, tree = tokenize_prompt("merging", f"x {STEM}", [" A", " B"], "score")
     assert prompt == Merging().ids("x Answer")
     assert (tree.prefixes, tree.choices) == ([Merging().ids(": ")], [Merging().ids("AB")])
+
+
+@pytest.mark.slow
+def test_vllm_scores_options_as_transformers_does(model, monkeypatch):
+    """With a prompt that is as long as the context allows, and one that is longer."""
+    engine = vllm.Engine(model, EngineConfig())
+    for name, value in engine.variables(gpu=False, cpus=1).items():
+        monkeypatch.setenv(name, value)
+    prompts = [f"Which one? {STEM}", f"{'word ' * 150}{STEM}", f"{'word ' * 300}{STEM}"]
+    rows = []
+    for prompt in prompts:
+        for options in (RATINGS, TITLES):
+            name = str(len(rows))
+            row = {"prompt_id": name, "prompt": prompt, "mode": "score", "pattern": ""}
+            rows.append({**row, "options": options})
+    replica = vllm.Replica(model, engine.settings(gpu=False))
+    answers = asyncio.run(replica(vllm.tokenize(pa.Table.from_pylist(rows), model))).to_pylist()
+    expected = Scorer(model).score([Question(row["prompt"], row["options"]) for row in rows])
+    for answer, scores in zip(answers, expected, strict=True):
+        assert answer["logprobs"] == pytest.approx(scores, abs=1e-3)
+    assert [bool(answer["logprobs"]) for answer in answers] == [True] * 4 + [False] * 2
