@@ -28,7 +28,7 @@ def environment():
 
 
 def start(out, log, command):
-    """The job in a process group of its own, so that a kill takes Ray's head and all workers with it."""
+    """The job in a process group of its own: a kill takes Ray's head and all workers with it."""
     stream = open(log, "a")  # noqa: SIM115 - it lives as long as the process
     return subprocess.Popen(
         command(out),
@@ -47,7 +47,11 @@ def finish(out, log, command):
 
 
 def kill_when(out, log, ready, what, command, sent=signal.SIGKILL):
-    """Start the job and send it and all of its processes a signal as soon as `ready` says so; returns its exit code."""
+    """Start the job, and send all of its processes a signal as soon as `ready()` says so.
+
+    Returns:
+        The exit code.
+    """
     process = start(out, log, command)
     deadline = time.monotonic() + 280
     try:

@@ -1,7 +1,8 @@
 """The whole pipeline on small toy data: DeepSpeed tunes, two engines generate, Serve answers.
 
-The run was killed in the training of a backbone and of an LLM, stopped by Ctrl-C in the training of another, and continued. In
-a copy, what was struck runs again undisturbed, and vLLM answers the prompts of a wave, killed on its way.
+The run was killed in the training of a backbone and of an LLM, stopped by Ctrl-C in the training of
+another, and continued. In a copy, what was struck runs again undisturbed. vLLM, killed on its way,
+answers the prompts of one wave.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A served list is the list that was measured: for every test user, task and variant of a small run."""
+"""A served list is the measured one: for every test user, task and variant of a small run."""
 
 import numpy as np
 import pandas as pd

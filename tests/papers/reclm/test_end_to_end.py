@@ -1,5 +1,7 @@
-"""RecLM on small toy data with TRL, DeepSpeed and a real LLM: killed with SIGKILL in tuning, in reinforcement learning and while
-profiles are written, continued, and its bundle asked about a new user and a new item.
+"""RecLM on small toy data with TRL, DeepSpeed and a real LLM.
+
+It is killed with SIGKILL in tuning, in reinforcement learning and while profiles are written, and
+continued; its bundle answers for a new user and a new item.
 """
 
 import json
@@ -27,7 +29,8 @@ SHARDED = f'"zero_stage": 3, "workers": {min(2, os.cpu_count() or 1)}'
 SETTINGS = [
     'data.options={"users": 60, "items": 60, "mean_length": 12, "arriving": 0.3}',
     'backbone_options={"light_gcn": {"epochs": 15}, "bias_mf": {"epochs": 15}}',
-    'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 1, "pieces": 400}',
+    'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 1, '
+    '"pieces": 400}',
     'llm.distil={"epochs": 6, "learning_rate": 3e-3, "max_length": 512}',
     f'llm.dialogue={{"epochs": 1, "dialogues": 40, "max_length": 1024, {SHARDED}}}',
     'llm.items={"epochs": 2, "max_length": 1024}',
@@ -198,7 +201,7 @@ def test_the_bundle_serves_new_items_and_new_users(run):
 
 @pytest.mark.parametrize("setting", SETTINGS_OF_TEST)
 def test_the_served_list_of_every_user_is_the_one_that_was_evaluated(run, setting):
-    """Rank the evaluated catalogue by serving, and compare lists and metrics with the evaluation."""
+    """Rank the evaluated catalogue by serving, and compare lists and metrics with evaluation."""
     from raypipe.backbones.scoring import top_sets
     from raypipe.papers.reclm.backbones import DEPTH, set_metrics
     from raypipe.papers.reclm.recommender import Recommender
@@ -280,7 +283,7 @@ def test_a_second_run_computes_nothing(run):
 
 
 def test_a_newer_log_rewrites_only_the_profiles_that_changed(run):
-    """The bundle's LLMs over a folder of files, then over the same with one user's two more rows."""
+    """The bundle's LLMs over a folder of files, then over the same with two more rows of a user."""
     out, _, _ = run
     data = Dataset.load(out / "bundle" / "dataset")
     folder = out.parent / "log"
