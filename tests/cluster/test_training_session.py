@@ -35,32 +35,11 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path, monkeypatch):
         assert (folder / "n").read_text() == "3"
 
 
-def _sharing(rank, folder):
-    """One of two processes, each with a folder of its own."""
-    import torch
-
-    from raypipe.cluster import training_session
-
-    work = object.__new__(
-        training_session.Session
-    )  # without Ray, whose part is to tell the next three
-    work.rank, work.world, work.device = rank, 2, torch.device("cpu")
-    own = Path(folder, str(rank))
-    if rank == 0:
-        (own / "policy").mkdir(parents=True)
-        (own / "policy" / "weights").write_bytes(bytes(range(256)) * 999)
-        (own / "policy" / "empty").write_bytes(b"")
-    work.broadcast_folder(own)
-    return {str(p.relative_to(own)): p.read_bytes() for p in own.rglob("*") if p.is_file()}
-
-
-def test_every_worker_gets_what_worker_0_wrote(tmp_path):
-    got = of_two(_sharing, str(tmp_path))
-    assert got[0] == got[1] == {"policy/weights": bytes(range(256)) * 999, "policy/empty": b""}
+WEIGHTS = bytes(range(256)) * 999
 
 
 def _training_together(rank, folder):
-    """One of two workers of a training: a checkpoint, a start from it, and the result."""
+    """One of two workers: a checkpoint, a start from it, the result, and a folder that both get."""
     import ray.train.torch
     import torch
 
@@ -85,15 +64,25 @@ def _training_together(rank, folder):
         parts = sorted(file.name for file in (checkpoint / "parts").iterdir())
     again.finish(lambda to: (to / "model").write_text(f"of worker {rank}"))
     folders = sorted(file.name for file in Path(folder).iterdir())
-    return parts, folders, Session(folder, 0.0).is_finished
+    local = Path(f"{folder}-{rank}")  # a folder of this worker
+    if rank == 0:
+        (local / "policy").mkdir(parents=True)
+        (local / "policy" / "weights").write_bytes(WEIGHTS)
+        (local / "policy" / "empty").write_bytes(b"")
+    again.broadcast_folder(local)
+    files = [file for file in local.rglob("*") if file.is_file()]
+    received = {str(file.relative_to(local)): file.read_bytes() for file in files}
+    return parts, folders, Session(folder, 0.0).is_finished, received
 
 
 def test_workers_write_one_checkpoint_and_one_result_together(tmp_path):
-    results = of_two(_training_together, str(tmp_path))
-    assert [parts for parts, _, _ in results] == [["0", "1"]] * 2
-    assert results[0][1] == ["final", "latest"] or results[1][1] == ["final", "latest"]
-    assert all(is_finished for _, _, is_finished in results)
-    assert (tmp_path / "final" / "model").read_text() == "of worker 0"
+    scratch = tmp_path / "scratch"
+    results = of_two(_training_together, str(scratch))
+    for parts, _, is_finished, received in results:
+        assert parts == ["0", "1"] and is_finished
+        assert received == {"policy/weights": WEIGHTS, "policy/empty": b""}, "what worker 0 wrote"
+    assert ["final", "latest"] in [folders for _, folders, _, _ in results]
+    assert (scratch / "final" / "model").read_text() == "of worker 0"
 
 
 def test_checkpoints_in_a_store_that_is_no_local_folder(tmp_path, monkeypatch):

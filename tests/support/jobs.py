@@ -62,13 +62,17 @@ def kill_when(out, log, ready, what, command, sent=signal.SIGKILL):
             assert time.monotonic() < deadline, (
                 f"never saw {what}:\n{Path(log).read_text()[-4000:]}"
             )
-            time.sleep(0.05)
+            time.sleep(0.01)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # or it would go on beside the next test
         raise
+    # a small training would end while its processes are listed
+    os.killpg(process.pid, signal.SIGSTOP)
     started = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, sent)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
     code = process.wait(timeout=120)
     _, left = psutil.wait_procs(started, timeout=60)
     assert not left, f"a killed run leaves processes behind: {[p.cmdline() for p in left]}"

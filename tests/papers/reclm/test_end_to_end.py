@@ -32,7 +32,7 @@ SETTINGS = [
     'llm.embedded={"epochs": 3, "hidden_size": 32, "intermediate_size": 64, "heads": 1, '
     '"pieces": 400}',
     'llm.distil={"epochs": 6, "learning_rate": 3e-3, "max_length": 512}',
-    f'llm.dialogue={{"epochs": 1, "dialogues": 40, "max_length": 1024, {SHARDED}}}',
+    f'llm.dialogue={{"epochs": 4, "dialogues": 40, "max_length": 1024, {SHARDED}}}',
     'llm.items={"epochs": 2, "max_length": 1024}',
     'llm.reward={"epochs": 2, "pairs": 80, "max_length": 1024}',
     'llm.policy={"episodes": 24, "rounds": 3, "batch_size": 8}',
