@@ -44,6 +44,8 @@ KEEP_IDLE_WORKERS = {
 }
 
 
+#: set by Ctrl-C
+_interrupted = threading.Event()
 #: what to do before disconnecting
 _at_end: list[Callable[[], None]] = []
 
@@ -207,7 +209,8 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
     try:
-        yield
+        with _noticing_interrupts():
+            yield
     finally:
         for callback in _at_end:
             with suppress(Exception):  # the cluster may be lost
@@ -215,6 +218,32 @@ def connected(say: Callable[[str], None], log_to_driver: bool = False) -> Iterat
         stop.set()
         thread.join(timeout=5)
         ray.shutdown()
+
+
+@contextmanager
+def _noticing_interrupts() -> Iterator[None]:
+    """Remember Ctrl-C: its KeyboardInterrupt is lost if it comes in a callback of Ray."""
+    _interrupted.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def raise_if_interrupted() -> None:
+    """Raise the KeyboardInterrupt of an earlier Ctrl-C that did not end the run."""
+    if _interrupted.is_set():
+        _interrupted.clear()
+        raise KeyboardInterrupt
 
 
 @contextmanager

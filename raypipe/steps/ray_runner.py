@@ -16,7 +16,13 @@ from raypipe.pipeline.store import Store
 
 def runner(stages: Sequence[Stage], store: Store, say: Callable[[str], None]) -> Runner:
     """A runner that performs stages in Ray workers, and trains them in parallel."""
-    return Runner(stages, store, functools.partial(session.in_worker, perform), _train, say)
+
+    def say_unless_interrupted(line: str) -> None:
+        session.raise_if_interrupted()
+        say(line)
+
+    perform_in_worker = functools.partial(session.in_worker, perform)
+    return Runner(stages, store, perform_in_worker, _train, say_unless_interrupted)
 
 
 def _train(jobs: Sequence[Job], total: int) -> None:

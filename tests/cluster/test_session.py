@@ -1,5 +1,6 @@
 """Starting, finding and stopping Ray."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,9 @@ import pytest
 
 from raypipe.cluster import session
 from raypipe.errors import ConfigError
+from raypipe.pipeline.stage import Stage
+from raypipe.pipeline.store import Store
+from raypipe.steps.ray_runner import runner
 
 
 def test_ctrl_c_stops_a_run_whatever_handler_ray_installs():
@@ -22,6 +26,24 @@ def test_ctrl_c_stops_a_run_whatever_handler_ray_installs():
     with session.interruptible():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGINT) is before, "the handler is removed after its training"
+
+
+def test_ctrl_c_that_was_lost_ends_the_run_at_its_next_line(tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    lines = []
+
+    def lose_ctrl_c(ctx):
+        with contextlib.suppress(KeyboardInterrupt):  # as in a callback of Ray
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    stages = [Stage(name, lose_ctrl_c, place="driver") for name in ("first", "second")]
+    store = Store(str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), session._noticing_interrupts():
+        runner(stages, store, lines.append).run()
+    assert lines == ["[ 1/2] first ..."] and signal.getsignal(signal.SIGINT) is handler
+    session.raise_if_interrupted()  # it counts once
+    assert runner(stages[:1], store, lines.append).plan()[0].cached, "what was done is kept"
 
 
 def test_the_address_of_a_killed_head_is_not_used(tmp_path, monkeypatch):
