@@ -177,17 +177,18 @@ def test_what_was_struck_equals_the_same_undisturbed_and_all_else_is_not_run_aga
     pd.testing.assert_frame_equal(pd.read_parquet(lists), pd.read_parquet(struck_lists), rtol=1e-4)
 
 
-def test_vllm_killed_on_its_way_answers_as_the_other_engine_does(run):
+def test_vllm_killed_on_its_way_scores_as_the_other_engine_does(run):
     """One wave of prompts, whose answers the run already has from the engine `transformers`."""
     log = run.out.parent / "vllm.log"
-    artifact = f"completions.wo_pa-{'?' * 12}/completions.parquet"
+    stage = "completions/augment_plain"
+    artifact = f"completions.augment_plain-{'?' * 12}/completions.parquet"
     (theirs,) = (run.out / "stages").glob(artifact)
 
     def wave(out):
         job = [word.replace("name=transformers", "name=vllm") for word in command(out)]
-        return [*job, "--only", "completions/wo_pa"]
+        return [*job, "--only", stage]
 
-    first_answers = written(run.out, "completions/wo_pa", "completions/[!r]*.parquet")
+    first_answers = written(run.out, stage, "completions/[!r]*.parquet")
     kill_when(run.out, log, first_answers, "an answer of vLLM", wave)
     assert start(run.out, log, wave).wait(timeout=250) == 0, log.read_text()[-4000:]
     assert re.search(r"[1-9][\d,]* of [\d,]+ prompts were answered before", log.read_text())
@@ -196,6 +197,7 @@ def test_vllm_killed_on_its_way_answers_as_the_other_engine_does(run):
     expected = pd.read_parquet(theirs).set_index("prompt_id")
     assert answers.index.equals(expected.index)
     logprobs = np.concatenate(answers["logprobs"].to_numpy())
+    assert len(logprobs) > 100
     assert logprobs == pytest.approx(np.concatenate(expected["logprobs"].to_numpy()), abs=2e-3)
 
 
