@@ -41,7 +41,7 @@ def start(out, log, command):
 
 
 def finish(out, log, command):
-    code = start(out, log, command).wait(timeout=280)
+    code = start(out, log, command).wait(timeout=900)
     assert code == 0, Path(log).read_text()[-6000:]
     return json.loads((out / "report.json").read_text())
 
@@ -53,7 +53,7 @@ def kill_when(out, log, ready, what, command, sent=signal.SIGKILL):
         The exit code.
     """
     process = start(out, log, command)
-    deadline = time.monotonic() + 280
+    deadline = time.monotonic() + 900
     try:
         while not ready():
             assert process.poll() is None, (
