@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-import ray
 from pyarrow import fs
 
 from raypipe.cluster import session
 from raypipe.cluster.ray_data import resolve
+from raypipe.cluster.resident import may_stay
 from raypipe.cluster.training_session import FINAL, CheckpointFolder, Session
 from raypipe.cluster.worker_group import WorkerGroup, Workers
 from raypipe.errors import ConfigError
@@ -102,7 +102,7 @@ def on_workers(
             return
         _end(group)
     _remove_leftovers(storage)
-    group = WorkerGroup(workers, f"{storage}/{STORAGE}{uuid.uuid4().hex[:8]}", _may_stay())
+    group = WorkerGroup(workers, f"{storage}/{STORAGE}{uuid.uuid4().hex[:8]}", may_stay())
     _groups.append(group)
     try:
         group.perform(body)
@@ -120,12 +120,6 @@ def _waiting(workers: Workers, more_may_help: bool) -> list[WorkerGroup]:
         if enough and group.workers[1:] == workers[1:]:
             groups.append(group)
     return groups
-
-
-def _may_stay() -> bool:
-    """Whether waiting workers take nothing from others: one machine without GPUs."""
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return len(alive) == 1 and not session.gpus()
 
 
 def _remove_leftovers(storage: str) -> None:

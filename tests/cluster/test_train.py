@@ -72,7 +72,7 @@ def test_a_finished_training_is_read_and_not_run_again(tmp_path):
 
 def test_on_a_cluster_the_workers_end_with_their_training(tmp_path, monkeypatch):
     train.end_groups()
-    monkeypatch.setattr(train, "_may_stay", lambda: False)
+    monkeypatch.setattr(train, "may_stay", lambda: False)
     _, starts = run(tmp_path, ONE)
     (process,) = starts[0]
     psutil.wait_procs([psutil.Process(int(process))] if psutil.pid_exists(int(process)) else [], 10)

@@ -5,7 +5,7 @@ The groups are stand-ins; tests/cluster/test_train.py has real ones.
 
 import pytest
 
-from raypipe.cluster import train
+from raypipe.cluster import resident, train
 from raypipe.cluster.worker_group import Workers
 
 TWO = Workers(2, 1, False)
@@ -35,7 +35,7 @@ def groups(monkeypatch):
     monkeypatch.setattr(train, "WorkerGroup", Group)
     monkeypatch.setattr(train, "_groups", [])
     node = {"Alive": True, "Resources": {"CPU": 4.0}}
-    monkeypatch.setattr(train.ray, "nodes", lambda: [node])
+    monkeypatch.setattr(resident.ray, "nodes", lambda: [node])
     monkeypatch.setattr(train.session, "gpus", lambda: 0)
     return groups
 
@@ -77,7 +77,7 @@ def test_workers_do_not_wait_where_others_need_their_place(
     nodes, gpus, groups, tmp_path, monkeypatch
 ):
     node = {"Alive": True, "Resources": {"CPU": 4.0}}
-    monkeypatch.setattr(train.ray, "nodes", lambda: [node] * nodes)
+    monkeypatch.setattr(resident.ray, "nodes", lambda: [node] * nodes)
     monkeypatch.setattr(train.session, "gpus", lambda: gpus)
 
     def fail():
